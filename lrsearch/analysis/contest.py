@@ -97,6 +97,12 @@ def _apart(first: Contender, second: Contender) -> list[str]:
         if one != other:
             words = {"metric": "the objective is", "goal": "the goal is", "at": "it counts at"}
             found.append(f"{words[name]} {one} in one and {other} in the other")
+    return found + data_apart(first, second)
+
+
+def data_apart(first: Contender, second: Contender) -> list[str]:
+    """The reasons why what two runs measured was not measured on the same samples."""
+    found = []
     if first.data_hash != second.data_hash:
         found.append("the data are not the same")
     elif first.split != second.split:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lrsearch.cli import options
-from lrsearch.cli.closing import print_exactly
+from lrsearch.cli.closing import print_exactly, say
 from lrsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +71,18 @@ def hold(runs: Sequence[tuple[StoredRun, RunView]]) -> Contest:
     contenders = [_contender(name, *each) for name, each in zip(names, runs, strict=True)]
     named = [(name, view) for name, (_, view) in zip(names, runs, strict=True)]
     return Contest(named, compare_all(contenders))
+
+
+def tell_apart(folder: Path, baseline: str, runs: Path) -> None:
+    """Note where a baseline was measured on other samples than the run."""
+    from lrsearch.analysis.contest import data_apart
+    from lrsearch.cli.stored import open_stored, view_run
+
+    both = [open_stored(str(folder), runs), open_stored(baseline, runs)]
+    views = map(view_run, both)
+    one, other = (_contender(view.name, run, view) for run, view in zip(both, views, strict=True))
+    if reasons := data_apart(one, other):
+        say(f"note: {other.name} is no baseline of {one.name}: {'; '.join(reasons)}")
 
 
 def _contender(name: str, run: StoredRun, view: RunView) -> Contender:

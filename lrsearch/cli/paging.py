@@ -216,15 +216,17 @@ def setting_of(run: StoredRun, view: RunView, point: int, samples: int | None = 
         samples = max(map(int, facts.get("train_samples") or ()), default=0)
     config = _config(run, point)
     train = dict(config["train"])
-    counted, size = config, samples
+    counted, size, batch = config, samples, None
     passes = (facts.get("passes") or {}).get(str(train["batch_size"]))
     if passes:  # A loader with an order of its own has batches of other sizes, too.
-        size = int(passes[0])
+        size, batch = int(passes[0]), float(passes[1])
         counted = {**config, "train": {**train, "batch_size": passes[1]}}
     if not size:
         raise UsageError("the steps of the training are not known", where="--format")
     title = f"point {point} of {view.name}: {_worth(view, point)}"
-    return Setting(train, size, steps_of(counted, size), title)
+    steps = steps_of(counted, size)
+    task = str(facts.get("task") or "")
+    return Setting(train, size, steps, title, batch=batch, data=config["data"], task=task)
 
 
 def _worth(view: RunView, point: int) -> str:

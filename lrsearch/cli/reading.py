@@ -137,6 +137,7 @@ def _check_run(
     junit: Path | None,
 ) -> None:
     """Show a run, where a form is given, and hold it against requirements."""
+    from lrsearch.cli.comparing import tell_apart
     from lrsearch.cli.output import check_requirements, meet, read_requirements, write_junit
     from lrsearch.cli.stored import view_run
 
@@ -148,6 +149,8 @@ def _check_run(
         _show_run(view, form)
     if junit is not None:
         write_junit(view, requirements, junit)
+    if baseline is not None:
+        tell_apart(run.folder, baseline, runs)
     if requirements:
         meet(view, requirements)
 

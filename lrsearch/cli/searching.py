@@ -281,6 +281,7 @@ class _Begun:
 
 def search(strategy: str, given: Options, command: Sequence[str]) -> None:
     """Search, or confirm, and show the result. Exits with 130 after an interruption."""
+    from lrsearch.cli.comparing import tell_apart
     from lrsearch.cli.output import meet, read_result, require_confirmed, show_result
 
     asked = _check(strategy, given, command)
@@ -299,6 +300,8 @@ def search(strategy: str, given: Options, command: Sequence[str]) -> None:
             done, told = "every finished trial is kept; go on with", [*command]
         say(f"interrupted: {done}\n  {command_line(told)}")
         raise typer.Exit(130) from None
+    if given.baseline is not None:
+        tell_apart(asked.folder, given.baseline, given.runs)
     meet(view, asked.requirements)
     if strategy == CONFIRM:
         require_confirmed(view)

@@ -42,25 +42,41 @@ class Scale:
         return min(max(value, self.low), self.high)
 
     def ticks(self, most: int = 5) -> list[float]:
-        """Round values on the scale, at most so many: powers of ten on a logarithmic one, where it
-        spans two or more of them, else steps of 1, 2 or 5."""
-        return (self._powers(most) if self.log else []) or self._steps(most)
+        """Round values on the scale, about so many, and two at least: powers of ten on a
+        logarithmic one, where it spans two or more of them, or these with what stands between
+        them, else steps of 1, 2 or 5."""
+        found = (self._powers(most) or self._between(most)) if self.log else []
+        return [value for value in found or self._steps(most) if self.holds(value)]
 
     def _powers(self, most: int) -> list[float]:
-        slack = 1e-9
-        first, last = math.log10(self.low), math.log10(self.high)
-        powers = range(math.ceil(first - slack), math.floor(last + slack) + 1)
+        powers = self._exponents()
         if len(powers) < 2:
             return []
         every = math.ceil(len(powers) / most)
         return [10.0**power for power in powers if (power - powers[0]) % every == 0]
 
+    def _exponents(self, more: int = 0) -> range:
+        slack = 1e-9
+        first, last = math.log10(self.low), math.log10(self.high)
+        return range(math.ceil(first - slack) - more, math.floor(last + slack) + 1)
+
+    def _between(self, most: int) -> list[float]:
+        for heads in ((1, 2, 5), (1, 3)):
+            each = [float(f"{head}e{power}") for power in self._exponents(1) for head in heads]
+            found = [value for value in each if self.low <= value <= self.high]
+            if 2 <= len(found) <= most:
+                return found
+        return []
+
     def _steps(self, most: int) -> list[float]:
         rough = (self.high - self.low) / max(1, most)
         power = 10.0 ** math.floor(math.log10(rough))
-        step = next(each * power for each in (1, 2, 5, 10) if each * power >= rough * (1 - 1e-9))
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
+        fitting = [each * power for each in (10, 5, 2, 1) if each * power >= rough * (1 - 1e-9)]
+        for step in (fitting[-1], fitting[-1] / 2, fitting[-1] / 5, fitting[-1] / 10):
+            first = math.ceil(self.low / step - 1e-9)
+            last = math.floor(self.high / step + 1e-9)
+            if last > first:
+                break
         # Few of them, and whole multiples, which a sum of steps would not stay.
         return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
@@ -181,6 +197,9 @@ def _shows(mark: Mark) -> bool:
     return not isinstance(mark, Points | Line | Band) or len(mark.places) > 0
 
 
-def label(value: float) -> str:
-    """A tick's label: 0.001, 1e-5, 0.95."""
-    return format_value(float(value))
+def label(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Ticks and their labels, 0.001, 1e-5, 0.95, with as many digits as tell them apart."""
+    digits = 3
+    while digits < 8 and len({format_value(float(each), digits) for each in values}) < len(values):
+        digits += 1
+    return [(each, format_value(float(each), digits)) for each in values]

@@ -25,7 +25,14 @@ from lrsearch.reports.marks import (
     spanning,
     used_key,
 )
-from lrsearch.reports.text import count, format_params, format_value, last_parts, one_line
+from lrsearch.reports.text import (
+    count,
+    cut,
+    format_params,
+    format_value,
+    last_parts,
+    one_line,
+)
 from lrsearch.reports.view import RunView
 from lrsearch.trial import Outcome
 
@@ -64,6 +71,10 @@ Combination = tuple[Mapping[str, Any], Sequence[PointSummary], Basin | None]
 """The values that points have in common, the points, and their curve where they have one."""
 
 
+TITLE = 160
+"""The longest title of a panel: the table has all of it."""
+
+
 def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> Figure | None:
     """The objective through the logarithm of the rate, a panel each batch size, schedule and other
     choice, on shared axes, the recommended one first and then the best; at most so many, and of
@@ -88,7 +99,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     called = last_parts(list(dict.fromkeys(name for shared, _, _ in drawn for name in shared)))
     panels = [
         Panel(
-            title=format_params({called[name]: v for name, v in each[0].items()}) or ALL,
+            title=cut(format_params({called[n]: v for n, v in each[0].items()}), TITLE) or ALL,
             x=x,
             y=y,
             marks=list(_rate_marks(view, rate, each, y)),
@@ -250,8 +261,13 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     ]
     answer = view.answer
     if answer is not None and any(p is answer.recommended for _, own, _ in groups for p in own):
-        ends.append(answer.value)  # Its mark stands where it was measured, whatever that takes.
-    return Scale(min([found.low, *ends]), max([found.high, *ends]))
+        # Its mark stands where it was measured, whatever that takes, and whole.
+        gap = 0.05 * (max(found.high, answer.value) - min(found.low, answer.value))
+        ends += [answer.value - gap, answer.value + gap]
+    low, high = min([found.low, *ends]), max([found.high, *ends])
+    # What differs by less than a thousandth is level, and no drawing makes a valley of it.
+    more = max(0.0, 0.001 * max(abs(low), abs(high)) - (high - low)) / 2
+    return Scale(low - more, high + more)
 
 
 def _finalists(view: RunView, shared: Mapping[str, Any]) -> list[Finalist]:
@@ -269,6 +285,11 @@ def worst_end(view: RunView, y: Scale) -> float:
 
 def _height(view: RunView, point: PointSummary, y: Scale) -> float:
     return worst_end(view, y) if point.objective is None else y.clamp(point.objective)
+
+
+def _meets(scale: Scale, interval: tuple[float, float]) -> bool:
+    """Whether some of an interval lies on a scale, if only what is between its ends."""
+    return interval[0] <= scale.high and interval[1] >= scale.low
 
 
 def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) -> Iterator[Mark]:
@@ -291,7 +312,7 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
     lost = [float(p.params[rate]) for p in points if _lost(p)]
     again = [each for each in _finalists(view, shared) if is_rate(each.params.get(rate))]
     for each in again:
-        if each.interval is not None and any(map(y.holds, each.interval)):
+        if each.interval is not None and _meets(y, each.interval):
             yield Bar(float(each.params[rate]), *each.interval, "fresh")
     fresh = [(float(e.params[rate]), e.mean) for e in again if e.mean is not None]
     yield Points([(a, b) for a, b in fresh if y.holds(b)], "tie")

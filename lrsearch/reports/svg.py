@@ -74,13 +74,11 @@ def _axes(frame: Frame) -> Iterator[str]:
     panel = frame.panel
     left, right = LEFT, frame.width - RIGHT
     top, bottom = TOP, frame.height - BOTTOM
-    for value in _ticks(panel.y, 4):
+    for value, text in label(panel.y.ticks(4)):
         y = _short(frame.down(value))
         yield f'<path class="grid" d="M{left} {y}H{right}"/>'
-        yield f'<text x="{left - 6}" y="{y}" dy="0.32em" text-anchor="end">{label(value)}</text>'
-    named = panel.x_names or [
-        (value, label(value)) for value in _ticks(panel.x, max(3, (right - left) // 56))
-    ]
+        yield f'<text x="{left - 6}" y="{y}" dy="0.32em" text-anchor="end">{text}</text>'
+    named = panel.x_names or label(panel.x.ticks(max(3, (right - left) // 56)))
     for value, text in named:
         x = _short(frame.across(value))
         yield f'<path class="grid" d="M{x} {top}V{bottom}"/>'
@@ -91,10 +89,6 @@ def _axes(frame: Frame) -> Iterator[str]:
             f'<text class="name" x="{(left + right) // 2}" y="{frame.height - 4}" '
             f'text-anchor="middle">{escape(panel.x_label)}</text>'
         )
-
-
-def _ticks(scale: Scale, most: int) -> list[float]:
-    return [value for value in scale.ticks(most) if scale.holds(value)]
 
 
 _SHAPES = {
@@ -172,10 +166,10 @@ def _bar(frame: Frame, mark: Bar) -> Iterator[str]:
         frame.down(y.clamp(mark.low)),
         frame.down(y.clamp(mark.high)),
     )
-    yield (
-        f'<path class="{mark.kind}" d="M{_short(x)} {_short(low)}V{_short(high)}'
-        f'M{_short(x - 3)} {_short(low)}h6M{_short(x - 3)} {_short(high)}h6"/>'
-    )
+    ends = [(mark.low, low), (mark.high, high)]
+    # One that goes on beyond the axis has no end there.
+    caps = "".join(f"M{_short(x - 3)} {_short(at)}h6" for value, at in ends if y.holds(value))
+    yield f'<path class="{mark.kind}" d="M{_short(x)} {_short(low)}V{_short(high)}{caps}"/>'
 
 
 def picks(panel: Panel, *, width: int = 320, height: int = 210) -> list[int]:

@@ -98,6 +98,11 @@ def format_params(params: Mapping[str, Any]) -> str:
     return " ".join(f"{one_line(name)}={format_value(value)}" for name, value in params.items())
 
 
+def cut(text: str, most: int) -> str:
+    """The text, its end left out where it is longer than `most`."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def last_parts(names: Sequence[str]) -> dict[str, str]:
     """The last part of each dotted name, or all of it where two end alike."""
     # A warmup's `for` says nothing alone.

@@ -39,7 +39,7 @@ _RATES = ("lr", "weight_decay")
 """Numbers by these names are real ones, whole or not."""
 
 
-_RESERVED = (*GIVEN, "params", "metrics", "runs")
+RESERVED = (*GIVEN, "params", "metrics", "runs")
 """Parameters of these names would hide a placeholder, or an environment variable of lrsearch."""
 
 
@@ -337,7 +337,7 @@ def _check_name(reader: Reader, path: Path, name: str) -> bool:
         message = "a parameter's name is made of letters, digits and _, and starts with no digit"
         reader.fault(path, message, hint)
         return False
-    if name.lower() in _RESERVED:
+    if name.lower() in RESERVED:
         reader.fault(path, f"'{name}' is a name of lrsearch's own", "give it another name")
         return False
     return True

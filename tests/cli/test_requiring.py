@@ -1,6 +1,7 @@
 """`--require`, several and by a baseline, and the test report for CI."""
 
 import shutil
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -66,6 +67,18 @@ def test_a_baseline_is_what_is_recommended_there(run):
     assert "met: accuracy >= " in call(*arguments, "accuracy >= baseline - 1e-9").stderr
     done = call(*arguments, "accuracy >= baseline + 0.5", code=3)
     assert f"accuracy >= {value + 0.5:.12g} (baseline + 0.5)" in done.stderr
+
+
+def test_a_baseline_of_other_data_is_told(run):
+    said = call("report", run, "--baseline", "other", "--require", "accuracy >= baseline").stderr
+    assert "no baseline" not in said
+    Path("iris.yaml").write_text(
+        "data: iris\nmodel: logistic\ntrain: {budget: 2ba, lr: 0.1}\nobjective: accuracy\n"
+    )
+    arguments = ("--baseline", "other", "--require", "accuracy >= baseline - 1")
+    note = "note: older is no baseline of iris: the data are not the same\n"
+    assert note in call("grid", "iris.yaml", "--executor", "inline", "-q", *arguments).stderr
+    assert note in call("report", "iris", *arguments).stderr
 
 
 @pytest.mark.parametrize(

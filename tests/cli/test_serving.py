@@ -494,6 +494,10 @@ def test_runs_side_by_side(server, root):
     alone = page(server, "/compare/?run=older")
     assert 'href="?run=older&amp;run=other"' in alone and "finding" in alone
     assert 'href="compare/?run=older"' in page(server, "/")
+    for number in range(21):
+        (root / f"more{number}").symlink_to(root / "other")
+    many = page(server, "/compare/?run=older&run=other")  # What is compared is not below them all.
+    assert "<details><summary>Add one of 21 runs</summary>" in many and ">more20<" in many
 
 
 # the command

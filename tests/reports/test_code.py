@@ -1,5 +1,6 @@
 """Code of a setting for other programs, executed: its rates are ours at every step."""
 
+import dataclasses
 import importlib.util
 import os
 import sys
@@ -271,6 +272,65 @@ def test_lightning_trains_at_our_rates(tmp_path):
     assert seen == pytest.approx(rates_of(setting).tolist(), rel=1e-6)
 
 
+def test_lightning_follows_a_plateau_as_we_do(tmp_path):
+    L = pytest.importorskip("lightning")
+    schedule = "{name: plateau, patience: 5ba, factor: 0.5}"
+    setting = make_setting(tmp_path, schedule, WARMUPS[1], budget="30ba", evaluate="5ba")
+    text = write_code("lightning", setting)
+    space, seen, values = run_code(text), [], {}
+    assert "val_check_interval=5, check_val_every_n_epoch=None" in text
+
+    class Model(space["Tuned"]):
+        def __init__(self):
+            super().__init__()
+            self.line = torch.nn.Linear(1, 1)
+
+        def training_step(self, batch, _):
+            seen.append(self.optimizers().param_groups[0]["lr"])
+            return (self.line(batch) ** 2).mean()
+
+        def validation_step(self, batch, _):
+            values[self.global_step] = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5][self.global_step // 5]
+            self.log("loss", torch.tensor(values[self.global_step]))
+
+    off = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    off |= {"val_check_interval": 5, "check_val_every_n_epoch": None, "accelerator": "cpu"}
+    trainer = L.Trainer(max_steps=setting.budget, **off)
+    batches = torch.utils.data.DataLoader(torch.ones(14, 1), batch_size=2)
+    trainer.fit(Model(), batches, batches)
+    ours = schedules.make_plateau(
+        setting.schedule, setting.train["warmup"], goal="min", evaluate="5ba", **setting.size
+    )
+    wanted = []
+    for step, rate in enumerate(rates_of(setting).tolist(), 1):
+        wanted.append(rate * ours.scale)
+        if step % 5 == 0:
+            ours.observe(step, values[step])
+    assert ours.scale < 1.0 and seen == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("evaluate", ["1ep", "0.3ep", "7ba", "0.13dur", "500sp", "0.01ba"])
+def test_a_plateau_is_told_of_the_evaluations_that_ours_is(tmp_path, evaluate):
+    from lrsearch.duration import evaluation_steps
+
+    setting = make_setting(tmp_path, "plateau", evaluate=evaluate, budget="11ep")
+    space = run_code(write_code("pytorch", setting))
+    ours = evaluation_steps(setting.train, SAMPLES)[:-1]  # The last is followed by no step.
+    steps = range(1, setting.budget)
+    assert [step for step in steps if step in space["EVALUATIONS"]] == list(ours)
+
+
+def test_durations_go_by_a_loader_s_own_batches(tmp_path):
+    setting = make_setting(tmp_path, "{name: step, every: 1ep}", "{for: 1ep}", budget="3ep")
+    setting = dataclasses.replace(setting, samples=100, batch=12.5, budget=24)
+    space = run_code(write_code("pytorch", setting))
+    assert (space["WARMUP"], space["BATCH_SIZE"]) == (8, 37)
+    found = [space["multiplier"](step) for step in (8, 15, 16, 23)]
+    assert found == pytest.approx([1, 1, 0.1, 0.1])
+
+
 @pytest.mark.parametrize("rises", [False, True])
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_a_plateau_falls_where_ours_does(tmp_path, rises, metric):
@@ -361,3 +421,31 @@ def test_what_is_not_carried_over_is_said(tmp_path, target):
     compile(text, "<code>", "exec")
     # The title is one comment, whatever is in it.
     assert text.startswith("# a ") and '"""' in text.splitlines()[0]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_the_rate_rests_on_besides_is_said(tmp_path, target):
+    more = {"loss": "my_losses.focal", "optimizer": "{name: muon, momentum: 0.9}"}
+    setting = make_setting(tmp_path, clip_norm=0.7, **more)
+    data = {"standardize": True, "transforms": [{"name": "mixup", "alpha": 0.2}]}
+    text = write_code(target, dataclasses.replace(setting, data=data))
+    head = text.split("\n\n")[0]
+    assert "standardize: inputs" in head and "transforms: [mixup 0.2]" in head
+    assert "loss: {class_path: my_losses.focal, init_args: {}}" in head
+    assert "0.7" in text and "ns_steps: 5" in text  # The clipping, the optimizer's arguments.
+    compile(text, "<code>", "exec")
+    plain = write_code(target, make_setting(tmp_path))
+    assert "Not carried over" not in plain
+    scaled = write_code(target, dataclasses.replace(make_setting(tmp_path), task="regression"))
+    assert "targets: less their mean, over their deviation" in scaled
+
+
+def test_what_stands_in_a_class_is_imported_by_it():
+    from lrsearch.reports.code.schedule import write_import
+
+    assert write_import("my.nets.Decay") == ["from my.nets import Decay"]
+    assert write_import("my_curves.Shapes.fall", "shape") == [
+        "from my_curves import Shapes",
+        "shape = Shapes.fall",
+    ]
+    assert write_import("fall") == write_import("my.2d") == []

@@ -230,10 +230,13 @@ def read_wandb(path):
                 name = record.run.display_name
                 updates = record.run.config.update
                 config |= {each.key: json.loads(each.value_json) for each in updates}
+            if record.HasField("exit"):
+                code = record.exit.exit_code
             for item in record.history.item:
                 rows[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
         number = int(name.removeprefix("trial "))
         objective = rows.get("result/objective")
+        assert (code == 1) == (rows["outcome"] == "failed")  # Its page says so, too.
         found[number] = (rows["outcome"], config["seed"], config["lr"], objective)
     return found
 

@@ -25,9 +25,10 @@ import lrsearch
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range
 from lrsearch.reports import svg
-from lrsearch.reports.marks import Bar, Line, Panel, Points, Scale, spanning
+from lrsearch.reports.marks import Bar, Line, Panel, Points, Scale, label, spanning
 from lrsearch.reports.page import Making, rows, write_page
 from lrsearch.reports.page.figures import draw_curves, draw_finalists
+from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.view import Context, build_view
 from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Result, Trial
 
@@ -337,6 +338,26 @@ def test_finalists_stand_with_their_fresh_seeds():
     assert "the control comes to 0.5" in figure and "0.9300 to 0.9700" in figure
 
 
+def test_an_interval_wider_than_the_axis_is_drawn_through_it():
+    view, _ = confirmed()
+    near = [
+        dataclasses.replace(each, interval=(-1e3, 1e3)) if place == 0 else each
+        for place, each in enumerate(view.confirmation.finalists)
+    ]
+    seen = dataclasses.replace(view.confirmation, finalists=tuple(near))
+    panels = draw_rates(dataclasses.replace(view, confirmation=seen)).panels
+    bars = [mark for panel in panels for mark in panel.marks if isinstance(mark, Bar)]
+    assert [(bar.low, bar.high) for bar in bars].count((-1e3, 1e3)) == 1
+
+
+def test_texts_of_any_length_are_cut_where_they_are_labels():
+    view, making = made(30, params=lambda point: {"kind": "x" * 10_000})
+    assert all(len(panel.title) <= 200 for panel in draw_rates(view).panels)
+    page = Outline(write_page(view, making))
+    answer = "".join(page.text).split("What to do next")[0]
+    assert len(answer) < 5_000
+
+
 def test_a_near_control_has_its_whole_interval():
     """One that reaches beyond all others at both ends was left out, as if there were none."""
     view, _ = confirmed()
@@ -400,13 +421,46 @@ def test_files_of_the_page_are_part_of_the_package():
 # scales and marks
 
 
-@pytest.mark.parametrize("scale", [Scale(-3, 5), Scale(1e-5, 2.0, log=True), Scale(0.97, 0.99)])
+@pytest.mark.parametrize(
+    "scale",
+    [
+        Scale(-3, 5),
+        Scale(1e-5, 2.0, log=True),
+        Scale(0.97, 0.99),
+        Scale(0.0022, 0.09, log=True),
+        Scale(0.011, 0.019, log=True),
+        Scale(0.61, 1.47, log=True),
+    ],
+)
 def test_a_scale_s_ticks_are_round_and_on_it(scale):
     ticks = scale.ticks(5)
     assert 2 <= len(ticks) <= 6 and all(scale.low <= tick <= scale.high for tick in ticks)
     for tick in ticks:
         assert scale.value(scale.place(tick)) == pytest.approx(tick)
         assert len(f"{tick:.12g}".strip("-").replace(".", "").lstrip("0").split("e")[0]) <= 3
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1.01, 1e9), st.booleans(), st.integers(2, 9))
+def test_every_scale_has_two_ticks_or_more_with_labels_of_their_own(low, factor, log, most):
+    scale = Scale(low, low * factor, log)
+    ticks = scale.ticks(most)
+    assert 2 <= len(ticks) <= 2 * most + 1 and all(map(scale.holds, ticks))
+    assert len({text for _, text in label(ticks)}) == len(ticks)
+
+
+def test_a_valley_of_a_hundred_thousandth_is_level():
+    values = {0.001: 0.64445, 0.01: 0.64444, 0.1: 0.644445, 0.3: 0.64446, 1.0: 4.2}
+    points = [
+        Record(Trial(n, f"k{n}", {}, 0), n, {"lr": rate}, "grid", ended(value))
+        for n, (rate, value) in enumerate(values.items(), 1)
+    ]
+    view = build_view("flat", "runs/flat", Objective("loss", "min"), points)
+    (panel,) = draw_rates(view).panels
+    assert panel.y.high - panel.y.low > 0.0006
+
+
+def ended(value):
+    return Result(Outcome.COMPLETED, 80, 8.0, 0.25, last={"loss": value}, best={"loss": value})
 
 
 NUMBERS = st.floats(width=64) | st.sampled_from([0.0, 1e308, -1e308, 1.0, 1.0 + 2**-52])
@@ -442,7 +496,7 @@ def test_marks_stand_where_their_values_are():
     left, right = svg.LEFT, 320 - svg.RIGHT
     top, bottom = svg.TOP, 210 - svg.BOTTOM
     assert f'class="dot" d="M{left} {bottom}h0M{right} {top}h0"' in drawn
-    assert f"V{top}" in drawn  # The bar ends with the axis.
+    assert f"V{top}M" in drawn and drawn.count("h6") == 1  # The bar goes on beyond the axis.
     assert spanning([3.0]).low < 3.0 < spanning([3.0]).high
     assert spanning([], log=True).low > 0
 
@@ -706,6 +760,14 @@ def test_what_is_hostile_stays_text_in_the_browser(browser, tmp_path):
     page.one("#filter").send_keys("<script>")
     page.check()
     assert page.driver.title == HOSTILE[0] and not page.find("img")
+    size = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    view, making = made(20, params=lambda point: {"a" * 80: "b" * 300})
+    wide = Page(browser, tmp_path / "wide.html", write_page(view, making))
+    wide.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert wide.run("return document.documentElement.scrollWidth") <= 360
+    finally:
+        wide.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,6 +11,7 @@ from lrsearch.spec import read_spec
 from lrsearch.spec.document import read_document
 from lrsearch.spec.foreign.sweep import read_sweep, write_study
 from lrsearch.spec.foreign.sweep_checks import find_sweep_faults
+from lrsearch.spec.outside import RESERVED
 
 SWEEP = """\
 program: train.py
@@ -186,6 +187,15 @@ def test_all_slips_are_told_at_once_and_nothing_is_written(folder):
         ("{distribution: uniform, min: 0, max: 1}", {"min": 0.0, "max": 1.0, "scale": "linear"}),
         ("{distribution: q_uniform, min: 0, max: 1, q: 0.5}", [0.0, 0.5, 1.0]),
         ("{distribution: normal}", {"min": -2.0, "max": 2.0}),
+        ("{distribution: normal, mu: 0, sigma: 1}", {"min": -2.0, "max": 2.0}),
+        ("{distribution: q_normal, mu: 10, sigma: 3}", {"min": 4, "max": 16}),
+        ("{distribution: q_normal, mu: 10, sigma: 3, q: 0.5}", {"min": 4.0, "max": 16.0}),
+        ("{distribution: q_log_uniform_values, min: 16, max: 512, q: 16}",
+         {"min": 16, "max": 512, "scale": "log"}),
+        ("{distribution: q_log_uniform, min: -2, max: 3.5}",
+         {"min": 1, "max": 33, "scale": "log"}),
+        ("{distribution: q_log_uniform_values, min: 0.1, max: 0.9, q: 0.2}",
+         {"min": 0.1, "max": 0.9, "scale": "log"}),
         ("{min: 1, max: 4}", {"min": 1, "max": 4}),
     ],
 )  # fmt: skip
@@ -216,6 +226,68 @@ def test_what_is_lost_is_told_with_what_to_write():
     assert "parameters.batch_size.probabilities" in remarks
     assert "prune: {name: hyperband, budget: 90}" in remarks["early_terminate"]
     assert "optimizer_name: [sgd, adam]" in remarks["parameters.optimizer"]
+
+
+@pytest.mark.parametrize("name", [*RESERVED, "Seed", "RUN"])
+@pytest.mark.parametrize("values", ["{values: [1, 2, 3]}", "{value: 7}", "{min: 0, max: 900}"])
+def test_a_parameter_by_a_name_of_our_own(folder, name, values):
+    text = f"program: train.py\nmethod: random\nparameters: {{p: {{values: [1, 2]}}, {name}: "
+    Path("sweep.yaml").write_text(f"{text}{values}}}\n")
+    call("init", "new.yaml", "--from-wandb", "sweep.yaml")
+    call("check", "new.yaml")
+    spec = read_spec(Path("new.yaml"))
+    inner = "seed" if name.lower() == "seed" else f"{name}_"
+    assert f"--{name}={{{inner}}}" in spec.outside.text
+    if inner == "seed":
+        seeds = {"{values: [1, 2, 3]}": (3, 1), "{value: 7}": (1, 7)}.get(values, (1, 1))
+        assert (spec.seeds, spec.seed) == seeds
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "{a: {values: [1, 1.0, true, 1, null, null]}}",
+        "{a: {values: ['{x} / 10', '{', '}}']}, b: {value: '{x} / 10'}}",
+        "{a: {distribution: q_uniform, min: 0, max: 1000000, q: 1}}",
+        "{Lr: {values: [1, 2]}, lr: {values: [1, 2]}, LR: {value: 3}}",
+        "{a-b: {values: [1, 2]}, a_b: {values: [1, 2]}}",
+        "{seed: {values: [1, 2]}, Seed: {values: [3, 4]}}",
+        "{a: {distribution: q_log_normal, mu: 0, sigma: 0.01}}",
+    ],
+)
+def test_whatever_a_sweep_has_its_spec_is_sound(folder, parameters):
+    Path("sweep.yaml").write_text(f"program: train.py\nmethod: random\nparameters: {parameters}\n")
+    call("init", "new.yaml", "--from-wandb", "sweep.yaml")
+    call("check", "new.yaml")
+    command = read_spec(Path("new.yaml")).outside.text
+    given = read_document(f"p: {parameters}", "").data["p"]
+    assert [word.split("=")[0] for word in command.split()[2:]] == [f"--{key}" for key in given]
+
+
+def test_seeds_of_a_study_are_ours(folder):
+    drawn = {
+        "x": {"min": 0.0, "max": 1.0, "scale": "linear"},
+        "seed": {"min": 0, "max": 4, "scale": "linear"},
+        "trial": [1, 2],
+    }
+    text, left = write_study(drawn, drawn.keys(), ("", "min"), 3, "study.db mine")
+    Path("new.yaml").write_text(text)
+    Path("my_loop.py").write_text("def train(trial): pass")
+    call("check", "new.yaml")
+    spec = read_document(text, "").data
+    assert spec["seeds"] == 5 and spec["search"]["trial_"] == [1, 2]
+    assert left[0].remark.startswith("here it is trial.seed; ")
+
+
+def test_what_a_command_is_given_otherwise_is_told():
+    text = SWEEP.replace("{value: 5}", "{value: true}").replace(
+        "{parameters: {name:", "{parameters: {a: {parameters: {b: {value: 3}}}, name:"
+    )
+    _, left = read_sweep(read_document(text, "").data, "")
+    remarks = {each.name: each.remark for each in left}
+    assert "where W&B writes True" in remarks["parameters.epochs"]
+    inner = "optimizer_a_b: [3], optimizer_name: [sgd, adam]"
+    assert inner in remarks["parameters.optimizer"]
 
 
 def test_macros_that_are_none():

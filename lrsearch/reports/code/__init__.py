@@ -6,7 +6,7 @@ lrsearch trains with at every step. What a target has no form of is refused, or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lrsearch.errors import UsageError
@@ -26,7 +26,7 @@ __all__ = ["TARGETS", "Setting", "write_code"]
 def write_code(target: str, setting: Setting) -> str:
     """The code of a setting for one of `TARGETS`. Raises UsageError for what it has no form of."""
     head = [f"# {one_line(setting.title)}"]
-    left = list(_left_out(setting.train, target))
+    left = [*_left_out(setting.train, target), *_left_of_data(setting)]
     if left:
         head += ["# Not carried over:", *(f"#   {one_line(each)}" for each in left)]
     return "\n".join([*head, *TARGETS[target](setting)]) + "\n"
@@ -44,12 +44,36 @@ def _left_out(train: Mapping[str, Any], target: str) -> list[str]:
     if train.get("precision", "float32") != "float32":
         found.append(f"precision: {train['precision']}")
     optimizer = train["optimizer"]
+    for name in ("loss", "step"):
+        value = train.get(name)
+        if value and value not in ("cross_entropy", "mse"):  # What everybody's training has.
+            found.append(f"{name}: {format_value(value)}")
+    if target == "keras" and not write_keras(optimizer):
+        given = {key: value for key, value in optimizer.items() if key != "name"}
+        found.append(f"optimizer: {_title(optimizer)} {format_value(given)}")
+        if train.get("clip_norm") is not None:
+            found.append(f"clip_norm: {number(train['clip_norm'])}")
     if target == "keras" and untold(optimizer):
         decay = format_value(optimizer["weight_decay"])
         found.append(f"weight_decay: {decay}, added to the gradient, where Keras's is decoupled")
     if str(optimizer.get("name")).startswith("schedule_free"):
         found.append("optimizer.train() before training, optimizer.eval() before evaluating")
     return found
+
+
+def _left_of_data(setting: Setting) -> Iterator[str]:
+    """The things that are done to the data before a step, in words: a rate is one for such data."""
+    data = setting.data
+    if setting.task == "regression" and not isinstance(setting.train.get("loss"), Mapping):
+        yield "targets: less their mean, over their deviation, both of the training part"
+    if data.get("standardize"):
+        yield "standardize: inputs less their mean, over their deviation, of the training part"
+    if data.get("transforms"):
+        yield f"transforms: {format_value(data['transforms'])}"
+
+
+def _title(optimizer: Mapping[str, Any]) -> str:
+    return one_line(str(optimizer.get("name") or optimizer.get("class_path")))
 
 
 def _constants(setting: Setting) -> list[str]:
@@ -59,7 +83,12 @@ def _constants(setting: Setting) -> list[str]:
         f"BATCH_SIZE = {train['batch_size']}",
         f"STEPS = {setting.budget}  # updates of the optimizer, on {setting.samples} samples",
     ]
-    return lines + ([f"WARMUP = {setting.warmup}"] if setting.warmup else [])
+    lines += [f"WARMUP = {setting.warmup}"] if setting.warmup else []
+    if setting.follows:
+        interval = number(setting.interval)
+        lines.append(f"EVERY = {interval}  # steps between two evaluations, rounded one by one")
+        lines.append("EVALUATIONS = {round(k * EVERY) for k in range(1, int(STEPS / EVERY) + 2)}")
+    return lines
 
 
 def _schedule(setting: Setting) -> list[str]:
@@ -87,7 +116,7 @@ def _configure(setting: Setting) -> tuple[list[str], list[str]]:
     more, call = write_torch(optimizer)
     made = [f"    optimizer = {call}"]
     if not call:
-        name = one_line(str(optimizer.get("name") or optimizer.get("class_path")))
+        name = _title(optimizer)
         arguments = {key: value for key, value in optimizer.items() if key != "name"}
         made = [
             f"    # {name} is no class of torch.optim that takes all parameters; its settings are",
@@ -132,10 +161,11 @@ def _pytorch(setting: Setting) -> list[str]:
     ]
     if clip is not None:
         loop.append(f"    torch.nn.utils.clip_grad_norm_(model.parameters(), {number(clip)})")
-    loop += ["    optimizer.step()"]
+    closure = "" if "name" in setting.train["optimizer"] else "  # here it was given a closure"
+    loop += [f"    optimizer.step(){closure}"]
     if setting.follows:
         loop += [
-            f"    if (step + 1) % {_interval(setting)} == 0:  # {setting.train['evaluate']}",
+            "    if step + 1 in EVALUATIONS:",
             f"        plateau.observe(step + 1, {_metric(setting)})",
         ]
     loop += ["    scheduler.step()"]
@@ -158,13 +188,6 @@ def _comment(line: str) -> str:
     return f"# {line}"
 
 
-def _interval(setting: Setting) -> int:
-    from lrsearch import duration
-
-    length = duration.parse(setting.train["evaluate"]).steps(**setting.size)
-    return max(1, round(length))
-
-
 def _metric(setting: Setting) -> str:
     metric = setting.schedule.get("metric")
     return one_line(str(metric)) if metric else "the validation metric"
@@ -184,6 +207,11 @@ def _lightning(setting: Setting) -> list[str]:
             f'        value = float(self.trainer.callback_metrics["{_name(setting)}"])',
             "        if not self.trainer.sanity_checking:",
             "            self.plateau.observe(self.global_step, value)",
+            "            # The rate of the next step was set before its evaluation.",
+            "            scheduler = self.lr_schedulers()",
+            "            rate = multiplier(self.global_step) * self.plateau.scale",
+            "            for group in scheduler.optimizer.param_groups:",
+            '                group["lr"] = group["initial_lr"] * rate',
         ]
     module = [
         "class Tuned(L.LightningModule):  # make it the base of your module",
@@ -195,6 +223,8 @@ def _lightning(setting: Setting) -> list[str]:
         '        return {"optimizer": optimizer, "lr_scheduler": stepped}',
         *then,
     ]
+    if setting.follows:
+        clipped += f", val_check_interval={round(setting.interval)}, check_val_every_n_epoch=None"
     trainer = f"trainer = L.Trainer(max_steps=STEPS{clipped})  # batches of BATCH_SIZE"
     head = _imports(_math(body), ["import lightning as L", *imports])
     lines = [*head, "", *_constants(setting), *body, "", "", *configure, "", "", *module]
@@ -244,8 +274,8 @@ def _keras(setting: Setting) -> list[str]:
         call = call[:-1] + (f", global_clipnorm={number(clip)})" if clip is not None else ")")
         made = [f"optimizer = {call}"]
     else:
-        name = setting.train["optimizer"].get("name") or setting.train["optimizer"]["class_path"]
-        made = [f"# {one_line(str(name))} has no equal in Keras: give yours learning_rate=Rate()."]
+        name = _title(setting.train["optimizer"])
+        made = [f"# {name} has no equal in Keras: give yours learning_rate=Rate()."]
     head = _imports(_math(body), ["import keras", *imported_shape(setting)])
     return [
         *head,

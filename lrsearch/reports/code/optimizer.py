@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lrsearch.reports.code.schedule import number
+from lrsearch.reports.code.schedule import number, write_import
 
 _TORCH = {
     "sgd": "SGD",
@@ -45,11 +45,12 @@ def write_torch(optimizer: Mapping[str, Any]) -> tuple[list[str], str]:
     "" where it is no one class, as of muon, which is two."""
     name = optimizer.get("name")
     if name is None:
-        module, _, kind = str(optimizer["class_path"]).rpartition(".")
-        if not module or not all(part.isidentifier() for part in (*module.split("."), kind)):
-            return [], ""
+        path = str(optimizer["class_path"])
         given = _arguments(optimizer.get("init_args") or {})
-        return [f"from {module} import {kind}"], f"{kind}(parameters, lr=LR{given})"
+        lines = write_import(path)
+        return (
+            (lines, f"{path.rpartition('.')[2]}(parameters, lr=LR{given})") if lines else ([], "")
+        )
     arguments = {key: value for key, value in optimizer.items() if key != "name"}
     if "beta1" in arguments:
         arguments["betas"] = (arguments.pop("beta1"), arguments.pop("beta2"))

@@ -7,7 +7,7 @@ and gives the same multiple of the base rate at every step, the warmup included.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lrsearch import duration, schedules
@@ -22,21 +22,23 @@ _COSINE = "0.5 * (1.0 + math.cos(math.pi * share))"
 @dataclass(frozen=True)
 class Setting:
     """A training to write as code: the resolved `train` of a point, the training samples, its steps
-    in all (`budget`). `title` says what it is, on one line."""
+    in all (`budget`). `title` says what it is, on one line. `batch` is the mean size of a batch,
+    which durations are counted by, where a loader has an order of its own; `data` is the resolved
+    `data`, `task` what the targets are."""
 
     train: Mapping[str, Any]
     samples: int
     budget: int
     title: str
+    batch: float | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    task: str = ""
 
     @property
-    def size(self) -> dict[str, int]:
+    def size(self) -> dict[str, Any]:
         """The sizes that durations are converted by."""
-        return {
-            "samples": self.samples,
-            "batch_size": int(self.train["batch_size"]),
-            "budget": self.budget,
-        }
+        batch = self.batch if self.batch is not None else int(self.train["batch_size"])
+        return {"samples": self.samples, "batch_size": batch, "budget": self.budget}
 
     @property
     def schedule(self) -> Mapping[str, Any]:
@@ -58,6 +60,11 @@ class Setting:
     def varies(self) -> bool:
         """Whether the rate changes at all."""
         return self.schedule.get("name") != "constant" or self.warmup > 0
+
+    @property
+    def interval(self) -> float:
+        """The steps from one evaluation to the next, as a training has them."""
+        return max(1.0, duration.parse(self.train["evaluate"]).steps(**self.size))
 
 
 def number(value: Any) -> str:
@@ -111,10 +118,24 @@ def imported_shape(setting: Setting) -> list[str]:
     path = str(setting.schedule.get("class_path", ""))
     if not path:
         return []
-    module, _, name = path.rpartition(".")
-    if not all(part.isidentifier() for part in path.split(".")) or not module:
+    found = write_import(path, "shape")
+    if not found:
         raise UsageError(f"{path} is no path that Python imports", where="schedule.class_path")
-    return [f"from {module} import {name} as shape"]
+    return found
+
+
+def write_import(path: str, name: str = "") -> list[str]:
+    """The lines that import what a class path names, by its last part or as `name`; [] for what is
+    no path. A part that begins with a capital is a class, and what follows it is in that."""
+    parts = path.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return []
+    whole = len(parts) - 1
+    at = next((place for place in range(1, whole) if parts[place][0].isupper()), whole)
+    line = f"from {'.'.join(parts[:at])} import {parts[at]}"
+    if at < whole:
+        return [line, f"{name or parts[-1]} = {'.'.join(parts[at:])}"]
+    return [f"{line} as {name}" if name else line]
 
 
 def _warmup(warmup: Mapping[str, Any]) -> str:

@@ -49,8 +49,7 @@ def write_study(run: ExportedRun, path: Path) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if path.suffixes and path.suffixes[-1] in JOURNALS:
-        storage = JournalStorage(JournalFileBackend(str(path)))
-        _fill(run, storage)
+        _fill(run, JournalStorage(JournalFileBackend(str(path))))
         return
     with contextlib.chdir(path.parent):  # In an address a folder's ? or % has a meaning.
         storage = RDBStorage(f"sqlite:///{path.name}")

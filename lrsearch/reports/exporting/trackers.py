@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,8 @@ def write_wandb(run: ExportedRun, path: Path) -> None:
     import wandb
 
     path.mkdir(parents=True, exist_ok=True)
-    log_trials(run, wandb, mode="offline", dir=str(path), reinit="finish_previous")
+    settings = {"mode": "offline", "dir": str(path), "reinit": "finish_previous"}
+    log_trials(run, wandb, failed={"exit_code": 1}, **settings)
 
 
 def write_trackio(run: ExportedRun, path: Path) -> None:
@@ -44,9 +45,11 @@ def write_trackio(run: ExportedRun, path: Path) -> None:
         log_trials(run, trackio, embed=False, auto_log_gpu=False, auto_log_cpu=False)
 
 
-def log_trials(run: ExportedRun, module: Any, **settings: Any) -> None:
+def log_trials(
+    run: ExportedRun, module: Any, failed: Mapping[str, Any] | None = None, **settings: Any
+) -> None:
     """Log every trial by the calls that wandb and those modules share that take its place:
-    `init`, `log`, `finish`."""
+    `init`, `log`, `finish`, the last with the arguments `failed` for a trial that has failed."""
     for record, result in run.ended():
         module.init(
             project=run.name,
@@ -60,7 +63,7 @@ def log_trials(run: ExportedRun, module: Any, **settings: Any) -> None:
             module.log({text_of(name): value for name, value in values.items()}, step=step)
         ended = {f"result/{name}": value for name, value in run.values(result).items()}
         module.log({**ended, **_told(record, result)}, step=max(step, result.steps))
-        module.finish()
+        module.finish(**(failed or {} if result.outcome not in ENDED else {}))
 
 
 def _told(record: Record, result: Result) -> dict[str, Any]:

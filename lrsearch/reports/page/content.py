@@ -18,6 +18,7 @@ from lrsearch.reports.page.figures import draw_curves, format_objective
 from lrsearch.reports.svg import sparkline
 from lrsearch.reports.text import (
     count,
+    cut,
     decimals_for,
     enumerate_numbers,
     format_fixed,
@@ -76,6 +77,10 @@ class Chip:
     kind: str = "plain"
 
 
+LONG_VALUE = 400
+"""Characters of a value up to which it is shown; the spec has all of it."""
+
+
 def shorten(text: str, most: int = LONG) -> str:
     """A text of the user's, made visible, its end where it is long."""
     shown = visible(text.replace("\r", "\n"))
@@ -101,7 +106,7 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
         "value": format_fixed(answer.value, decimals),
         "interval": interval,
         "params": [
-            (one_line(name), format_value(value))
+            (one_line(name), cut(format_value(value), LONG_VALUE))
             for name, value in answer.recommended.params.items()
         ],
         "point": answer.recommended.point,
@@ -188,7 +193,7 @@ def describe_schedules(view: RunView, making: Making) -> list[dict[str, str]]:
         config = configs.get(point.trials[0], {})
         found.append(
             {
-                "name": format_value(level.value),
+                "name": cut(format_value(level.value), LONG_VALUE),
                 "objective": format_objective(view, level.objective),
                 "params": format_params(rest),
                 "points": str(level.points),
@@ -246,7 +251,8 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
                 "share": None if share is None else share.share,
                 "interval": None if share is None else share.interval,
                 "levels": [
-                    f"{format_value(level.value)} {format_objective(view, level.objective)}"
+                    f"{cut(format_value(level.value), LONG_VALUE)} "
+                    f"{format_objective(view, level.objective)}"
                     for level in levels
                 ],
             }
@@ -348,7 +354,11 @@ def describe_failures(view: RunView) -> list[dict[str, str]]:
 
 def describe_making(view: RunView, making: Making) -> list[tuple[str, str]]:
     """Labels and values of how the run was measured."""
-    found = [("objective", _objective(view))] if view.records else []
+    found = (
+        [("objective", _objective(view, ours=bool(view.data or making.samples)))]
+        if view.records
+        else []
+    )
     if view.cost["trials"] or view.cost["range_seconds"]:
         found.append(("cost", describe_cost(view)))
     if view.data:
@@ -374,10 +384,11 @@ def describe_making(view: RunView, making: Making) -> list[tuple[str, str]]:
     return found
 
 
-def _objective(view: RunView) -> str:
+def _objective(view: RunView, *, ours: bool) -> str:
     objective = view.objective
     at = "at the end of training" if objective.at == "last" else "best over the training"
-    return f"{one_line(objective.metric)}, {objective.goal}, {at}, on the validation part"
+    part = "on the validation part" if ours else "as the training reports it"
+    return f"{one_line(objective.metric)}, {objective.goal}, {at}, {part}"
 
 
 def list_unmeasured(view: RunView) -> list[str]:

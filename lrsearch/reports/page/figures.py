@@ -139,6 +139,10 @@ def draw_finalists(view: RunView) -> Figure | None:
 # the batch size
 
 
+MOST_NAMED = 6
+"""Batch sizes that stand on an axis by themselves."""
+
+
 def draw_law(law: Law) -> Figure:
     """The best rates by batch size, and the zone beyond the largest, where nothing is known."""
     sizes = [best.batch_size for best in law.bests]
@@ -152,7 +156,10 @@ def draw_law(law: Law) -> Figure:
         Points([(best.batch_size, best.lr) for best in law.bests]),
     ]
     name = one_line(law.name)
-    panel = Panel(format_params(law.params), x, spanning(rates, log=True), marks, name, "best rate")
+    y, named = spanning(rates, log=True), [(float(size), format_value(size)) for size in sizes]
+    named = named if len(named) <= MOST_NAMED else []  # Sizes that were measured, unless many.
+    title = format_params(law.params)
+    panel = Panel(title, x, y, marks, name, "best rate", x_names=named)
     rows = [
         (
             format_value(best.batch_size),

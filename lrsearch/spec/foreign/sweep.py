@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lrsearch.spec.foreign.ranges import Fixed, read_foreign
 from lrsearch.spec.foreign.sweep_checks import EXPONENTS, bounds_of
+from lrsearch.spec.outside import RESERVED
 from lrsearch.spec.values import write
 from lrsearch.terminal import quote, visible_line
 
@@ -44,21 +45,26 @@ def read_sweep(document: Mapping[str, Any], source: str) -> tuple[str, list[Left
     fixed: dict[str, Any] = {}
     left: list[Left] = []
     raw = document["parameters"]
+    names, seeds = _names_of(raw), list[str]()
     for key, value in raw.items():
-        name, found = _name_of(key), _convert(value)
+        name, found = names[key], _convert(value)
+        if name == SEED and found is not None:
+            seeds, remark = count_seeds(found)
+            left.append(Left(f"parameters.{key}", value, remark))
+            continue
         if (
             document.get("method") == "grid"
             and isinstance(found, Mapping)
             and "points" not in found
         ):
             found = read_foreign({**found, "q": 1})  # Whole numbers: others have no grid.
-        if name in searched or name in fixed or found is None or not _NAME.fullmatch(name):
+        if found is None or not _NAME.fullmatch(name):
             left.append(Left(f"parameters.{key}", value, _of_parameter(key, value)))
             continue
         if isinstance(found, Fixed):
-            fixed[name] = found.value
+            _fix(name, found.value, fixed, searched)
         else:
-            searched[name] = found
+            searched[name] = _distinct(found) if isinstance(found, list) else found
         left += _lost(str(key), value)
     left += [
         Left(str(key), value, _of_stopping(value) if key == "early_terminate" else "")
@@ -66,7 +72,8 @@ def read_sweep(document: Mapping[str, Any], source: str) -> tuple[str, list[Left
         if key not in _KNOWN
     ]
     left += _of_metric(document.get("metric"))
-    flags = {name: str(key) for key in raw if (name := _name_of(key)) in {**searched, **fixed}}
+    given = {*searched, *fixed, *([SEED] if seeds else [])}
+    flags = {name: str(key) for key, name in names.items() if name in given}
     lines = [f"# From {visible_line(source)}, a sweep of Weights & Biases."]
     cap = document.get("run_cap")
     if cap is not None and document.get("method") == "grid":
@@ -78,15 +85,28 @@ def read_sweep(document: Mapping[str, Any], source: str) -> tuple[str, list[Left
     ]
     lines += ['# {"step": 3, "loss": 0.41}; or it calls lrsearch.report(step=3, loss=loss).']
     lines += [f"objective: {_flow(_objective(document.get('metric')))}"]
-    lines += _parts(fixed, searched)
+    lines += [*_parts(fixed, searched), *seeds]
     if cap is not None:
         lines += [f"random: {{trials: {cap}}}", f"bayes: {{trials: {cap}}}"]
     return "\n".join(lines) + "\n", left
 
 
+MOST_POINTS = 100_000
+"""The most points that a range may have in a grid."""
+
+
+def _fix(name: str, value: Any, fixed: dict[str, Any], searched: dict[str, Any]) -> None:
+    """Put a parameter of one value where a spec has it: text with braces would be arithmetic among
+    the fixed ones, and is text among those that are searched."""
+    if isinstance(value, str) and "{" in value:
+        searched[name] = [value]
+    else:
+        fixed[name] = value
+
+
 def _convert(given: Mapping[str, Any]) -> Any:
     """The list or range of a parameter of a sweep, `Fixed` for one value; None for one of several
-    parameters. Whole bounds of a distribution over broken numbers become broken ones."""
+    parameters. Bounds are whole where all that is drawn is whole, else broken."""
     distribution = str(given.get("distribution", ""))
     if "parameters" in given:
         return None
@@ -94,15 +114,52 @@ def _convert(given: Mapping[str, Any]) -> Any:
         return list(given["values"])
     if "min" not in given and "value" not in given:
         normal = {"distribution": "normal", "mu": 0.0, "sigma": 1.0}
-        return read_foreign({**normal, **given})
+        found = read_foreign({**normal, **given})
+        return _bounded(given, found) if isinstance(found, Mapping) else found
     if distribution in EXPONENTS:
         low, high = bounds_of(distribution, given["min"], given["max"])
-        return {"min": low, "max": high, "scale": "log"}
+        return _bounded(given, {"min": low, "max": high, "scale": "log"})
     if distribution in ("", "int_uniform", "q_uniform") or "min" not in given:
         found = read_foreign(given)
+        if isinstance(found, Mapping) and found.get("points", 0) > MOST_POINTS:
+            return {key: part for key, part in found.items() if key != "points"}
         return given if found is None else found
     scale = "log" if "log" in distribution else "linear"
-    return {"min": float(given["min"]), "max": float(given["max"]), "scale": scale}
+    return _bounded(given, {"min": given["min"], "max": given["max"], "scale": scale})
+
+
+def _bounded(given: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """A range with whole bounds where its distribution draws multiples of a whole number."""
+    low, high, step = float(found["min"]), float(found["max"]), _whole_step(given)
+    if step:
+        low, high = step * round(low / step), step * round(high / step)
+        low = max(low, step) if found.get("scale") == "log" else low
+        high = max(high, low + step)
+    return {**found, "min": low, "max": high}
+
+
+def _whole_step(given: Mapping[str, Any]) -> int:
+    """The whole number of which a distribution draws multiples, W&B's usual one where none is said;
+    0 where it draws broken numbers."""
+    quantized = str(given.get("distribution", "")).startswith("q_")
+    step = given.get("q", 1)
+    return step if quantized and type(step) is int else 0
+
+
+SEED = "seed"
+"""The parameter whose values are lrsearch's own seeds."""
+
+
+def count_seeds(found: Any) -> tuple[list[str], str]:
+    """The lines of a spec for a parameter that seeds the training, and what to say of it."""
+    if isinstance(found, Fixed):
+        if type(found.value) is int and 0 <= found.value < 2**32:
+            return [f"seed: {found.value}"], "the seed is lrsearch's own, and not searched"
+        return ["seeds: 1"], "seeds are whole numbers from 0 up: it begins with 1"
+    many = len(found) if isinstance(found, list) else found["max"] - found["min"] + 1
+    if type(many) is not int or many > 10:
+        return ["seeds: 1"], "the seed is lrsearch's own, and not searched: write seeds: 3"
+    return [f"seeds: {many}"], f"a point is trained with {many} seeds, and compared by their mean"
 
 
 def _lost(key: str, given: Mapping[str, Any]) -> Iterator[Left]:
@@ -114,7 +171,13 @@ def _lost(key: str, given: Mapping[str, Any]) -> Iterator[Left]:
     if "probabilities" in given:
         remark = "all values are as likely"
         yield Left(f"parameters.{key}.probabilities", given["probabilities"], remark)
-    if "q" in given and ("log" in distribution or "normal" in distribution):
+    values = given.get("values", [given.get("value", 1)])
+    if any(value is None or isinstance(value, bool) for value in values):
+        told = given["values"] if "values" in given else given["value"]
+        remark = "a command has true, false and null as in JSON, where W&B writes True"
+        yield Left(f"parameters.{key}", told, remark)
+    each = _whole_step(given) == 1  # Whole numbers are all drawn.
+    if "q" in given and not each and ("log" in distribution or "normal" in distribution):
         remark = "values between its steps are drawn, too: a list has these alone"
         yield Left(f"parameters.{key}.q", given["q"], remark)
 
@@ -124,8 +187,18 @@ def _of_parameter(key: str, given: Mapping[str, Any]) -> str:
     inner = given.get("parameters")
     if not isinstance(inner, Mapping):
         return "a name has letters, digits and _"
-    lines = (f"{_name_of(key)}_{_name_of(each)}: {_nested(part)}" for each, part in inner.items())
-    return f"write each of its parameters under search, such as {', '.join(lines)}, and in command"
+    lines = ", ".join(_flattened(_name_of(key), given))
+    return f"write each of its parameters under search, such as {lines}, and in command"
+
+
+def _flattened(name: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of a parameter, or of all that are inside of it."""
+    inner = given.get("parameters")
+    if not isinstance(inner, Mapping):
+        yield f"{name}: {_nested(given)}"
+        return
+    for key, part in inner.items():
+        yield from _flattened(f"{name}_{_name_of(key)}", part)
 
 
 def _nested(given: Mapping[str, Any]) -> str:
@@ -157,9 +230,22 @@ def strategy_of(document: Mapping[str, Any]) -> str:
     return method if method in ("grid", "random", "bayes") else "bayes"
 
 
-def _name_of(key: Any) -> str:
-    """A parameter's name in a spec: hyphens, which a name between braces has none of, as _."""
-    return str(key).replace("-", "_")
+def _name_of(key: Any, plain: str = "-") -> str:
+    """A parameter's name in a spec: what matches `plain`, by default hyphens, which a name between
+    braces has none of, as _, and one behind a name of lrsearch's own."""
+    name = re.sub(plain, "_", str(key))
+    return f"{name}_" if name.lower() in RESERVED else name
+
+
+def _names_of(keys: Iterable[Any], plain: str = "-") -> dict[Any, str]:
+    """The names of parameters in a spec by their own, no two alike, also in another case."""
+    found: dict[Any, str] = {}
+    for key in keys:
+        name = SEED if str(key).lower() == SEED else _name_of(key, plain)
+        while name.lower() in map(str.lower, found.values()):
+            name += "_"
+        found[key] = name
+    return found
 
 
 def _command(document: Mapping[str, Any], flags: Mapping[str, str]) -> str:
@@ -192,11 +278,16 @@ def write_study(
     searched: dict[str, Any] = {}
     fixed: dict[str, Any] = {}
     left: list[Left] = []
+    names = _names_of(drawn, r"\W")
+    seeds: list[str] = []
     for key, value in drawn.items():
         found = read_foreign(value)
         found = value if found is None else found
-        name = re.sub(r"\W", "_", key)
-        if name in searched or name in fixed or not _NAME.fullmatch(name):
+        name = names[key]
+        if name == SEED:
+            seeds, remark = count_seeds(found)
+            left.append(Left(key, value, f"here it is trial.seed; {remark}"))
+        elif not _NAME.fullmatch(name):
             left.append(Left(key, value, "a name has letters, digits and _"))
         elif key not in always:
             remark = f"write {name}: {write(found)} under search, for every trial has it here"
@@ -218,7 +309,7 @@ def write_study(
         "loop: my_loop.train",
         f"objective: {_flow({'metric': named, 'goal': goal, 'at': 'last'})}",
     ]
-    lines += _parts(fixed, searched)
+    lines += [*_parts(fixed, searched), *seeds]
     return "\n".join(lines) + "\n", left
 
 

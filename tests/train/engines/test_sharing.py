@@ -50,7 +50,7 @@ NORMED = MLP | {"batch_norm": True, "dropout": 0.3}
 LATE = {
     "step": [{"every": "2ep"}, {"every": "3ep"}],
     "multistep": [{"milestones": ["1ep", "3ep"]}, {"milestones": ["1ep", "2ep"]}],
-    "piecewise": [{"points": [["2ep", 0.3]]}, {"points": [["70ba", 0.1]]}],
+    "piecewise": [{"points": [["2ep", 0.3]]}, {"points": [["3.1ep", 0.1]]}],
     "wsd": [{"decay": "1ep"}, {"decay": "2ep"}],
     "plateau": [
         {"metric": "loss", "patience": "2ep", "threshold": 0.9},
@@ -80,7 +80,8 @@ def arguments_of(name):
 
 def trials(*schedules_, engine="solo", lanes=3, **given):
     """A cohort whose trials differ in their schedules."""
-    train = {name: given.pop(name) for name in list(given) if name in ("warmup", "lr", "budget")}
+    names = ("warmup", "lr", "budget", "batch_size")
+    train = {name: given.pop(name) for name in names if name in given}
     model = given.pop("model", NORMED)
     own = [config(model, schedule=each, **train) for each in schedules_]
     made = cohort(*own, **given)
@@ -129,7 +130,8 @@ def test_schedules_share_what_they_have_in_common(name, engine, lanes):
     own = [schedule(name, **each) for each in arguments_of(name)]
     beside = schedule("constant") if name != "constant" else schedule("cosine")
     warmup = {"for": "1ep", "shape": "linear", "start": 0.1}
-    job = trials(beside, *own, engine=engine, lanes=lanes, warmup=warmup, budget="5ep")
+    lengths = {"warmup": warmup, "budget": "5ep", "batch_size": 128}
+    job = trials(beside, *own, engine=engine, lanes=lanes, **lengths)
     events, _ = assert_shares(job, 0.3 if name in LATE else 0.05)
     assert not [each for each in events if isinstance(each, Noted)]
 

@@ -4,7 +4,7 @@ standard library's docstrings, and then told by few samples which part of it a t
 from __future__ import annotations
 
 import csv
-import importlib
+import importlib.util
 import json
 import random
 from pathlib import Path
@@ -17,9 +17,12 @@ from typer.testing import CliRunner
 
 from lrsearch.cli import app
 
-transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed")
-tokenizers: Any = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
-safetensors: Any = pytest.importorskip("safetensors.torch")
+NEEDED = ("transformers", "tokenizers", "safetensors")
+"""Imported by the tests alone: it takes half a second, and each process collects all tests."""
+
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, NEEDED)), reason=f"needs {', '.join(NEEDED)}"
+)
 
 CONFIG = Path(__file__).parents[3] / "configs" / "finetune_text.yaml"
 NUMBERS = ("decimal", "fractions", "statistics")
@@ -64,19 +67,24 @@ def pretrain(model: Any, ids: torch.Tensor, mask_id: int) -> None:
         optimizer.step()
 
 
+TEXTS = {"numbers": NUMBERS, "waiting": WAITING}
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `encoder`, pretrained, `raw`, the same before, and labelled `texts.csv`."""
+    """A folder with a BERT, `raw`, which has not been trained, and labelled `texts.csv`."""
+    import tokenizers
+    import transformers
+
     folder = tmp_path_factory.mktemp("finetune")
-    texts = {"numbers": pieces(NUMBERS), "waiting": pieces(WAITING)}
-    trainer = tokenizers.BertWordPieceTokenizer(lowercase=True)
+    texts = {label: pieces(modules) for label, modules in TEXTS.items()}
+    trainer: Any = tokenizers.BertWordPieceTokenizer(lowercase=True)
     every = [text for part in texts.values() for text in part]
     trainer.train_from_iterator(every, vocab_size=1000, show_progress=False)
-    for name in ("encoder", "raw"):
-        (folder / name).mkdir()
-        trainer.save_model(str(folder / name))
-        tokenizer = transformers.BertTokenizerFast.from_pretrained(str(folder / name))
-        tokenizer.save_pretrained(folder / name)
+    (folder / "raw").mkdir()
+    trainer.save_model(str(folder / "raw"))
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(str(folder / "raw"))
+    tokenizer.save_pretrained(folder / "raw")
     sizes = transformers.BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -89,14 +97,27 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         initializer_range=0.1,  # With BERT's 0.02 a net this narrow takes far longer to begin.
     )
     torch.manual_seed(0)
-    model = transformers.BertForMaskedLM(sizes)
-    model.save_pretrained(folder / "raw")
-    options = {"truncation": True, "max_length": TOKENS, "padding": True, "return_tensors": "pt"}
-    pretrain(model, tokenizer(every, **options)["input_ids"], tokenizer.mask_token_id)
-    model.save_pretrained(folder / "encoder")
+    transformers.BertForMaskedLM(sizes).save_pretrained(folder / "raw")
     rows = [(text, label) for label in texts for text in _some(texts[label])]
     with (folder / "texts.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(place: Path) -> Path:
+    """The same BERT, pretrained."""
+    import transformers
+
+    raw, folder = place / "raw", place / "encoder"
+    tokenizer: Any = transformers.BertTokenizerFast.from_pretrained(str(raw))
+    every = [text for modules in TEXTS.values() for text in pieces(modules)]
+    options = {"truncation": True, "max_length": TOKENS, "padding": True, "return_tensors": "pt"}
+    torch.manual_seed(0)
+    model = transformers.BertForMaskedLM.from_pretrained(raw)
+    pretrain(model.train(), tokenizer(every, **options)["input_ids"], tokenizer.mask_token_id)
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
     return folder
 
 
@@ -104,8 +125,8 @@ def _some(texts: list[str]) -> list[str]:
     return random.Random(0).sample(texts, SAMPLES)
 
 
-def grid(place: Path, *given: str, encoder: str = "encoder", more: tuple[str, ...] = ()) -> Any:
-    folder = place / encoder
+def grid(place: Path, *given: str, more: tuple[str, ...] = ()) -> Any:
+    folder = place / "raw"
     values = (
         f"data.init_args.folder={folder}",
         f"data.init_args.file={place / 'texts.csv'}",
@@ -126,8 +147,10 @@ def grid(place: Path, *given: str, encoder: str = "encoder", more: tuple[str, ..
     return done
 
 
-def test_a_pretrained_start_is_searched_and_is_worth_it(place: Path) -> None:
-    folders = f"search.model.init_args.folder=[{place / 'encoder'}, {place / 'raw'}]"
+def test_a_pretrained_start_is_searched_and_is_worth_it(place: Path, encoder: Path) -> None:
+    from safetensors import torch as safetensors
+
+    folders = f"search.model.init_args.folder=[{encoder}, {place / 'raw'}]"
     given = ("train.budget=20ep", "search.lr={min: 5e-4, max: 2e-3, points: 2}", folders)
     said = grid(place, *given, more=("--json",))
     assert said.exit_code == 0, said.output
@@ -154,13 +177,15 @@ def test_a_pretrained_start_is_searched_and_is_worth_it(place: Path) -> None:
 
 def test_layer_decay_reaches_the_layers_as_of_a_bert(place: Path) -> None:
     """Adam's first step moves nearly every weight by its rate: what it moved by tells the rate."""
+    from safetensors import torch as safetensors
+
     fixed = ("name=once", "train.budget=1ba", "train.evaluate=1ba", "train.warmup=null")
     free = ("train.clip_norm=null", "train.optimizer.weight_decay=0", "train.schedule=constant")
     said = grid(place, *fixed, *free, "train.lr=1e-3", "train.layer_decay=0.5")
     assert said.exit_code == 0, said.output
     (file,) = (place / "once" / "best").glob("*.safetensors")
     after, before = (
-        safetensors.load_file(path) for path in (file, place / "encoder" / "model.safetensors")
+        safetensors.load_file(path) for path in (file, place / "raw" / "model.safetensors")
     )
     layers = ["embeddings", "encoder.layer.0", "encoder.layer.1"]
     for above, layer in enumerate(reversed(layers), start=1):

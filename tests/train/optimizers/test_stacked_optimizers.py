@@ -328,14 +328,12 @@ def differences(stacked, alone, spared=0.0):
     """The largest of each parameter over its largest entry, without a share of the entries, of
     lanes and of their parameters alone."""
     worst = []
-    for place, each in enumerate(stacked):
-        found = []
-        for lane, parameters in enumerate(alone):
-            own = parameters[place].detach()
-            gaps = (each[lane] - own).abs().flatten()
-            kept = math.ceil(gaps.numel() * (1 - spared))
-            found.append(float(gaps.kthvalue(kept).values / own.abs().max()))
-        worst.append(np.max(found))  # NaN, where there is one.
+    for each, own in zip(stacked, zip(*alone, strict=True), strict=True):
+        theirs = torch.stack([one.detach().flatten() for one in own])
+        gaps = (each.detach().reshape(theirs.shape) - theirs).abs()
+        kept = math.ceil(gaps.shape[1] * (1 - spared))
+        found = gaps.kthvalue(kept).values / theirs.abs().amax(1)
+        worst.append(found.max().item())  # NaN, where there is one.
     return worst
 
 
@@ -351,7 +349,8 @@ falls to the other side now and then where it was summed in another order."""
 @pytest.mark.parametrize("name", STACKED)
 def test_equals_torch(name, dtype):
     """Both get the same gradients, so that no difference is magnified by the training itself. One
-    lane is replaced on the way, another optimizer in its place, and counts its steps from 1."""
+    lane is replaced on the way, another optimizer in its place, and counts its steps from 1. In
+    float64, where rounding hides the least, the way is twice as long."""
     digits = load_digits()
     x, y = torch.tensor(digits.data / 16, dtype=dtype), torch.tensor(digits.target)
     configs, lanes = list(CONFIGS[name]), len(CONFIGS[name])
@@ -371,7 +370,7 @@ def test_equals_torch(name, dtype):
     state = new_state(optimizer, parameters)
     generator = make_generator(0)
     worst = np.zeros(len(parameters))
-    for step in range(STEPS):
+    for step in range(STEPS if dtype is torch.float64 else STEPS // 2):
         if step == REPLACED:
             configs[4], lane = configs[3], 4
             solos[lane] = Solo(configs[lane], LIMITS[lane], rates[lane], 99, dtype)

@@ -13,7 +13,7 @@ from typing import Any
 
 import forking
 import pytest
-from driving import Fork, Nursery, Popen, environment
+from driving import Fork, Nursery, Popen, await_none, environment, processes
 from forking import Before
 
 from lrsearch.executors.local import Local
@@ -163,6 +163,23 @@ def test_a_fork_ends_as_it_is_told(tmp_path: Path, used: list[object]) -> None:
     assert len(used) == 1
     wrong = subprocess.run([*words[:3], "grd"], capture_output=True, text=True, timeout=100)
     assert (wrong.returncode, len(used)) == (2, 2) and "grid" in wrong.stderr
+
+
+def test_the_workers_of_a_fork_are_found_by_its_folder(tmp_path: Path, nursery: Nursery) -> None:
+    """What their environment began with is the nursery's."""
+    (tmp_path / "wait.yaml").write_text(WAITING)
+    marker = f"LRSEARCH_FAULTS_MARKER={tmp_path}"
+    assert not processes(marker)
+    words = ("grid", "wait.yaml", "--allow-command", "--workers", "1")
+    fork = Fork(nursery, tmp_path, *words, LRSEARCH_FAULTS_MARKER=str(tmp_path))
+    while not (tmp_path / "here").exists():
+        assert not fork.ended()
+        time.sleep(0.02)
+    children = Path(f"/proc/{fork.pid}/task/{fork.pid}/children").read_text().split()
+    assert fork.pid in processes(marker) and {*map(int, children)} & {*processes(marker)}
+    fork.send(signal.SIGKILL)
+    fork.wait()
+    await_none(marker, 20.0)
 
 
 def test_forks_take_ctrl_c_whoever_was_the_first_to_ask(

@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 
 from lrsearch.cli import app
 from lrsearch.errors import ModelError, SpecError
-from lrsearch.outside import commands, loop_process
+from lrsearch.outside import commands, keeper, loop_process
 from lrsearch.outside.process import GRACE, KEPT, LONGEST_LINE, Channel, Lines, Notice
 from lrsearch.outside.reported import MOST_ROWS, Reported
 from lrsearch.space import Choice, draw, grid, parameters
@@ -1346,6 +1346,19 @@ def test_a_keeper_that_is_stopped_again_and_again_is_killed(here: Path) -> None:
     assert results(here, "odd")["a"].reason == "it was not done after its timeout of 2 seconds"
     command, keeper = map(int, (here / "pid").read_text().split())
     assert gone(command, 5.0) and gone(keeper, 5.0)
+
+
+def test_a_keeper_deletes_its_folder_and_nothing_that_a_link_names(tmp_path: Path) -> None:
+    scratch, kept = tmp_path / "scratch", tmp_path / "kept"
+    for folder in (scratch / "own" / "deep", kept):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("")
+    (scratch / "folder").symlink_to(kept)
+    (scratch / "file").symlink_to(kept / "file")
+    (scratch / "nowhere").symlink_to(tmp_path / "none")
+    for _ in range(2):  # The worker may have been there before.
+        keeper._delete(str(scratch))
+        assert not scratch.exists() and (kept / "file").exists()
 
 
 @given(st.lists(st.binary(max_size=80) | st.just(b'["changed", "x"]\n'), max_size=4))

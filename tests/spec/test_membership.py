@@ -19,7 +19,7 @@ search:
   batch_size: [16, 32]
   optimizer:
     - {name: sgd, momentum: {min: 0.0, max: 0.9, points: 2}}
-    - {name: adamw, betas: [0.9, 0.99]}
+    - {name: adamw, beta1: 0.8}
   schedule:
     - constant
     - {name: cosine, final: {min: 0.0, max: 0.5, points: 2}}

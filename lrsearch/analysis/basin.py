@@ -244,7 +244,7 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
 
 
 Parts = list[tuple[dict[str, Any], list[int]]]
-"""What points have in common, and their places."""
+"""The parameters that points have in common, and their places."""
 
 _divided: list[tuple[str, list[Mapping[str, Any]], Parts]] = []
 """The parts that were asked for last: by which rate, of points with which parameters."""

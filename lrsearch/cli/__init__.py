@@ -40,8 +40,9 @@ def plain_command(words: Sequence[str]) -> Callable[[], None] | None:
     run and `list`, without the parser, which takes longer to load than most runs to be read. None
     of any other command line."""
     from lrsearch.cli import showing
+    from lrsearch.cli.places import USUAL_RUNS
 
-    runs = Path(os.environ.get("LRSEARCH_RUNS") or showing.USUAL_RUNS)
+    runs = Path(os.environ.get("LRSEARCH_RUNS") or USUAL_RUNS)
     if words[:1] == ["report"] and len(words) <= 2 and not any(w[:1] == "-" for w in words):
         return lambda: showing.show_run((*words, None)[1], runs)
     return (lambda: showing.show_list(runs)) if words == ["list"] else None

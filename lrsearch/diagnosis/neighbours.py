@@ -96,8 +96,8 @@ def compare(records: Sequence[Record]) -> list[Record]:
     """The records, each with the verdicts that its neighbours leave of its own; as they were where
     there are none that learned anything."""
     companies: dict[tuple[Any, Any], list[Stand]] = {}
-    for stand, company in _stands(records):
-        companies.setdefault(company, []).append(stand)
+    for stand, shared in _stands(records):
+        companies.setdefault(shared, []).append(stand)
     largest: dict[Any, Stand] = {}  # The best of all models with all else alike.
     for (_, others), company in companies.items():
         if best := _best(company, largest.get(others)):
@@ -138,7 +138,7 @@ def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, tuple[Any, Any]]
         result, trial = record.result, record.trial
         if result is None or not result.verdicts:
             continue
-        rate = own[0] if len(own) == 1 else None
+        rate: Any = own[0] if len(own) == 1 else None
         if len(own) > 1 and len(given := [each for each in own if each is not ...]) == 1:
             (rate,) = given
         if not is_rate(rate):

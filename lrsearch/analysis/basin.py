@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import itertools
 import math
-import operator
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import duration
-from lrsearch.analysis.points import PointSummary, clip, columns, find_ends
+from lrsearch.analysis.points import PointSummary, clip, columns, find_ends, same, written
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -179,7 +177,7 @@ def find_batch_size(points: Sequence[PointSummary]) -> str | None:
 
 
 def _find(points: Sequence[PointSummary], known: Sequence[str]) -> str | None:
-    names = dict.fromkeys(itertools.chain.from_iterable(point.params for point in points))
+    names = columns(points)
     for wanted in known:
         for name in names:
             if name.rpartition(".")[2].lower() == wanted and _varies(points, name):
@@ -189,7 +187,7 @@ def _find(points: Sequence[PointSummary], known: Sequence[str]) -> str | None:
 
 def _varies(points: Sequence[PointSummary], name: str) -> bool:
     """Whether a parameter has two values that are rates."""
-    values = (each for each in (point.params.get(name) for point in points) if is_rate(each))
+    values = (each for each in columns(points)[name] if is_rate(each))
     first = next(values, None)
     return any(value != first for value in values)
 
@@ -256,53 +254,44 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
     if rate is None:
         return []
     params = [point.params for point in points]
-    if not _divided or _divided[0][0] != rate or not _same(_divided[0][1], params):
+    if not _divided or _divided[0][0] != rate or not same(_divided[0][1], params):
         # The curves and their drawing ask for the same parts, of points of the same parameters.
         _divided[:] = [(rate, params, _divide(points, rate))]
     return [(shared, [points[place] for place in places]) for shared, places in _divided[0][2]]
 
 
 Parts = list[tuple[dict[str, Any], list[int]]]
-"""What points have in common, and their places."""
+"""The parameters that points have in common, and their places."""
 
 _divided: list[tuple[str, list[Mapping[str, Any]], Parts]] = []
 """The parts that were asked for last: by which rate, of points with which parameters."""
 
 
-def _same(left: Sequence[object], right: Sequence[object]) -> bool:
-    return len(left) == len(right) and all(map(operator.is_, left, right))
-
-
 def _divide(points: Sequence[PointSummary], rate: str) -> Parts:
     known, batch = columns(points), find_batch_size(points)
-    parting = [name for name, own in known.items() if name != rate and _parts(own, name == batch)]
-    budgets = {repr(value): value for value in known.get(BUDGET, ())}
+    given = {name: [each for each in own if each is not ...] for name, own in known.items()}
+    parting = [name for name, own in given.items() if name != rate and _parts(own, name == batch)]
+    budgets = {repr(value): value for value in given.get(BUDGET, ())}
     # A loop's own parameter of that name may be a plain number.
     many = rate != BUDGET and len(budgets) > BATCHES and all(map(is_length, budgets.values()))
     if many:  # As many lengths part no points themselves.
         parting.append(BUDGET)
-    # Values that are written alike are alike, and texts and whole numbers of one kind are quicker
-    # to tell apart by themselves.
-    told = [
-        place
-        for place, name in enumerate(parting)
-        if set(map(type, known[name])) not in ({str}, {int}, {bool})
-    ]
+    parts = {name: known[name] for name in parting}
+    if many:
+        parts[BUDGET] = [double(None if each is ... else each) for each in parts[BUDGET]]
+    rates = known.get(rate, [...] * len(points))
+    keys = zip(*map(written, parts.values()), strict=True) if parts else [()] * len(points)
     found: dict[Any, tuple[dict[str, Any], list[int]]] = {}
-    for number, point in enumerate(points):
-        params = point.params
-        if not is_rate(params.get(rate)):
+    for place, (own, key) in enumerate(zip(rates, keys, strict=True)):
+        if not is_rate(own):
             continue
-        if many:
-            params = {**params, BUDGET: double(params.get(BUDGET))}
-        values = [params.get(name, ...) for name in parting]
-        for place in told:
-            values[place] = repr(values[place])
-        key = tuple(values)
         if key not in found:
             # In the order of its own parameters, whatever point stands first of all.
-            found[key] = {name: own for name, own in params.items() if name in parting}, []
-        found[key][1].append(number)
+            params = points[place].params
+            names = [*(name for name in params if name in parts), *([BUDGET] if many else [])]
+            shared = {name: parts[name][place] for name in names}
+            found[key] = shared, []
+        found[key][1].append(place)
     return list(found.values())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.analysis.basin import LEVELS, WORSE, is_rate, make_gauge, read_number
-from lrsearch.analysis.points import PointSummary, columns, rank
+from lrsearch.analysis.points import PointSummary, columns, rank, same, written
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -64,13 +64,18 @@ def isolate(points: Sequence[PointSummary], objective: Objective) -> dict[str, l
     measured = [point for point in points if point.objective is not None]
     ranked = rank(measured, objective)
     found = {}
-    for name, values in columns(measured).items():
-        if {*map(type, values)} <= {str, int, float} and len({*values}) > LEVELS:
+    inside = same(ranked, points[: len(ranked)])  # As those of a report are, the best first.
+    known = columns(points if inside else ranked)
+    for name, column in known.items():
+        values = column[: len(ranked)]
+        kinds = {*map(type, values)}
+        if kinds <= {str, int, float, type(...)} and len({*values} - {...}) > LEVELS:
             continue  # Of so many nothing is said.
-        own = [point for point in ranked if name in point.params]
-        keys = [repr(point.params[name]) for point in own]
-        firsts = dict(zip(reversed(keys), reversed(own), strict=True))
+        keys = written(values)
+        firsts = dict(zip(reversed(keys), reversed(ranked), strict=True))
         counted = Counter(keys)  # In the order of their first points.
+        if type(...) in kinds:
+            del counted[repr(...)]
         if 1 < len(counted) <= LEVELS:
             found[name] = [
                 Level(first.params[name], first.objective, first.point, many)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 import statistics
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -103,7 +105,7 @@ def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
 
 
 def _alone(record: Record, objective: Objective) -> PointSummary:
-    """`_summary` of one trial, as most points of a large run have."""
+    """The summary of a point of one trial, as most of a large run are."""
     result, trial = record.result, record.trial
     outcome = None if result is None else result.outcome
     value = None if result is None else result.value(objective)
@@ -131,13 +133,34 @@ def _alone(record: Record, objective: Objective) -> PointSummary:
 
 
 def columns(rows: Sequence[Record] | Sequence[PointSummary]) -> dict[str, list[Any]]:
-    """The values of each parameter of trials or points, of those that have it; the names in the
-    order in which they first appear."""
+    """The values of each parameter of trials or points, `...` of those that lack it; the names in
+    the order in which they first appear."""
     params = [row.params for row in rows]
-    return {
-        name: [each[name] for each in params if name in each]
+    for known, found in _columns:
+        if same(known, params):
+            return found
+    found = {
+        name: [each.get(name, ...) for each in params]
         for name in dict.fromkeys(chain.from_iterable(params))
     }
+    _columns.appendleft((params, found))
+    return found
+
+
+_columns: deque[tuple[list[Mapping[str, Any]], dict[str, list[Any]]]] = deque(maxlen=2)
+"""The columns that were asked for last, of which parameters: a report asks for those of its trials
+and of its points again and again, and to look into each of ten thousand takes its time."""
+
+
+def same(left: Sequence[object], right: Sequence[object]) -> bool:
+    """Whether two sequences hold the same objects."""
+    return len(left) == len(right) and all(map(operator.is_, left, right))
+
+
+def written(column: Sequence[Any]) -> Sequence[Any]:
+    """The values of a column as they are told apart: by what is written, since 1 and 1.0 are equal
+    and lists are no keys; those of a column of texts, or of integers, by themselves."""
+    return column if set(map(type, column)) in ({str}, {int}) else list(map(repr, column))
 
 
 def set_apart(points: Iterable[PointSummary]) -> list[PointSummary]:

@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrsearch.cli.closing import ignore_closed_stdout, outlive_readers, say
-from lrsearch.errors import LrsearchError, StorageFull
-
-
-def call(command: Callable[[], None]) -> int:
-    """Call a command; an error the user caused is printed as one message. Returns the exit
-    code."""
-    try:
-        with ignore_closed_stdout():
-            command()
-    except LrsearchError as error:
-        say(f"error: {error}")
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except OSError as error:
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
-            raise
-        say(
-            f"error: {error.strerror}: this process may open no more of them\n  "
-            "ulimit -n 1024 allows more, and --workers 1 needs fewer"
-        )
-        return 1
-    return 0
+from lrsearch.cli.closing import call, ignore_closed_stdout, outlive_readers, say
+from lrsearch.errors import StorageFull
 
 
 def run() -> int:
@@ -63,8 +40,9 @@ def plain_command(words: Sequence[str]) -> Callable[[], None] | None:
     run and `list`, without the parser, which takes longer to load than most runs to be read. None
     of any other command line."""
     from lrsearch.cli import showing
+    from lrsearch.cli.places import USUAL_RUNS
 
-    runs = Path(os.environ.get("LRSEARCH_RUNS") or showing.USUAL_RUNS)
+    runs = Path(os.environ.get("LRSEARCH_RUNS") or USUAL_RUNS)
     if words[:1] == ["report"] and len(words) <= 2 and not any(w[:1] == "-" for w in words):
         return lambda: showing.show_run((*words, None)[1], runs)
     return (lambda: showing.show_list(runs)) if words == ["list"] else None

@@ -8,11 +8,11 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from lrsearch.errors import StorageFull, UsageError
+from lrsearch.errors import LrsearchError, StorageFull, UsageError
 from lrsearch.terminal import VisibleStream
 
 
@@ -102,6 +102,28 @@ def say(text: str) -> None:
     """Print to stderr; an exit code must not depend on whether stderr has a reader."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def call(command: Callable[[], None]) -> int:
+    """Call a command; an error the user caused is printed as one message. Returns the exit
+    code."""
+    try:
+        with ignore_closed_stdout():
+            command()
+    except LrsearchError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        say(
+            f"error: {error.strerror}: this process may open no more of them\n  "
+            "ulimit -n 1024 allows more, and --workers 1 needs fewer"
+        )
+        return 1
+    return 0
 
 
 def print_exactly(text: str, hint: str = "PYTHONIOENCODING=utf-8 has them") -> None:

@@ -28,7 +28,7 @@ def find_spent(history: History) -> dict[str, float]:
     them. Of a killed session only the number of its trainings under way is known."""
     apart = [history.results[number] for number in history.apart if number in history.results]
     looks = [each.result for each in history.tested if each.result is not None]
-    unseen = [note for note in history.notes if note["kind"] == UNSEEN]
+    unseen = [note for note in history.notes if note.get("kind") == UNSEEN]
     ranges = list(stored_tests(history).values())
     return {
         "range_epochs": math.fsum(float(each["epochs"]) for each in ranges),

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from lrsearch import catalogue, duration
 from lrsearch.cli.closing import say
-from lrsearch.cli.showing import USUAL_RUNS
+from lrsearch.cli.places import USUAL_RUNS
 from lrsearch.cli.slips import explain_slip, explain_target, value_of
 from lrsearch.errors import LrsearchError, UsageError, nearest, suggest
 from lrsearch.terminal import command_line, guarded_streams, quote, visible_line

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrsearch.cli.showing import USUAL_RUNS
+from lrsearch.cli.places import USUAL_RUNS
 from lrsearch.cli.slips import FIRST_SPEC, list_specs
 from lrsearch.errors import LrsearchError, RunError
 from lrsearch.spec.document import read_document

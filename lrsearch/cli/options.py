@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lrsearch.cli.showing import USUAL_RUNS as USUAL_RUNS
+from lrsearch.cli.places import USUAL_RUNS as USUAL_RUNS
 
 Config = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The spec, a YAML file.", show_default=False)

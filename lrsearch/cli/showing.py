@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 
 from lrsearch.cli.closing import say
+from lrsearch.cli.places import USUAL_RUNS
 from lrsearch.terminal import visible_line
-
-USUAL_RUNS = Path("runs")
-"""The folder of runs where no other is named; it is there from the first search on."""
 
 
 def show_run(target: str | None, runs: Path) -> None:

@@ -24,7 +24,7 @@ from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
-from lrsearch.reports.view import Context, RunView, TrialView, build_view
+from lrsearch.reports.view import Context, RunView, TrialView, build_view, find_cost
 from lrsearch.space import automatic
 from lrsearch.spec.document import Document
 from lrsearch.spec.flattening import flatten
@@ -47,6 +47,7 @@ from lrsearch.tuner.ledger import Content, Ledger, go_on, resuming_pruned, retry
 from lrsearch.tuner.notes import stored_tests
 
 if TYPE_CHECKING:
+    from lrsearch.analysis.answer import Answer
     from lrsearch.tuner.finding import Found
 
 _ENDINGS = {
@@ -97,25 +98,23 @@ def summarize_folder(folder: Path) -> RunLine:
         if not history.sessions:
             return replace(line, state="empty")
         run = see(folder, history)
-        records = run.ledger.records()
-        context = Context(
-            spent=find_spent(history),
-            replaced=find_replaced(run.ledger),
-            confirmation=_find_confirmation(run, records),
-        )
-        view = build_view(run.spec.name, str(folder), run.ledger.objective, records, context)
-        # The whole answer takes its time: of most runs nobody asks for it here.
-        answer = view.answer if context.confirmation is not None else None
-        epochs, seconds = add_up(view.cost)
+        ledger = run.ledger
+        numbers = [each for entry in ledger.entries.values() for each in ledger.latest(entry)]
+        results = [history.results[each] for each in sorted(numbers) if each in history.results]
+        values = [ledger.judge(entry)[1] for entry in ledger.entries.values()]
+        known = [value for value in values if value is not None]
+        context = Context(spent=find_spent(history), replaced=find_replaced(ledger))
+        epochs, seconds = add_up(find_cost(results, context))
+        answer = _confirmed_answer(run, context) if history.confirming else None
         state = _STATES.get(history.closed or "interrupted", "stopped")
         return replace(
             line,
             strategy=run.strategy,
             state="running" if is_locked(folder) else state,
-            outcomes=Counter(each.result.outcome for each in records if each.result),
-            unfinished=sum(each.result is None for each in records),
-            objective=run.ledger.objective,
-            best=view.best.objective if view.best else None,
+            outcomes=Counter(each.outcome for each in results),
+            unfinished=len(numbers) - len(results),
+            objective=ledger.objective,
+            best=(max if ledger.objective.goal == "max" else min)(known, default=None),
             confirmed=answer.value if answer is not None and answer.confirmed else None,
             epochs=epochs,
             seconds=seconds,
@@ -125,6 +124,18 @@ def summarize_folder(folder: Path) -> RunLine:
             return replace(line, state="foreign", reason="it is not a run")
         kind = "damaged" if isinstance(error, RunDamaged) else "unreadable"
         return replace(line, state=kind, reason=": ".join(str(error).split("\n  ")))
+
+
+def _confirmed_answer(run: StoredRun, context: Context) -> Answer | None:
+    """The answer of a run that was confirmed, None where no confirmation tells. It takes its time:
+    of most runs nobody asks for it in a list."""
+    records = run.ledger.records()
+    found = _find_confirmation(run, records)
+    if found is None:
+        return None
+    context = replace(context, confirmation=found)
+    folder, objective = str(run.folder), run.ledger.objective
+    return build_view(run.spec.name, folder, objective, records, context).answer
 
 
 _STATES = {

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lrsearch import __version__
-from lrsearch.cli import call
+from lrsearch.cli.closing import call
 from lrsearch.cli.foreign import Command, Group, Report
 
 COMMANDS = {

@@ -109,7 +109,8 @@ def _key(value: Any) -> Any:
 
 def _read_columns(judged: Sequence[Record]) -> dict[str, _Column]:
     found: dict[str, _Column] = {}
-    for name, own in columns(judged).items():
+    for name, column in columns(judged).items():
+        own = [value for value in column if value is not ...]
         numbers = set(map(type, own)) <= {int, float}
         make = None if numbers or set(map(type, own)) == {str} else _key
         keys = [*map(make, own)] if make else own

@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from lrsearch.analysis.basin import is_rate, names_rate
+from lrsearch.analysis.points import columns, written
 from lrsearch.diagnosis.advice import HEALTHY, Witness, advise
 from lrsearch.diagnosis.nearby import find_near, numbers_of
 from lrsearch.trial import Diagnosis, Outcome, Record
@@ -105,14 +106,8 @@ def compare(records: Sequence[Record]) -> list[Record]:
     """The records, each with the verdicts that its neighbours leave of its own; as they were where
     there are none that learned anything."""
     companies: dict[tuple[Any, Any], list[Stand]] = {}
-    kinds: dict[tuple[str, ...], _Names] = {}
-    for record in records:
-        names = tuple(record.params)
-        kind = kinds.get(names)
-        if kind is None:
-            kind = kinds[names] = _Names.of(names)
-        if (stand := _stand(record, kind)) is not None:
-            companies.setdefault(_company(record, kind), []).append(stand)
+    for stand, shared in _stands(records):
+        companies.setdefault(shared, []).append(stand)
     largest: dict[Any, Stand] = {}  # The best of all models with all else alike.
     for (_, others), company in companies.items():
         if best := _best(company, largest.get(others)):
@@ -166,53 +161,44 @@ def _find_near_places(
             yield Place(own, lower, higher, None, near=True), best
 
 
-@dataclass(frozen=True)
-class _Names:
-    """The names of a record's parameters: those that are rates, those of the model, all others."""
-
-    rates: tuple[str, ...]
-    model: tuple[str, ...]
-    others: tuple[str, ...]
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> _Names:
-        rates: list[str] = []
-        model: list[str] = []
-        others: list[str] = []
-        for name in names:
-            kind = model if name.startswith(MODEL) else others
-            (rates if names_rate(name) else kind).append(name)
-        return cls(tuple(rates), tuple(model), tuple(others))
-
-
-def _stand(record: Record, names: _Names) -> Stand | None:
-    """A record as its neighbours see it; None of one without a verdict or a known rate."""
-    result, params = record.result, record.params
-    if result is None or not result.verdicts or len(names.rates) != 1:
-        return None
-    rate = params[names.rates[0]]
-    if not is_rate(rate):
-        return None
-    sign = result.signs.get
-    return Stand(
-        record.trial.number,
-        float(rate),
-        {name: params[name] for name in params if name.startswith(MODEL)} if names.model else {},
-        sign("training", math.nan),
-        sign("validation", math.nan),
-        sign("nothing", math.nan),
-        sign("swing", math.nan),
-        result.verdicts,
-        result.outcome is Outcome.COMPLETED,
-    )
-
-
-def _company(record: Record, names: _Names) -> tuple[Any, Any]:
-    """The values that neighbours have in common, all but the rate: the model's, and the others."""
-    params, trial = record.params, record.trial
-    model = (names.model, *[repr(params[name]) for name in names.model])
-    others = [repr(params[name]) for name in names.others]
-    return model, (names.others, *others, trial.seed, trial.fold)
+def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, tuple[Any, Any]]]:
+    """The records as their neighbours see them, those with a verdict and one known rate; and what
+    neighbours have in common, all but the rate: the model's values, and the others."""
+    known = columns(records)
+    rates = [own for name, own in known.items() if names_rate(name)]
+    models = {name: own for name, own in known.items() if name.startswith(MODEL)}
+    model = [written(own) for name, own in models.items() if not names_rate(name)]
+    others = [
+        written(own)
+        for name, own in known.items()
+        if not names_rate(name) and not name.startswith(MODEL)
+    ]
+    nothing = [()] * len(records)
+    keys = zip(*model, strict=True) if model else nothing
+    rest = zip(*others, strict=True) if others else nothing
+    whose = zip(*rates, strict=True) if rates else nothing
+    for place, (record, own, key, more) in enumerate(zip(records, whose, keys, rest, strict=True)):
+        result, trial = record.result, record.trial
+        if result is None or not result.verdicts:
+            continue
+        rate: Any = own[0] if len(own) == 1 else None
+        if len(own) > 1 and len(given := [each for each in own if each is not ...]) == 1:
+            (rate,) = given
+        if not is_rate(rate):
+            continue
+        sign = result.signs.get
+        stand = Stand(
+            trial.number,
+            float(rate),
+            {name: own[place] for name, own in models.items() if own[place] is not ...},
+            sign("training", math.nan),
+            sign("validation", math.nan),
+            sign("nothing", math.nan),
+            sign("swing", math.nan),
+            result.verdicts,
+            result.outcome is Outcome.COMPLETED,
+        )
+        yield stand, (key, (more, trial.seed, trial.fold))
 
 
 def _best(stands: Iterable[Stand], best: Stand | None = None) -> Stand | None:

@@ -7,10 +7,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from lrsearch.reports.cells import plain
 from lrsearch.reports.text import format_value, one_line
 from lrsearch.trial import Objective, Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
 
 UNREADABLE = ("damaged", "foreign", "unreadable")
 """States of folders of which only the name is known."""
@@ -66,26 +71,66 @@ def listing_json(lines: Sequence[RunLine]) -> str:
 
 
 def listing(lines: Sequence[RunLine]) -> object:
-    """The runs as a table for a terminal, and below it the folders that cannot be read."""
+    """The runs as a table for a terminal, and below it the folders that cannot be read. Where the
+    table is wider than the terminal, what matters least is told in fewer words, and then not at
+    all; names stay whole."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for head in ("run", "strategy", "state", "trials", "best", "written"):
-        table.add_column(head, overflow="fold")
-    parts: list[object] = []
+    runs = [line for line in lines if line.state not in UNREADABLE]
+    parts: list[object] = [_Table(runs)] if runs else []
     for line in lines:
         if line.state in UNREADABLE:
             reason = one_line(line.reason.removeprefix(f"{line.folder}/"))
             text = f"{line.state}  {one_line(line.folder)}: {reason}"
             parts.append(Text(text, style="dim" if line.state == "foreign" else "red"))
-            continue
-        written = time.strftime("%Y-%m-%d %H:%M", time.localtime(line.written))
-        cells = (line.name, line.strategy, line.state, tell_trials(line), tell_best(line), written)
-        style = {"running": "green", "done": ""}.get(line.state, "yellow")
-        table.add_row(*(Text(one_line(cell)) for cell in cells), style=style)
-    return Group(*([table] if table.row_count else []), *parts)  # type: ignore[arg-type]
+    return Group(*parts)  # type: ignore[arg-type]
+
+
+_NARROWER: Sequence[Mapping[str, str]] = (
+    {},
+    {"written": "date"},
+    {"written": "date", "trials": "count"},
+    {"written": "date", "trials": "count", "strategy": ""},
+    {"written": "", "trials": "count", "strategy": ""},
+    {"written": "", "trials": "", "strategy": ""},
+)
+"""Forms of columns, "" of one that is left out, from the widest table to the narrowest."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    lines: Sequence[RunLine]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.measure import Measurement
+
+        wide = options.update_width(10_000)
+        for forms in _NARROWER:
+            table = self._draw(forms)
+            if Measurement.get(console, wide, table).maximum <= options.max_width:
+                break
+        yield table
+
+    def _draw(self, forms: Mapping[str, str]) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        heads = ("run", "strategy", "state", "trials", "best", "written")
+        table = Table(box=None, pad_edge=False)
+        kept = [place for place, head in enumerate(heads) if forms.get(head, head)]
+        for place in kept:
+            table.add_column(heads[place], overflow="fold")
+        for line in self.lines:
+            format_ = "%Y-%m-%d" if "written" in forms else "%Y-%m-%d %H:%M"
+            written = time.strftime(format_, time.localtime(line.written))
+            trials = tell_trials(line)
+            if "trials" in forms:
+                trials = str(sum(line.outcomes.values()))
+            cells = (line.name, line.strategy, line.state, trials, tell_best(line), written)
+            style = {"running": "green", "done": ""}.get(line.state, "yellow")
+            table.add_row(*(Text(one_line(cells[place])) for place in kept), style=style)
+        return table
 
 
 def tell_best(line: RunLine) -> str:

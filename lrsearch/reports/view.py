@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -14,7 +13,7 @@ from lrsearch.analysis.answer import Answer, find_answer
 from lrsearch.analysis.basin import find_rate
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Edge, Range, find_edges
-from lrsearch.analysis.points import PointSummary, best, rank, summarize
+from lrsearch.analysis.points import PointSummary, best, columns, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.analysis.tied import ties
 from lrsearch.reports.ranges import RangeView
@@ -159,7 +158,6 @@ def build_view(
     kept = tuple(sorted(records, key=attrgetter("trial.number")))
     points = tuple(rank(summarize(kept, objective), objective))
     results = [record.result for record in kept if record.result is not None]
-    trained = [*results, *context.replaced]
     confirmed = context.confirmation is not None and context.confirmation.holds
     return RunView(
         name=name,
@@ -176,19 +174,7 @@ def build_view(
             *([] if context.running else _describe_unmeasured(points, context.ranges)),
             *([] if confirmed else _comments(points, objective)),
         ),
-        cost={
-            "trials": len(results),
-            "trial_epochs": math.fsum(result.epochs for result in trained),
-            "shared_epochs": math.fsum(result.shared_epochs for result in trained),
-            "seconds": math.fsum(result.own_seconds for result in trained),
-            "again_trials": len(context.replaced),
-            "again_epochs": math.fsum(result.epochs for result in context.replaced),
-            "again_seconds": math.fsum(result.own_seconds for result in context.replaced),
-            "saved_epochs": math.fsum(result.saved_epochs for result in results),
-            **_NOTHING,
-            **context.spent,
-            "wall_seconds": context.wall_seconds,
-        },
+        cost=find_cost(results, context),
         next_command=context.next_command,
         plans=context.plans,
         data=context.data,
@@ -200,6 +186,24 @@ def build_view(
         rounds=tuple(context.rounds),
         bounds=_bounds(points, context.ranges),
     )
+
+
+def find_cost(results: Sequence[Result], context: Context) -> dict[str, float | None]:
+    """The cost of a run whose trials have these results, as `RunView` has it."""
+    trained = [*results, *context.replaced]
+    return {
+        "trials": len(results),
+        "trial_epochs": math.fsum(result.epochs for result in trained),
+        "shared_epochs": math.fsum(result.shared_epochs for result in trained),
+        "seconds": math.fsum(result.own_seconds for result in trained),
+        "again_trials": len(context.replaced),
+        "again_epochs": math.fsum(result.epochs for result in context.replaced),
+        "again_seconds": math.fsum(result.own_seconds for result in context.replaced),
+        "saved_epochs": math.fsum(result.saved_epochs for result in results),
+        **_NOTHING,
+        **context.spent,
+        "wall_seconds": context.wall_seconds,
+    }
 
 
 COARSE = 3
@@ -245,9 +249,9 @@ def describe_found(found: Ranged) -> str:
     )
 
 
-def _columns(records: Iterable[Record]) -> tuple[str, ...]:
+def _columns(records: Sequence[Record]) -> tuple[str, ...]:
     """Names in the order they first appear; those of a choice (`schedule.pct_start`) follow it."""
-    names = list(dict.fromkeys(chain.from_iterable(record.params for record in records)))
+    names = list(columns(records))
     order = {name: index for index, name in enumerate(names)}
 
     def place(name: str) -> list[int]:

@@ -198,6 +198,8 @@ class _Builder:
         return self._mapping(events, path)
 
     def _list(self, event: Any, events: Iterator[Any], path: Path) -> list[Any]:
+        import yaml
+
         items: list[Any] = []
         begun: list[Any] = []
         before = len(self.faults)
@@ -215,6 +217,8 @@ class _Builder:
         return [float(each) for each in meant]
 
     def _mapping(self, events: Iterator[Any], path: Path) -> dict[str, Any]:
+        import yaml
+
         key = ".".join(str(part) for part in path)
         mapping: dict[str, Any] = {}
         last: Any = None
@@ -262,12 +266,16 @@ class _Builder:
 
 
 def _is_whole(event: Any) -> bool:
+    import yaml
+
     plain = isinstance(event, yaml.ScalarEvent) and event.style is None
     return plain and _INT.fullmatch(event.value) is not None
 
 
 def _follows(number: Any, key: Any) -> bool:
     """Whether a key without a value is the fraction of the whole number right before its comma."""
+    import yaml
+
     digits = _is_whole(number) and isinstance(key, yaml.ScalarEvent) and key.value.isdecimal()
     return digits and bool(key.start_mark.index == number.end_mark.index + 1)
 

@@ -1,0 +1,60 @@
+"""The list of runs fits the terminal: what matters least is told in fewer words, or left out."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from lrsearch.reports.listing import RunLine, listing
+from lrsearch.trial import Objective, Outcome
+
+LINES = [
+    RunLine(
+        name,
+        f"runs/{name}",
+        1.7e9,
+        "done",
+        "random",
+        {Outcome.COMPLETED: 9613, Outcome.DIVERGED: 291, Outcome.FAILED: 96},
+        objective=Objective("accuracy", "max"),
+        best=0.97791,
+    )
+    for name in ("older", "a-run-of-many-trials")
+]
+
+
+def shown(width, lines=LINES):
+    stream = io.StringIO()
+    Console(file=stream, width=width, color_system=None).print(listing(lines))
+    return [line.rstrip() for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "trials"),
+    [
+        (120, "run strategy state trials best written", "9613 completed, 291 diverged, 96 failed"),
+        (80, "run strategy state trials best written", "10000"),
+        (66, "run state trials best written", "10000"),
+        (60, "run state trials best", "10000"),
+        (45, "run state best", ""),
+    ],
+)
+def test_a_narrow_terminal_has_a_line_a_run(width, heads, trials):
+    head, *rows = shown(width)
+    assert head.split() == heads.split()
+    assert len(rows) == len(LINES) and all(len(row) <= width for row in rows)
+    for row, line in zip(rows, LINES, strict=True):
+        assert row.startswith(f"{line.name} ") and "accuracy 0.9779" in row
+        assert trials in row and ("random" in row) == ("strategy" in heads)
+
+
+def test_no_width_loses_a_letter_of_a_name():
+    for width in range(20, 60):
+        text = "".join(row.partition("  ")[0].strip() for row in shown(width))
+        assert "a-run-of-many-trials" in text
+
+
+def test_what_cannot_be_read_stands_below_without_a_table():
+    foreign = RunLine("x", "runs/x", 1.7e9, "foreign", reason="it is not a run")
+    assert shown(80, [foreign]) == ["foreign  runs/x: it is not a run"]
+    assert shown(80, [*LINES, foreign])[-1] == "foreign  runs/x: it is not a run"

@@ -95,7 +95,7 @@ class _Process:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit code, or less the signal that ended it; None while it runs."""
+        """The exit code, or less the signal that ended it; None while it runs."""
         if self._code is None:
             ended, status = os.waitpid(self.pid, os.WNOHANG)
             if ended:

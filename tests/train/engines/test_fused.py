@@ -946,7 +946,7 @@ FRAIL = (
     + """
     import weakref
     import torch._C._functorch as functorch
-    seen, alive = [], []
+    functorch.seen, functorch.alive = [], []  # Globals of its own are put back between trials.
 
     def count_lanes(x):
         if not functorch.is_batchedtensor(x):
@@ -976,8 +976,8 @@ FRAIL = (
 
         def forward(self, x):
             if count_lanes(x) == 4 and self.training:
-                seen.append(x.shape)
-                if len(seen) == 2:
+                functorch.seen.append(x.shape)
+                if len(functorch.seen) == 2:
                     raise ERRORS[self.kind]("no room")
             return super().forward(x)
 
@@ -993,7 +993,7 @@ FRAIL = (
         def forward(self, x):
             if count_lanes(x) > 1:
                 big = torch.zeros(1000)
-                alive.append(weakref.ref(big))
+                functorch.alive.append(weakref.ref(big))
                 error = KeyError("lost thing")  # The error holds the frame and the frame the error.
                 raise error
             return super().forward(x)
@@ -1295,7 +1295,7 @@ def test_nothing_is_kept_of_what_is_over(place):
         gc.disable()
         try:
             run_fused([config(net("nets.Broken"))] * 2, 2, place=where)
-            alive = sys.modules["nets"].alive
+            alive = sys.modules["nets"].functorch.alive
             assert len(kept) == 8 and alive and not any(each() for each in [*kept, *alive])
             run_fused([config(budget="1ep", lr=rate) for rate in (0.1, 0.2)], 2)
             assert len(kept) == 16 and [each() for each in kept] == [None] * 16

@@ -43,7 +43,7 @@ def test_budgets_share_what_they_have_in_common(name, engine, lanes):
     schedules depend on the budget from their first step on."""
     made = [schedule(name, **each) for each in arguments_of(name)]
     pairs = [(length, made[place % len(made)])
-             for place, length in enumerate(("3ep", "5ep", "2ep", "4ep"))]  # fmt: skip
+             for place, length in enumerate(("4ep", "5ep", "3ep", "4.5ep"))]  # fmt: skip
     steady = name in LATE or name == "constant"
     events, _ = assert_shares(budgets(*pairs, engine=engine, lanes=lanes), 0.2 if steady else 0.0)
     assert not [each for each in events if isinstance(each, Noted)]

@@ -203,6 +203,7 @@ def test_a_loop_takes_the_same_numbers(tmp_path: Path, monkeypatch: pytest.Monke
     done = CliRunner().invoke(app, ["grid", "s.yaml", *allow, "--json"], catch_exceptions=False)
     (trial,) = json.loads(done.stdout)["trials"]
     assert trial["steps"] == 1
-    assert (
-        trial["reason"] == "TypeError: report: loss holds 2 values: report one, such as their mean"
+    assert trial["reason"] == (
+        "TypeError: report: loss holds 2 values: report one, such as their mean "
+        "(arrays_loop.py, line 7)"
     )

@@ -186,8 +186,10 @@ def _advise_on_module(spec: Spec, config: Config, why: str) -> str:
 def _advise_on_import(spec: Spec, config: Config, why: str) -> str:
     named = re.search(r"cannot import name '.*?' from (partially .*?)?'([\w.]+)'(.*)", why)
     if named is not None:
-        # The place stands last, behind a remark on circles where it was not yet whole.
-        place = re.search(r"\(((?:/|[A-Za-z]:).*?)\)\W*$", named[3])
+        # The module's place stands last, behind a remark on circles where it was not yet whole, and
+        # before the line that asks for the name.
+        asked = re.sub(r" \([^()]*, line \d+\)$", "", named[3])
+        place = re.search(r"\(((?:/|[A-Za-z]:).*?)\)\W*$", asked)
         path = place[1] if place else ""
         if named[1] and Path(path).resolve().is_relative_to(spec.folder.resolve()):
             return (

@@ -773,7 +773,7 @@ def test_a_trial_is_shown(failing: Path) -> None:
     )
     said = lrsearch("report", "mine.yaml", "--trial", number)
     assert said.code == 0 and said.err == ""
-    reason = "exit code 1: ZeroDivisionError: float division by zero"
+    reason = "exit code 1: ZeroDivisionError: float division by zero (train.py, line 8)"
     for part in (
         *(f"mine, trial {number} of point", ": failed", "lr=0.2", f"reason   {reason}", "seed 1"),
         *("python train.py --lr 0.2", "Traceback (most recent call last)", "loaded 12 images"),

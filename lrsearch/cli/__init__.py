@@ -38,14 +38,20 @@ def run() -> int:
 def plain_command(words: Sequence[str]) -> Callable[[], None] | None:
     """The commands that are given most and that show something at once, `report` with at most a
     run and `list`, without the parser, which takes longer to load than most runs to be read. None
-    of any other command line."""
+    of any other command line, and of what is no run: it may be an option without its hyphens."""
     from lrsearch.cli import showing
     from lrsearch.cli.places import USUAL_RUNS
 
     runs = Path(os.environ.get("LRSEARCH_RUNS") or USUAL_RUNS)
-    if words[:1] == ["report"] and len(words) <= 2 and not any(w[:1] == "-" for w in words):
-        return lambda: showing.show_run((*words, None)[1], runs)
+    target = (*words, None)[1] if words[:1] == ["report"] and len(words) <= 2 else "-"
+    if target is None or (target[:1] != "-" and _is_there(target, runs)):
+        return lambda: showing.show_run(target, runs)
     return (lambda: showing.show_list(runs)) if words == ["list"] else None
+
+
+def _is_there(target: str, runs: Path) -> bool:
+    """Whether a run, or a spec, of that name or path is there."""
+    return os.path.exists(target) or os.path.exists(runs / target)  # noqa: PTH110
 
 
 def __getattr__(name: str) -> Any:

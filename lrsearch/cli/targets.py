@@ -21,12 +21,17 @@ def find_run(target: str | None, root: Path) -> Path:
     if not target.strip():
         raise UsageError("the run's name is empty", hint=list_runs(root, ""))
     path = Path(target)
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:  # Its name is too long, or a folder may not be looked into.
+        told = f"{path} is not a run: {error.strerror}"
+        raise RunError(told, hint=list_runs(root, "")) from None
+    if is_file:
         folder = root / spec_name(path)
         if folder.is_dir():
             return folder
         raise _unsearched(path, folder)
-    if path.is_dir():
+    if is_folder:
         return newest(path) if names(path) and not (path / "run.json").exists() else path
     if path.suffix in (".yaml", ".yml"):
         raise _missing_spec(path, root)

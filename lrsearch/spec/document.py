@@ -282,8 +282,10 @@ def _follows(number: Any, key: Any) -> bool:
 
 def _with_points(events: list[Any]) -> list[str]:
     """The numbers of a list such as [0,1, 0,01], whose every other comma has no blank behind it;
-    none for any other list."""
+    none for any other list, as [16,32, 64,128], of which no number begins with 0."""
     if len(events) < 4 or len(events) % 2 or not all(map(_is_whole, events)):
+        return []
+    if not any(each.value.lstrip("+-")[0] == "0" for each in events[::2]):
         return []
     gaps = [
         after.start_mark.index - before.end_mark.index

@@ -56,22 +56,25 @@ def lrsearch_at(folder, *words, start=("-m", "lrsearch"), **more):
         ["report", "runs/two"],
         ["report", "nowhere"],
         ["report", "none.yaml"],
+        ["report", "html"],
+        ["report", "csv"],
+        ["report", "a" * 300],
         ["report", ""],
         ["list"],
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(words)[:20],
 )
 def test_a_plain_command_says_what_the_parsed_one_does(runs, words):
     plain = lrsearch_at(runs, *words)
     # The same with an option that changes nothing.
     parsed = lrsearch_at(runs, *words, "--runs", "runs")
-    assert plain_command(words) and not plain_command([*words, "--runs", "runs"])
+    assert not plain_command([*words, "--runs", "runs"])
     assert (plain.returncode, plain.stdout, plain.stderr) == (
         parsed.returncode,
         parsed.stdout,
         parsed.stderr,
     )
-    assert plain.returncode == (2 if words[-1] in ("nowhere", "none.yaml", "") else 0)
+    assert plain.returncode == (0 if words[-1] in ("report", "one", "runs/two", "list") else 2)
 
 
 def test_the_folder_of_the_environment_is_looked_in(runs):
@@ -83,7 +86,7 @@ def test_the_folder_of_the_environment_is_looked_in(runs):
 
 
 @pytest.mark.parametrize(
-    "words", [["report", "--json"], ["reports"], ["-h"], [], ["report", "a", "b"]]
+    "words", [["report", "--json"], ["reports"], ["-h"], [], ["report", "a", "b"], ["report", "a"]]
 )
 def test_any_other_command_line_is_parsed(words):
     assert plain_command(words) is None

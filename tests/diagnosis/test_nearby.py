@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 from dataclasses import replace
 
@@ -97,9 +99,30 @@ def test_neither_order_nor_unit_matters(rows, power) -> None:
         assert set(others) ^ set(near[number]) <= _at_edge(records, number)
 
 
-def _at_edge(records, number):
-    import math
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(0, 1)), min_size=2, max_size=60))
+def test_the_nearest_come_first_and_of_equals_the_lower_number(rows) -> None:
+    records = [trial(k, 0.01, 0.2, decay=a, momentum=b) for k, (a, b) in enumerate(rows)]
+    places = []
+    for own in zip(*rows, strict=True):
+        logarithmic = min(own) > 0 and max(own) >= 10 * min(own)
+        own = [math.log(each) for each in own] if logarithmic else own
+        span = max(own) - min(own) or 1.0
+        places.append([(each - min(own)) / span for each in own])
+    for number, others in find_near(records, range(len(rows))).items():
+        apart = {k: max(abs(own[k] - own[number]) for own in places) for k in range(len(rows))}
+        del apart[number]
+        # Rounding decides between those that are as far but for it.
+        assert len(others) == len(set(others)) <= MOST
+        told = [apart[each] for each in others]
+        assert all(a <= b + 1e-9 for a, b in itertools.pairwise(told))
+        left = [each for k, each in apart.items() if k not in others]
+        bound = max(told, default=WIDTH) if len(others) == MOST else WIDTH
+        assert all(each >= bound - 1e-9 for each in left)
+        for one, other in itertools.pairwise(others):
+            assert rows[one] != rows[other] or one < other
 
+
+def _at_edge(records, number):
     values = [math.log(each.params["decay"]) for each in records]
     plain = [each.params["decay"] for each in records]
     found = set()

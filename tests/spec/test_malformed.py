@@ -61,7 +61,10 @@ def test_a_number_with_two_readings_is_told_once(text, told, hint):
     assert told in fault.message and hint in fault.hint
 
 
-@pytest.mark.parametrize("text", ["a: [1,2, 3,4, 5]\n", "a: [1,2,3]\n", "a: [0, 1]\n", "a: 0\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["a: [1,2, 3,4, 5]\n", "a: [1,2,3]\n", "a: [16,32, 64,128]\n", "a: [0, 1]\n", "a: 0\n"],
+)
 def test_a_number_with_one_reading_is_none(text):
     assert parse(text, "f.yaml").faults == []
 

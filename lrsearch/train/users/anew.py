@@ -16,25 +16,27 @@ import operator
 import random
 import sys
 from argparse import Namespace
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import CellType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
+from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrsearch.train.users import importing
+from lrsearch.train.users import beside, importing
 from lrsearch.train.users.memory import (
     LIMIT,
     MOST,
+    is_plain,
     is_users,
     look_at,
     names_of,
-    place_of,
     sample,
+    stand,
 )
 from lrsearch.trial import Workplace
 
@@ -58,20 +60,6 @@ class Kept:
     restore: Callable[[], object] | None
 
 
-class _Again:
-    """An iterator as it stood, of which a copy can be put in its place."""
-
-    def __init__(self, value: Iterator[Any]) -> None:
-        self.value, self.copy, self.place = value, copy.copy(value), _where(value)
-
-    def stands(self) -> bool:
-        return _where(self.value) == self.place
-
-
-def _where(value: Iterator[Any]) -> object:
-    return repr(place_of(value)) if place_of(value) is not None else repr(value)
-
-
 def _same(left: Iterable[Any], right: Iterable[Any]) -> bool:
     return all(map(operator.is_, left, right))
 
@@ -88,7 +76,7 @@ def _of_names(
 ) -> Kept:
     """The values of a namespace: a module's, a class's, an object's, or a mapping's."""
     before = dict(read())
-    again = {key: each for key, value in before.items() if (each := _copied(value)) is not None}
+    again = {key: each for key, value in before.items() if (each := stand(value)) is not None}
 
     def changed() -> bool:
         return not _is_same(before, read()) or not all(each.stands() for each in again.values())
@@ -102,23 +90,15 @@ def _of_names(
         moved = {key: each for key, each in again.items() if not each.stands()}
         for key, value in before.items():
             if key in moved:
-                write(key, copy.copy(moved[key].copy))
+                write(key, moved[key].make())
             elif now.get(key, _GONE) is not value:
                 write(key, value)
 
     return Kept(name, changed, restore)
 
 
-def _copied(value: Any) -> _Again | None:
-    if not isinstance(value, Iterator) or type(value).__module__ not in ("builtins", "itertools"):
-        return None
-    try:
-        return _Again(value)
-    except Exception:  # A generator, or one of its kind: it stands where it stands.
-        return None
-
-
-def _of_generator(name: str, value: GeneratorType[Any, Any, Any]) -> Kept:
+def _of_stream(name: str, value: Iterator[Any]) -> Kept:
+    """A generator, or an iterator over one: it stands where it stands."""
     before = look_at(value)
     return Kept(name, lambda: look_at(value) != before, None)
 
@@ -152,8 +132,10 @@ def _all_slots(value: object) -> list[str]:
 
 
 def _of_mapping(name: str, value: dict[Any, Any]) -> Kept:
-    kept = _of_names(name, lambda: value, functools.partial(dict.__setitem__, value),
-                     functools.partial(dict.__delitem__, value))  # fmt: skip
+    # As dict, which an ordered one has the order beside, and not by methods of the user's class.
+    kind = OrderedDict if isinstance(value, OrderedDict) else dict
+    kept = _of_names(name, lambda: value, functools.partial(kind.__setitem__, value),
+                     functools.partial(kind.__delitem__, value))  # fmt: skip
     before = dict(value)
 
     def restore() -> None:
@@ -161,9 +143,9 @@ def _of_mapping(name: str, value: dict[Any, Any]) -> Kept:
         kept.restore()
         if not _same(before, value):  # In their order, too.
             now = dict(value)
-            value.clear()
+            kind.clear(value)
             for key in before:
-                dict.__setitem__(value, key, now[key])
+                kind.__setitem__(value, key, now[key])
 
     return Kept(name, kept.changed, restore)
 
@@ -172,12 +154,12 @@ def _of_sequence(name: str, value: Any) -> Kept:
     before = list(value)
 
     def changed() -> bool:
-        if isinstance(value, set):
-            return len(value) != len(before) or not all(each in value for each in before)
-        plain = isinstance(value, bytearray | array.array)
-        return len(value) != len(before) or not (
-            list(value) == before if plain else _same(before, value)
-        )
+        return len(value) != len(before) or not _same(before, value)
+
+    if isinstance(value, set):  # In any order.
+        changed = lambda: len(value) != len(before) or not value.issuperset(before)  # noqa: E731
+    elif isinstance(value, bytearray | array.array):  # Of numbers that are made as they are read.
+        changed = lambda: list(value) != before  # noqa: E731
 
     def restore() -> None:
         if isinstance(value, list):
@@ -341,12 +323,11 @@ def _of_setting(name: str, value: _Setting) -> Kept:
     return Kept(name, lambda: value.read() != before, lambda: value.write(before))
 
 
-def _settings() -> list[_Setting]:
-    return [
-        _Setting(torch.get_default_dtype, torch.set_default_dtype),
-        _Setting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-        _Setting(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    ]
+_SETTINGS = (
+    _Setting(torch.get_default_dtype, torch.set_default_dtype),
+    _Setting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    _Setting(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+)
 
 
 # all of them
@@ -359,7 +340,7 @@ class Globals:
         self._kept: list[tuple[Kept, Callable[[], Kept]]] = []
         self._seen: dict[int, object] = {}  # Kept alive: an id may become another's.
         self._room = ROOM
-        for each in _settings():
+        for each in _SETTINGS:
             self._add(_of_setting, each.read.__name__, each)
 
     def _add(self, make: Callable[..., Kept], name: str, value: object, **given: bool) -> None:
@@ -414,8 +395,9 @@ class Globals:
         elif isinstance(value, list | set | deque | bytearray | array.array):
             self._add(_of_sequence, name, value)
             return enumerate(value) if isinstance(value, list | set | deque) else ()
-        elif isinstance(value, GeneratorType):
-            self._add(_of_generator, name, value)
+        elif isinstance(value, Iterator) and is_plain(value):
+            if stand(value) is None:
+                self._add(_of_stream, name, value)
         elif isinstance(value, _OPEN) or is_users(type(value).__module__):
             # What an object of another package's holds is that package's affair.
             if hasattr(value, "__dict__"):
@@ -441,18 +423,26 @@ class Globals:
 
     def put_back(self) -> list[str]:
         """Put back what has changed since; returns the names of what cannot be."""
-        return [each.name for each, _ in self._changed() if not _restore(each)]
+        return [each.name for each, _ in self.changed() if not _restore(each)]
 
     def take_out(self) -> list[Kept]:
         """Put back what has changed since, and return it, to be restored in its turn."""
         found = []
-        for each, again in self._changed():
+        for each, again in self.changed():
             if each.restore is not None:
                 found.append(again())
         self.put_back()
         return found
 
-    def _changed(self) -> list[tuple[Kept, Callable[[], Kept]]]:
+    def settle(self, before: Iterable[tuple[Kept, object]]) -> None:
+        """Have what has changed since stay as it is now, but for what had changed `before`."""
+        had = {id(each) for each, _ in before}
+        for place, (each, again) in enumerate(self._kept):
+            if id(each) not in had and _is_changed(each):
+                self._kept[place] = again(), again
+
+    def changed(self) -> list[tuple[Kept, Callable[[], Kept]]]:
+        """The values that have changed since, each with what makes another of it as it is now."""
         return [pair for pair in self._kept if _is_changed(pair[0])]
 
 
@@ -593,4 +583,18 @@ def _find_modules(workplace: Workplace) -> set[str]:
     return found
 
 
+@contextmanager
+def _executing(name: str) -> Iterator[None]:
+    """Have what a module is once it is imported, in the midst of a trial, too, and what that has
+    changed elsewhere, as where it registers its classes, be there for the trials that follow."""
+    held = _held.globals
+    before = [] if held is None else held.changed()
+    yield
+    if held is not None:
+        held.settle(before)
+        held.keep([name])
+        _held.names |= {name}
+
+
 importing.after_import = keep
+beside.executing = _executing

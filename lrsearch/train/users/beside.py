@@ -12,20 +12,39 @@ import ast
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
 from lrsearch.errors import causes
 
+executing: Callable[[str], AbstractContextManager[object]] = nullcontext
+"""A context in which a module of the folder, of a name, is executed; `anew` sets it."""
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module of the folder, which may be imported in the midst of a trial."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module."""
+        with executing(module.__name__):
+            super().exec_module(module)
+
+
+def _followed(found: ModuleSpec | None) -> ModuleSpec | None:
+    """The spec of a module, whose loader says when it is executed."""
+    if found is not None and type(found.loader) is SourceFileLoader:
+        found.loader = _Loader(found.loader.name, found.loader.path)
+    return found
+
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds top-level modules of some names in a folder. `last` says that all other finders were
-    asked before."""
+    """Finds top-level modules of some names in a folder, and what is in packages there. `last` says
+    that all other finders were asked before."""
 
     folder: str
     names: frozenset[str]
@@ -38,9 +57,13 @@ class Finder:
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """The module of that name, as `importlib.abc.MetaPathFinder` gives it."""
-        if path is not None or name not in self.names:
+        if path is not None:
+            inside = any(each.startswith(self.folder + os.sep) for each in path)
+            other = self.last or not inside or any("site-packages" in each for each in path)
+            return None if other else _followed(PathFinder.find_spec(name, path))
+        if name not in self.names:
             return None
-        found = PathFinder.find_spec(name, [self.folder])
+        found = _followed(PathFinder.find_spec(name, [self.folder]))
         # A folder of data is a package, too, where no other module has its name.
         return found if found is None or found.loader is not None or self.last else None
 

@@ -15,6 +15,7 @@ import sysconfig
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
@@ -197,6 +198,63 @@ def place_of(iterator: Iterator[Any]) -> Iterable[Any] | None:
             return [each for each in iterator.__reduce__()[1:] if each is not None]
     except (TypeError, AttributeError, IndexError):
         return [object()]
+
+
+@dataclass(frozen=True)
+class Stand:
+    """An iterator as it stands, of which one that goes on from there can be made again."""
+
+    value: Iterator[Any]
+    copy: Iterator[Any]
+    place: object
+
+    def stands(self) -> bool:
+        """Whether it has not been asked since."""
+        return look_at(self.value) == self.place
+
+    def make(self) -> Iterator[Any]:
+        """An iterator that goes on from there."""
+        return _copied(self.copy)
+
+
+def is_plain(value: object) -> bool:
+    """Whether an iterator is one of Python's own."""
+    return type(value).__module__ in ("builtins", "itertools")
+
+
+def stand(value: object) -> Stand | None:
+    """An iterator of Python's as it stands; None for other values, and for one that is over what
+    cannot be copied, such as a generator."""
+    if not isinstance(value, Iterator) or not is_plain(value):
+        return None
+    try:
+        return Stand(value, _copied(value), look_at(value))
+    except Exception:
+        return None
+
+
+def _copied(value: Iterator[Any]) -> Iterator[Any]:
+    """A copy of an iterator with copies of those that it is over, which `copy.copy` shares. Raises
+    TypeError for what is none of Python's, or cannot be copied."""
+    if not is_plain(value):
+        raise TypeError(f"a {type(value)} cannot be copied")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reduced: Any = value.__reduce__()
+    make, given, *more = reduced
+    found: Iterator[Any] = make(*map(_inside, given))
+    if more and more[0] is not None:
+        found.__setstate__(_inside(more[0], own=True))  # type: ignore[attr-defined]
+    return found
+
+
+def _inside(part: Any, *, own: bool = False) -> Any:
+    """A part of an iterator for its copy; of a list that is its `own`, as a cycle's, another."""
+    if isinstance(part, Iterator):
+        return _copied(part)
+    if isinstance(part, tuple) and own:
+        return tuple(_inside(each, own=own) for each in part)
+    return list(part) if own and isinstance(part, list) else part
 
 
 def sample(large: np.ndarray[Any, Any]) -> bytes:

@@ -1,6 +1,7 @@
 """Globals of the user's code: what a trial changes in them is no other trial's."""
 
 import json
+import textwrap
 
 import pytest
 from devices import assert_same_numbers
@@ -19,7 +20,7 @@ NETS = """
     import itertools
     import random
     from argparse import Namespace
-    from collections import defaultdict, deque
+    from collections import OrderedDict, defaultdict, deque
     from dataclasses import dataclass
 
     import numpy as np
@@ -33,6 +34,9 @@ NETS = """
     LIST, DICT, SET, DEQUE, BYTES = [], {}, set(), deque(), bytearray()
     NESTED = {"calls": [0]}
     BY_DEFAULT = defaultdict(int)
+    ORDERED = OrderedDict(first=0, other=0)
+    CYCLE, ZIPPED = itertools.cycle(range(50)), zip(itertools.count(), itertools.count())
+    NUMBERED, MAPPED = enumerate(itertools.count()), map(float, range(100))
     TENSOR, ARRAY, SPACE = torch.zeros(()), np.zeros(2), Namespace(calls=0)
     ITERATOR, DRAWS, NUMBERS = itertools.count(), np.random.default_rng(0), random.Random(0)
     OPTIMIZER = None
@@ -102,6 +106,25 @@ NETS = """
         return float(layer.bias.detach())
 
 
+    def ordered():
+        ORDERED["first"] = ORDERED.pop("first") + 1  # Behind the other.
+        ORDERED[len(ORDERED)] = 0
+        return next(iter(ORDERED)) == "other" and sum(ORDERED.values()) + len(list(ORDERED))
+
+
+    def hooked():
+        BACKBONE.register_forward_hook(lambda *_: None)
+        BACKBONE(torch.zeros(1, 1))
+        return len(BACKBONE._forward_hooks)
+
+
+    def late():
+        import lazy
+
+        calls = state.table["registered"](), lazy.tick(), state.late[0](), lazy.Late.calls
+        return sum(calls) / 10
+
+
     def replaced():
         BACKBONE.register_buffer("calls", 1 + getattr(BACKBONE, "calls", torch.zeros(())))
         return int(BACKBONE.calls)
@@ -139,6 +162,10 @@ NETS = """
             "namespace": lambda: vars(SPACE).update(calls=SPACE.calls + 1) or SPACE.calls,
             "iterator": lambda: next(ITERATOR),
             "generator": lambda: next(GENERATOR),
+            "cycle": lambda: next(CYCLE),
+            "zip": lambda: sum(next(ZIPPED)),
+            "enumerate": lambda: sum(next(NUMBERED)),
+            "map": lambda: next(MAPPED),
             "numpy's draws": lambda: 10 * DRAWS.random(),
             "Python's draws": lambda: 10 * NUMBERS.random(),
             "a class's list": lambda: Shared.kept.append(1) or len(Shared.kept),
@@ -148,6 +175,7 @@ NETS = """
             "a module's weights": lambda: moved(BACKBONE),
             "a cached module": lambda: moved(backbone()),
             "a module's buffers": replaced,
+            "ordered": ordered, "a module's hooks": hooked, "a late import": late,
         }[kind]()
 
 
@@ -211,7 +239,28 @@ NETS = """
             return super().forward(x.flatten(1)) * torch.ones(()).to(x.dtype)
 """
 
-STATE = "calls = 0\ntable = {}\n"
+STATE = "calls = 0\ntable = {}\nlate = []\n"
+
+LAZY = """
+    import state
+
+
+    class Late:
+        calls = 0
+
+        def __call__(self):
+            Late.calls += 1
+            return Late.calls
+
+
+    def tick(calls=[]):
+        calls.append(1)
+        return len(calls)
+
+
+    state.table["registered"] = Late()
+    state.late.append(Late())
+"""
 
 SHORT = {"budget": "6ba", "evaluate": "3ba", "batch_size": 32}
 
@@ -219,6 +268,7 @@ SHORT = {"budget": "6ba", "evaluate": "3ba", "batch_size": 32}
 @pytest.fixture
 def nets(tmp_path):
     (tmp_path / "state.py").write_text(STATE)
+    (tmp_path / "lazy.py").write_text(textwrap.dedent(LAZY))
     return write_nets(tmp_path, NETS)
 
 
@@ -240,7 +290,8 @@ KINDS = (
     *("global", "class", "another module", "array", "bytearray", "list", "dict", "set", "deque"),
     *("nested", "defaultdict", "tensor", "namespace", "iterator", "numpy's draws", "object"),
     *("Python's draws", "a class's list", "slots", "default", "closure", "attribute", "added"),
-    *("a module's weights", "a cached module", "a module's buffers"),
+    *("a module's weights", "a cached module", "a module's buffers", "ordered", "a module's hooks"),
+    *("cycle", "zip", "enumerate", "map", "a late import"),
 )
 
 

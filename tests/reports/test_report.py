@@ -19,7 +19,7 @@ from lrsearch.analysis.edges import Range
 from lrsearch.reports.apart import abbreviate, tell_apart
 from lrsearch.reports.curves import plot
 from lrsearch.reports.live import Progress
-from lrsearch.reports.machine import to_csv, to_json, to_markdown, trial_json
+from lrsearch.reports.machine import escape_markdown, to_csv, to_json, to_markdown, trial_json
 from lrsearch.reports.tables import open_console, result
 from lrsearch.reports.text import (
     decimals_for,
@@ -503,6 +503,20 @@ def test_markdown_has_the_rate_drawn_as_the_terminal_has_it():
     lines = drawing.splitlines()
     assert drawing.count("●") >= 4 and "◆ recommended" in drawing and "```" not in drawing
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ends (--set refine.rounds=6 goes on)", "ends (`--set refine.rounds=6` goes on)"),
+        ("(--set 'b=[1, 2]' --set c.max=9.0)", "(`--set 'b=[1, 2]' --set c.max=9.0`)"),
+        ("it's (--set 'a=b c')", "it's (`--set 'a=b c'`)"),
+        ("next: lrsearch bayes 's p.yaml'", "next: `lrsearch bayes 's p.yaml'`"),
+        ("(--set 'a=x`y')", "(--set 'a=x\\`y')"),
+    ],
+)
+def test_what_is_pasted_is_code_without_the_words_around_it(text, told):
+    assert escape_markdown(text) == told
 
 
 def test_markdown_can_be_cut():

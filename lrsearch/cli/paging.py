@@ -190,7 +190,8 @@ def _codes(run: StoredRun, view: RunView, samples: int) -> Iterator[tuple[str, s
     if run.spec.kind is not None:
         yield "YAML", export_text(run, view, point)
         return
-    yield "YAML", export_train(_config(run, point))
+    model = any(name.split(".")[0] == "model" for name in view.answer.recommended.params)
+    yield "YAML", export_train(_config(run, point), model=model)
     for target in TARGETS:
         try:
             yield TITLES[target], write_code(target, setting_of(run, view, point, samples))
@@ -226,7 +227,9 @@ def setting_of(run: StoredRun, view: RunView, point: int, samples: int | None = 
     title = f"point {point} of {view.name}: {_worth(view, point)}"
     steps = steps_of(counted, size)
     task = str(facts.get("task") or "")
-    return Setting(train, size, steps, title, batch=batch, data=config["data"], task=task)
+    found = next(each for each in view.points if each.point == point).params
+    beside = {name: found[name] for name in found if name.split(".")[0] in ("model", "data")}
+    return Setting(train, size, steps, title, batch, config["data"], task, beside)
 
 
 def _worth(view: RunView, point: int) -> str:

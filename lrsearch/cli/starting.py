@@ -74,8 +74,8 @@ def init(
     if there:
         raise UsageError(
             f"{' and '.join(map(str, there))} exist{'s' * (len(there) == 1)} already",
-            hint="nothing was written: name another file or folder, such as lrsearch init new/"
-            + path.name,
+            hint="nothing was written: name another file or folder, such as lrsearch init "
+            f"{quote(path_word(Path('new', path.name)))} --from {kind}",
         )
     _write(files)
     written = visible_line(" and ".join(map(str, files)))

@@ -130,6 +130,8 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
                 told = f"the loss stood at {of('peak', '.3g')} times its size and ended no better"
                 told += " than it began"
             return told
+        case "unstable" if evidence.get("height", math.inf) < evidence.get("limit", 0.0):
+            return f"the loss stood at {of('peak', '.3g')} times its size, from which it recovered"
         case "unstable" if "spikes" in evidence:
             jumps = "jump" if evidence.get("spikes") == 1 else "jumps"
             return (

@@ -64,7 +64,13 @@ def evidence(answer: Answer) -> str:
         parts.append(f"tied with {len(answer.tied)} {others}")
     if answer.basin is not None:
         low, high = answer.basin.safe_lr
-        parts.append(f"rates from {format_value(low)} to {format_value(high)} do as well")
+        rates, own = _span_of_rates(low, high), answer.recommended.params.get(answer.basin.rate)
+        if isinstance(own, int | float) and not low <= own <= high:
+            parts.append(
+                f"the curve's best rates are {rates}, and {format_value(own)} is not among them"
+            )
+        else:
+            parts.append(f"rates from {rates} do as well")
         if answer.basin.diverges_at is not None:
             parts.append(f"divergence begins at {format_value(answer.basin.diverges_at)}")
     for edge in answer.edges:
@@ -74,6 +80,10 @@ def evidence(answer: Answer) -> str:
         value = format_value(edge.value)
         parts.append(f"{one_line(edge.name)} {value} is {near}the {edge.side} searched")
     return "; ".join(parts)
+
+
+def _span_of_rates(low: float, high: float) -> str:
+    return f"{format_value(low)} to {format_value(high)}"
 
 
 def _is_own(answer: Answer, edge: Edge) -> bool:

@@ -76,11 +76,11 @@ def _describe_shrinkage(own: Finalist, decimals: int | None) -> str:
     assert own.searched is not None and own.shrinkage is not None
     searched = format_fixed(own.searched, decimals)
     gap = format_fixed(abs(own.shrinkage), decimals)
+    if not gap.strip("0."):  # What is shown as nothing, such as the last bits of a mean.
+        return f"the search had measured {searched}, the same"
     if own.shrinkage > 0:
         return f"the search had measured {searched}, {gap} too good"
-    if own.shrinkage < 0:
-        return f"the search had measured {searched}, {gap} worse than fresh seeds do"
-    return f"the search had measured {searched}, the same"
+    return f"the search had measured {searched}, {gap} worse than fresh seeds do"
 
 
 def _describe_control(

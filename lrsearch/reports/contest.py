@@ -56,7 +56,8 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
         value = f"{format_fixed(answer.value, decimals)} ({count(answer.seeds, 'seed')})"
         if answer.interval is not None and not answer.seedless:
             low, high = (format_fixed(end, decimals) for end in answer.interval)
-            value += f", likely {low} to {high}"
+            if low != high:  # Seeds that made no difference make nothing certain.
+                value += f", likely {low} to {high}"
         yield "value", value
         yield "with", format_params(answer.recommended.params)
         basin = answer.basin or (answer.basins[0] if answer.basins else None)
@@ -92,7 +93,7 @@ def describe_difference(found: Difference) -> str:
     """Say in a sentence which of two runs is better, or why nobody knows."""
     first, second = one_line(found.first), one_line(found.second)
     if found.verdict == APART:
-        return f"{second} and {first} are not comparable: {'; '.join(found.reasons)}"
+        return f"{first} and {second} are not comparable: {'; '.join(found.reasons)}"
     if found.gap is None:
         return f"{second} and {first}: one of them has no completed point"
     gap = format_value(abs(found.gap), 3)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lrsearch.reports.cells import plain
-from lrsearch.reports.text import format_value, one_line
+from lrsearch.reports.text import decimals_for, format_fixed, one_line
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -134,11 +134,12 @@ class _Table:
 
 
 def tell_best(line: RunLine) -> str:
-    """The best value of a run in words, as its report begins; "" where there is none."""
+    """The best value of a run in words, with the decimals of its report; "" where there is none."""
     value = line.best if line.confirmed is None else line.confirmed
     if value is None or line.objective is None:
         return ""
-    told = f"{one_line(line.objective.metric)} {format_value(float(value), 4)}"
+    number = format_fixed(float(value), decimals_for(value))
+    told = f"{one_line(line.objective.metric)} {number}"
     return told if line.confirmed is None else f"{told}, confirmed"
 
 

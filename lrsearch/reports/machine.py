@@ -339,8 +339,11 @@ def _drawing(view: RunView) -> list[str]:
     return [escape_markdown(title), "\n".join(["```text", *map(plain_line, lines), "```"])]
 
 
-_PASTED = re.compile(r"(?<=\()--set [^`|]+(?=\))|(?<=: )lrsearch [a-z]+ [^`|]+$")
-"""A command, or options of one, in a text: settings in parentheses, or a command at its end."""
+_WORD = r"""(?:'[^'`|]*'|"[^"`|]*"|[^\s'"`|()])+"""
+_SETTINGS = rf"(?<=\()--set {_WORD}(?: --set {_WORD})*(?=\)| )"
+_PASTED = re.compile(rf"{_SETTINGS}|(?<=: )lrsearch [a-z]+ [^`|]+$")
+"""A command, or options of one, in a text: settings that begin parentheses, in words of a shell, or
+a command at its end."""
 
 
 def escape_markdown(text: str) -> str:

@@ -33,9 +33,9 @@ _STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Steady:
     """A terminal's stream for a console of rich that draws over what it drew before, instead of
     erasing it first: nothing is blank in between. Lines that a change of the terminal's width has
-    wrapped are counted as the terminal shows them, and what stands there already is not written
-    again. The cursor is hidden within a write alone, so
-    that a process that is killed leaves it visible. `width` gives the columns of the terminal."""
+    wrapped are counted as the terminal shows them, and erased; what stands there already is not
+    written again. The cursor is hidden within a write alone, so that a process that is killed
+    leaves it visible. `width` gives the columns of the terminal."""
 
     def __init__(self, stream: TextIO, width: Callable[[], int]) -> None:
         # Of a guarded stream the one inside, as rich takes it: what is drawn acts on the terminal.
@@ -59,6 +59,11 @@ class Steady:
             lines = self._drawn[-1 - moving :] or [0]
             rows = sum(max(1, -(-each // width)) for each in lines) - 1
             up = "\r" + (f"\x1b[{rows}A" if rows else "")
+            if width != self._last[0]:
+                # A row that was wrapped stays joined to the next, whatever is written over both,
+                # and a wider terminal would show them as one line: erased they are apart. Each by
+                # itself: a screen that is erased as a whole is kept as what has scrolled away.
+                up = "\r\x1b[2K" + "\x1b[1A\x1b[2K" * rows
         written = body.split("\n")
         sizes = [cell_len(_STYLE.sub("", line)) for line in written]
         # At the end of a full line the cursor stands on its last letter.

@@ -48,15 +48,16 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
     return head + _to_yaml(document)
 
 
-def export_train(config: Config) -> str:
-    """YAML of the `train` of a resolved config, to be put into a spec: what matters most first, and
-    without what is null, as it would be."""
+def export_train(config: Config, *, model: bool = False) -> str:
+    """YAML of the `train` of a resolved config, and with `model` of its model, to be put into a
+    spec: what matters most first, and without what is null, as it would be."""
     train = config["train"]
     first = {
         name: train[name] for name in ("lr", "batch_size", "schedule", "warmup") if train[name]
     }
     rest = {name: value for name, value in train.items() if value is not None}
-    return _to_yaml({"train": copy.deepcopy({**first, **rest})})
+    parts = {"model": config["model"]} if model else {}
+    return _to_yaml(copy.deepcopy({**parts, "train": {**first, **rest}}))
 
 
 def _export_outside(

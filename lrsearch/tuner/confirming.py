@@ -416,7 +416,7 @@ class _Confirming:
         if asked.retry_failed:
             self._retry()
         _, left = race.follow()
-        self.watcher.note(describe_race(race))
+        self.watcher.note(describe_race(race) if left else "confirmed before: nothing is left")
         most = race.missing(race.ahead())
         self.watcher.begin(most, self.session.objective, self.session.executor.capacity)
         outlook.draw(self.session)

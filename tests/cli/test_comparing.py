@@ -74,4 +74,4 @@ def test_what_is_said():
     assert noise.startswith("b and a differ by no more than noise (difference -0.01")
     assert "nobody knows what is noise" in describe_difference(Difference("a", "b", "unknown", 0.1))
     apart = Difference("a", "b", "not comparable", reasons=("the data are not the same",))
-    assert describe_difference(apart) == "b and a are not comparable: the data are not the same"
+    assert describe_difference(apart) == "a and b are not comparable: the data are not the same"

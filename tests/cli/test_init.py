@@ -60,7 +60,9 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert said.code == 2 and "my_loop.py exists already" in said.err and not path.exists()
     assert (tmp_path / "my_loop.py").read_text() == "mine\n"
     path.write_text("mine")
-    assert "my_loop.py exist already" in lrsearch("init", path, "--from", "loop").err
+    again = lrsearch("init", path, "--from", "loop").err
+    assert "my_loop.py exist already" in again
+    assert again.rstrip().endswith("such as lrsearch init new/mine.yaml --from loop")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """`report --html` and `export --format`: what they write, and what they refuse."""
 
+import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
+from devices import DEVICE
 from test_rooms import HEAVY, run_light
 from typer.testing import CliRunner
 
@@ -61,6 +65,24 @@ def test_the_recommended_setting_as_code(folder, target):
     path = folder / "setting.py"
     said = lrsearch("export", "older", "--format", target, "--output", "setting.py")
     assert path.read_text() == text and "wrote setting.py" in said.stderr
+
+
+def test_a_searched_model_stands_beside_its_rate(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = """\
+        data: {name: iris, validation: 0.2}
+        model: {name: mlp, hidden: [4]}
+        train: {budget: 2ba, batch_size: 16}
+        search: {lr: {min: 0.1, max: 1.0, points: 2}, "model.hidden": [[7, 5]]}
+        """
+    (tmp_path / "wide.yaml").write_text(textwrap.dedent(spec))
+    lrsearch("grid", "wide.yaml", "--executor", "inline", "--device", str(DEVICE))
+    head = lrsearch("export", "wide.yaml", "--format", "pytorch").stdout.splitlines()[1:3]
+    assert head == ["# Not carried over:", "#   model.hidden: [7,5]"]
+    lrsearch("report", "wide.yaml", "--html", "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    pasted = re.search(r"model:\n  name: mlp\n.*?\ntrain:\n  lr: ", text, re.DOTALL)
+    assert pasted and yaml.safe_load(pasted[0] + "1")["model"]["hidden"] == [7, 5]
 
 
 def test_a_format_that_is_mistyped(folder):

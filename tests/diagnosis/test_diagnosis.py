@@ -528,3 +528,12 @@ def test_advice_on_one_verdict_does_not_contradict_the_other() -> None:
     assert "train less" in told("overfitting") and "train less" not in told(
         "overfitting", "too_slow"
     )
+
+
+@pytest.mark.parametrize("height", [0.0, 0.19])
+def test_a_peak_without_a_spike_is_told_as_a_peak(height: float) -> None:
+    evidence = {"spikes": 1, "height": height, "peak": 7.16, "limit": 0.2}
+    told = advise("unstable", evidence, 0.1)
+    assert told.startswith("the loss stood at 7.16 times its size, from which it recovered: ")
+    assert "jump" not in told
+    assert "1 jump by up to 35% of" in advise("unstable", evidence | {"height": 0.35}, 0.1)

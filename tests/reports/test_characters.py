@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,10 +14,13 @@ from test_answer import RATES, bowl, records_of, shown_view
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range
 from lrsearch.reports import svg
+from lrsearch.reports.answer import evidence
 from lrsearch.reports.characters import SIGNS, choose_signs, draw, plain
+from lrsearch.reports.confirmation import confirmation_notes
 from lrsearch.reports.marks import Band, Bar, Line, Panel, Points, Rule, Scale, Span
 from lrsearch.reports.rates import FEW, KEY, SHOWN, draw_rates, plot_rates
 from lrsearch.reports.tables import result
+from lrsearch.reports.text import format_value
 from lrsearch.reports.view import Context, build_view
 from lrsearch.trial import Objective
 
@@ -277,3 +281,31 @@ def test_colour_is_never_alone():
     stripped = re.sub(r"\x1b\[[0-9;]*m", "", coloured.getvalue())
     cut = lambda text: text[text.index("loss by lr") : text.index("  point")]  # noqa: E731
     assert cut(stripped) == cut(plainly.getvalue()) and "\x1b[" in cut(coloured.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("shrinkage", "said"),
+    [(2e-17, "the same"), (-2e-17, "the same"), (0.0, "the same"), (0.25, "0.250 too good")],
+)
+def test_the_last_bits_of_a_mean_are_no_shrinkage(shrinkage, said):
+    view = rates_view()
+    best = view.answer.recommended
+    scores = dict.fromkeys(range(5), best.objective)
+    own = Finalist(
+        best.point, best.params, best.objective, 1.4, (1.1, 1.7), scores, shrinkage=shrinkage
+    )
+    answer = rates_view(confirmation=Confirmation((own,), 5, over=True)).answer
+    [told] = [text for label, text in confirmation_notes(answer, LOSS) if label == "shrinkage"]
+    assert told.endswith(said) and ("too good" in told) == ("too good" in said)
+
+
+def test_rates_do_as_well_as_one_that_is_among_them():
+    answer = rates_view().answer
+    low, high = answer.basin.safe_lr
+    rate = answer.recommended.params[answer.basin.rate]
+    assert low <= rate <= high and " do as well" in evidence(answer)
+    beyond = (2 * rate, 8 * rate)
+    left_out = replace(answer.basin, within_error=beyond, within_percent=beyond)
+    told = evidence(replace(answer, basin=left_out))
+    assert "do as well" not in told
+    assert f", and {format_value(rate)} is not among them" in told

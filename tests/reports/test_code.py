@@ -434,6 +434,9 @@ def test_what_the_rate_rests_on_besides_is_said(tmp_path, target):
     assert "loss: {class_path: my_losses.focal, init_args: {}}" in head
     assert "0.7" in text and "ns_steps: 5" in text  # The clipping, the optimizer's arguments.
     compile(text, "<code>", "exec")
+    beside = {"model.init_args.width": 8}
+    own = write_code(target, dataclasses.replace(make_setting(tmp_path), beside=beside))
+    assert own.splitlines()[1:3] == ["# Not carried over:", "#   model.init_args.width: 8"]
     plain = write_code(target, make_setting(tmp_path))
     assert "Not carried over" not in plain
     scaled = write_code(target, dataclasses.replace(make_setting(tmp_path), task="regression"))

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from lrsearch.reports.listing import RunLine, listing
+from lrsearch.reports.listing import RunLine, listing, tell_best
 from lrsearch.trial import Objective, Outcome
 
 LINES = [
@@ -58,3 +58,11 @@ def test_what_cannot_be_read_stands_below_without_a_table():
     foreign = RunLine("x", "runs/x", 1.7e9, "foreign", reason="it is not a run")
     assert shown(80, [foreign]) == ["foreign  runs/x: it is not a run"]
     assert shown(80, [*LINES, foreign])[-1] == "foreign  runs/x: it is not a run"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(1.0, "f1 1.000"), (0.991, "f1 0.9910"), (2e-5, "f1 2e-5")]
+)
+def test_a_value_has_the_decimals_of_its_report(value, told):
+    line = RunLine("x", "runs/x", 1.7e9, objective=Objective("f1", "max"), best=value)
+    assert tell_best(line) == told

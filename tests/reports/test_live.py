@@ -481,9 +481,13 @@ def test_a_frame_is_drawn_over_the_one_before() -> None:
     # It is wrapped to three rows, all of which are drawn over.
     tube.resize(8)
     assert tube.shown == ["a line t", "hat stay", "s", "short", "second a", "nd more"]
+    assert not any("\x1b[2K" in each for each in written)
     steady.write(f"{UP}new\nframe")
     assert tube.shown == ["a line t", "hat stay", "s", "new", "frame"]
-    assert not any("\x1b[2K" in each or "\x1b[2J" in each for each in written)
+    # What was wrapped is erased first: rows that are joined would be one line when it is widened.
+    assert written[-1].startswith("\x1b[?25l\r\x1b[2K" + 2 * "\x1b[1A\x1b[2K" + "new")
+    steady.write(f"{UP}newer\nframe")
+    assert "\x1b[2K" not in written[-1] and not any("\x1b[2J" in each for each in written)
     assert all(each.startswith("\x1b[?25l") and each.endswith("\x1b[?25h") for each in written)
 
 

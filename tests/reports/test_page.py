@@ -25,6 +25,8 @@ import lrsearch
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range
 from lrsearch.reports import svg
+from lrsearch.reports.answer import evidence
+from lrsearch.reports.contest import _facts
 from lrsearch.reports.marks import Bar, Line, Panel, Points, Scale, label, spanning
 from lrsearch.reports.page import Making, rows, write_page
 from lrsearch.reports.page.figures import draw_curves, draw_finalists
@@ -336,6 +338,20 @@ def test_finalists_stand_with_their_fresh_seeds():
     assert drawn.count('class="fresh"') == 3 and drawn.count(">point ") == 4
     assert all(f'class="{kind}"' in drawn for kind in ("off", "cross", "pick", "dot", "tie"))
     assert "the control comes to 0.5" in figure and "0.9300 to 0.9700" in figure
+
+
+def test_an_interval_of_no_width_is_not_called_likely():
+    view, making = confirmed()
+    own = '<p class="likely">'
+    assert own in write_page(view, making) and "likely" in str(dict(_facts(view)))
+    flat = [
+        dataclasses.replace(each, interval=(each.mean, each.mean)) if each.mean else each
+        for each in view.confirmation.finalists
+    ]
+    again = dataclasses.replace(view.confirmation, finalists=tuple(flat))
+    view = dataclasses.replace(view, confirmation=again)
+    assert own not in write_page(view, making) and "likely" not in evidence(view.answer)
+    assert "likely" not in str(dict(_facts(view)))
 
 
 def test_an_interval_wider_than_the_axis_is_drawn_through_it():

@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -19,7 +19,7 @@ from lrsearch.analysis.edges import Range
 from lrsearch.reports.apart import abbreviate, tell_apart
 from lrsearch.reports.curves import plot
 from lrsearch.reports.live import Progress
-from lrsearch.reports.machine import to_csv, to_json, to_markdown, trial_json
+from lrsearch.reports.machine import escape_markdown, to_csv, to_json, to_markdown, trial_json
 from lrsearch.reports.tables import open_console, result
 from lrsearch.reports.text import (
     decimals_for,
@@ -134,10 +134,11 @@ def test_format_value(value, text):
 
 
 @pytest.mark.parametrize("decimals", [None, 2, 4])
+@example(0.125)
 @given(st.floats(-1.79e308, 1.79e308) | st.sampled_from([math.inf, -math.inf, math.nan]))
 def test_every_number_is_written_with_fixed_decimals(decimals, value):
     text = format_fixed(value, decimals)
-    assert math.isnan(value) or float(text) == pytest.approx(value, rel=1e-3, abs=0.0050001)
+    assert math.isnan(value) or float(text) == pytest.approx(value, rel=1e-3, abs=0.005 + 1e-9)
     assert not text.startswith("-") or float(text) < 0
 
 
@@ -503,6 +504,20 @@ def test_markdown_has_the_rate_drawn_as_the_terminal_has_it():
     lines = drawing.splitlines()
     assert drawing.count("●") >= 4 and "◆ recommended" in drawing and "```" not in drawing
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ends (--set refine.rounds=6 goes on)", "ends (`--set refine.rounds=6` goes on)"),
+        ("(--set 'b=[1, 2]' --set c.max=9.0)", "(`--set 'b=[1, 2]' --set c.max=9.0`)"),
+        ("it's (--set 'a=b c')", "it's (`--set 'a=b c'`)"),
+        ("next: lrsearch bayes 's p.yaml'", "next: `lrsearch bayes 's p.yaml'`"),
+        ("(--set 'a=x`y')", "(--set 'a=x\\`y')"),
+    ],
+)
+def test_what_is_pasted_is_code_without_the_words_around_it(text, told):
+    assert escape_markdown(text) == told
 
 
 def test_markdown_can_be_cut():

@@ -497,6 +497,9 @@ def test_the_time_is_kept_and_the_same_command_goes_on(here: Path) -> None:
     assert "next lrsearch confirm mine.yaml" in text and "not confirmed yet" in text
     again = found("confirm", "mine.yaml", *TRAIN, *stopped)
     assert again["confirmation"] == whole["confirmation"]
+    # Once more it says that nothing is left, and announces no training.
+    told = lrsearch("confirm", "mine.yaml", *TRAIN, *stopped)[1]
+    assert "confirmed before: nothing is left" in told and "on up to" not in told
 
 
 def values(document: dict[str, Any]) -> Any:

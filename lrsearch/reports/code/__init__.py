@@ -26,7 +26,8 @@ __all__ = ["TARGETS", "Setting", "write_code"]
 def write_code(target: str, setting: Setting) -> str:
     """The code of a setting for one of `TARGETS`. Raises UsageError for what it has no form of."""
     head = [f"# {one_line(setting.title)}"]
-    left = [*_left_out(setting.train, target), *_left_of_data(setting)]
+    found = [f"{name}: {format_value(value)}" for name, value in setting.beside.items()]
+    left = [*found, *_left_out(setting.train, target), *_left_of_data(setting)]
     if left:
         head += ["# Not carried over:", *(f"#   {one_line(each)}" for each in left)]
     return "\n".join([*head, *TARGETS[target](setting)]) + "\n"

@@ -24,7 +24,7 @@ class Setting:
     """A training to write as code: the resolved `train` of a point, the training samples, its steps
     in all (`budget`). `title` says what it is, on one line. `batch` is the mean size of a batch,
     which durations are counted by, where a loader has an order of its own; `data` is the resolved
-    `data`, `task` what the targets are."""
+    `data`, `task` what the targets are, `beside` the searched values of model and data."""
 
     train: Mapping[str, Any]
     samples: int
@@ -33,6 +33,7 @@ class Setting:
     batch: float | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     task: str = ""
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
     interval = ""
     if answer.interval is not None and not answer.seedless:
         low, high = (format_fixed(end, decimals) for end in answer.interval)
-        interval = f"{low} to {high}"
+        interval = f"{low} to {high}" if low != high else ""
     return {
         "metric": one_line(view.objective.metric),
         "goal": "higher is better" if view.objective.goal == "max" else "lower is better",

@@ -114,6 +114,35 @@ def test_a_basin_says_where_its_best_is_how_wide_it_is_and_where_it_ends():
     assert basin.safe_lr[1] < basin.diverges_at
 
 
+@pytest.mark.parametrize("below", [(5, 4, 3, 2, 1), (5, 3, 2, 1.5, 1), (5, 4.9, 4.5, 3, 1)])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_what_was_measured_clearly_worse_never_does_as_well(below, seeds):
+    """Beside a cliff the curve knows so little that it would call everything below it as good."""
+    values = [*below, 1e4, 1e4, 1e4, 1e4]
+    rows = [
+        ({"lr": rate}, [value * (1 + 0.01 * seed) for seed in range(seeds)])
+        for rate, value in zip(RATES, values, strict=True)
+    ]
+    (basin,) = find_basins(points_of(rows), LOSS)
+    low, high = basin.safe_lr
+    assert low <= basin.best <= high
+    assert all(value <= 2.1 for rate, value in basin.readings if low <= rate <= high)
+
+
+def test_noise_does_not_part_the_rates_that_do_as_well(monkeypatch):
+    """All rates of a plateau, however the luckiest of them came out."""
+    generator = np.random.default_rng(1)
+    searches = []
+    for _ in range(20):
+        level = [float(generator.normal(1.0, 0.02)) for _ in range(7)]
+        rows = [({"lr": r}, [v]) for r, v in zip(RATES, [*level, 1.5, 2.0], strict=True)]
+        searches.append(points_of(rows))
+    widths = [find_basins(each, LOSS)[0].decades for each in searches]
+    monkeypatch.setattr("lrsearch.analysis.basin.CLEAR", math.inf)
+    curves = [find_basins(each, LOSS)[0].decades for each in searches]
+    assert sum(own < curve for own, curve in zip(widths, curves, strict=True)) <= 2
+
+
 @given(st.sampled_from([0.001, 1.0, 1e6]), st.booleans())
 @settings(max_examples=6, deadline=None)
 def test_a_basin_is_the_same_in_any_unit_and_for_any_goal(unit, turned):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrsearch.analysis import importance
 from lrsearch.analysis.answer import find_answer
 from lrsearch.analysis.basin import SEED_SHIFT, SPLIT_SHIFT, find_basins, find_rate, group
 from lrsearch.analysis.edges import Range, extend, find_edges
@@ -678,3 +679,47 @@ def test_seeds_that_made_no_difference_make_nothing_certain():
     rows = [({"lr": rate}, [0.5 + at / 10] * 2) for at, rate in enumerate(RATES[:2])]
     view = build_view("x", "x", LOSS, records_of(rows))
     assert "likely" not in evidence(view.answer)
+
+
+def test_a_choice_of_hundreds_of_values_is_resampled_less_often(monkeypatch):
+    """Each resample takes as long as the cube of their number."""
+    calls = []
+
+    def count(*given):
+        calls.append(given)
+        return shares(*given)
+
+    shares = importance._shares
+    monkeypatch.setattr(importance, "_shares", count)
+    found = {}
+    for many in (2, 80):
+        calls.clear()
+        rows = [
+            ({"lr": RATES[i % 9], "schedule": f"s{i % many}"}, [bowl(RATES[i % 9], 1e-2)])
+            for i in range(160)
+        ]
+        found[many] = find_importance(points_of(rows), LOSS)
+        assert len(calls) == 1 + (importance.RESAMPLES if many == 2 else importance.FEWER)
+    assert all(each[0].name == "lr" and each[0].share > 0.8 for each in found.values())
+
+
+def test_a_share_is_that_of_the_whole_covariance():
+    """By the formula written out, with every product of matrices."""
+    generator = np.random.default_rng(0)
+    design = np.concatenate([np.ones((30, 1)), generator.normal(size=(30, 7))], 1)
+    y, weights = generator.normal(size=30), generator.integers(0, 3, 30).astype(float)
+    spaced = [generator.normal(size=(9, 4)), generator.normal(size=(5, 3))]
+    inner = design.T @ (design * weights[:, None])
+    inverse = np.linalg.inv(inner + importance._penalty(design, 0.3))
+    fitted = inverse @ design.T @ (weights * y)
+    spent = np.trace(inverse @ inner)
+    rest = (weights * (y - design @ fitted) ** 2).sum() / (weights.sum() - spent)
+    doubt = rest * inverse @ design.T @ np.diag(weights**2) @ design @ inverse
+    variances = []
+    for own, each in zip((slice(1, 5), slice(5, 8)), spaced, strict=True):
+        noise = np.trace(each @ doubt[own, own] @ each.T)
+        variances.append(max((((each @ fitted[own]) ** 2).sum() - noise) / len(each), 0.0))
+    blocks = [(each.shape[1], each.T @ each / len(each), 1.0) for each in spaced]
+    found = importance._shares(design, y, blocks, 0.3, weights)
+    assert max(found) > 0
+    assert found == pytest.approx([each / (sum(variances) + rest) for each in variances])

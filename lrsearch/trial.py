@@ -501,6 +501,16 @@ class Record:
     strategy: str
     result: Result | None
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether a command or a loop trained it, of whose epochs nobody knows."""
+        return "command" in self.trial.config or "loop" in self.trial.config
+
+    @property
+    def epochs(self) -> float | None:
+        """The epochs trained, None where nobody knows."""
+        return None if self.result is None or self.is_outside else self.result.epochs
+
 
 @dataclass(frozen=True)
 class Proposal:

@@ -38,6 +38,16 @@ TAIL = 0.025
 PERCENT = 0.01
 """The share of the best value under which a loss of quality is none to speak of."""
 
+CLEAR = 4.0
+"""Deviations of noise from which on a measured value is clearly worse than the best one, which is
+the luckiest of several."""
+
+UNSURE = 0.5
+"""The same where noise is not known, as a share of the gap from the best to the median."""
+
+BENDS = 3
+"""Second differences that tell noise, at least."""
+
 AROUND = 1.0
 """Decades to each side of the best that the sensitivity is taken over."""
 
@@ -442,6 +452,9 @@ def _describe(
     error = float(drawn[:, best].std())
     gaps = np.abs(values - values[best])
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
+    # A curve through a cliff may run below what was measured beside it.
+    worse = [np.abs(grid - math.log10(each)).argmin() for each in find_worse(points, rate, gauge)]
+    sound = ~np.isin(np.arange(len(grid)), worse)
     lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
     lost = [each for each in lost if each > 10 ** grid[best]]
     measured = [(float(p.params[rate]), p.objective) for p in points]
@@ -461,12 +474,43 @@ def _describe(
         best_lr=(float(10**first), float(10**last)),
         open_low=bool(first - left < step / 2),
         open_high=bool(right - last < step / 2),
-        within_error=_around(grid, middle <= middle[best] + error, best),
-        within_percent=_around(grid, gaps <= PERCENT * abs(values[best]), best),
+        within_error=_around(grid, (middle <= middle[best] + error) & sound, best),
+        within_percent=_around(grid, (gaps <= PERCENT * abs(values[best])) & sound, best),
         diverges_at=float(min(lost)) if lost else None,
         sensitivity=float(gaps[near].mean()),
         spread=float(bests.std()),
     )
+
+
+def find_worse(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[float]:
+    """The rates whose best measured value is clearly worse than the best of all: by `CLEAR` times
+    the noise, that of the seeds or, where that is more, of neighbours along the rate, by their
+    second differences (Gasser et al. 1986); by `UNSURE` of the gap from the best to the median
+    where neither is known. What lies within a hundredth of the best is never worse."""
+    measured: dict[float, float] = {}
+    for point in points:
+        if point.objective is not None:
+            gap = -gauge.sign * point.objective
+            at = float(point.params[rate])
+            measured[at] = min(gap, measured.get(at, math.inf))
+    if not measured:
+        return []
+    best = min(measured.values())
+    middle = statistics.median(measured.values())
+    # Where trainings blow up values say nothing of the noise at the others.
+    better = [value for _, value in sorted(measured.items()) if value <= middle]
+    triples = zip(better, better[1:], better[2:], strict=False)
+    bends = [abs(_bound(first - 2 * second + third)) for first, second, third in triples]
+    spreads = [
+        statistics.stdev(map(_bound, point.scores.values())) / math.sqrt(len(point.scores))
+        for point in points
+        if point.objective is not None and len(point.scores) > 1
+    ]
+    noise = [statistics.median(bends) / 0.6745 / math.sqrt(6)] if len(bends) >= BENDS else []
+    noise += [statistics.median(spreads)] if spreads else []
+    limit = CLEAR * max(noise) if noise else UNSURE * (middle - best)
+    limit = max(limit, PERCENT * abs(best))
+    return [at for at, value in measured.items() if value - best > limit]
 
 
 def _shift(points: Sequence[PointSummary]) -> float:

@@ -37,6 +37,10 @@ SIGNIFICANT = 0.02
 
 RESAMPLES = 200
 
+WIDE, FEWER = 64, 80
+"""Columns of a design from which on an interval is of fewer resamples: choices of hundreds of
+values take as long again with the cube of their number."""
+
 
 @dataclass(frozen=True)
 class Share:
@@ -118,14 +122,15 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
     if (as_good + 1) / (SHUFFLES + 1) > SIGNIFICANT:
         return []
     parts = [
-        (rows.shape[1], spaced, float((np.abs(rows).sum(axis=1) > 0).mean()))
+        (rows.shape[1], spaced.T @ spaced / len(spaced), float(rows.any(axis=1).mean()))
         for rows, spaced in blocks.values()
     ]
     shares = _shares(design, y, parts, float(ridge[0]), np.ones(len(y)))
+    resamples = RESAMPLES if design.shape[1] <= WIDE else FEWER
     resampled = np.array(
         [
             _shares(design, y, parts, float(ridge[0]), weights)
-            for weights in generator.multinomial(len(y), [1 / len(y)] * len(y), RESAMPLES)
+            for weights in generator.multinomial(len(y), [1 / len(y)] * len(y), resamples)
         ]
     )
     ends = np.quantile(resampled, [0.025, 0.975], axis=0)
@@ -219,7 +224,8 @@ def _shares(
 ) -> list[float]:
     """Each parameter's variance over its values as a share of all: theirs and what is left. What
     noise adds to the estimate of a variance is taken off. `blocks` has each parameter's number of
-    columns, its columns at evenly spread places, and the share of the points that have it."""
+    columns, their mean products over evenly spread places [columns, columns], and the share of the
+    points that have it."""
     import numpy as np
 
     weighted = design * weights[:, None]
@@ -227,16 +233,17 @@ def _shares(
     inverse = np.linalg.inv(inner + _penalty(design, ridge))
     fitted = inverse @ (weighted.T @ y)
     left = y - design @ fitted
-    spent = float(np.trace(inverse @ inner))
+    spent = float((inverse * inner).sum())  # The trace of their product: both are symmetric.
     whole = float(weights.sum())
     rest = float((weights * left**2).sum()) / max(whole - spent, 1.0)
-    doubt = rest * (inverse @ (weighted.T @ weighted) @ inverse)
+    # Its products are the covariance of what is fitted, of which only the parameters' own are used.
+    root = weighted @ inverse
     variances, start = [], 1
-    for many, spaced, present in blocks:
+    for many, products, present in blocks:
         own = slice(start, start + many)
         start = own.stop
-        raw = float(((spaced @ fitted[own]) ** 2).sum()) / len(spaced)
-        noise = float(((spaced @ doubt[own, own]) * spaced).sum(axis=1).sum()) / len(spaced)
+        raw = float(fitted[own] @ products @ fitted[own])
+        noise = rest * float(((root[:, own] @ products) * root[:, own]).sum())
         variances.append(max(raw - noise, 0.0) * present)
     total = sum(variances) + rest
     return [variance / total if total > 0 else 0.0 for variance in variances]

@@ -32,6 +32,7 @@ VERBS = {
     "diverged": ("diverges", "diverge"),
     "unstable": ("is unstable", "are unstable"),
     "oscillating": ("oscillates", "oscillate"),
+    "too_high": ("has too high a rate", "have too high rates"),
     "stagnating": ("stagnates", "stagnate"),
     "too_slow": ("is too slow", "are too slow"),
     "overfitting": ("overfits", "overfit"),
@@ -45,7 +46,7 @@ class Agreement:
     """`hits` of `among` trials have a verdict: those whose parameter `name` is of a `kind`
     ("least" for values from `value` up, "most" for those up to it, "only" for itself); of all
     trials, where `name` is "". `steady` says that most do not swing: it is their neighbours that
-    say that their rates are too high."""
+    say that their rates are too high. Of `untold` trials besides there is too little to tell."""
 
     verdict: str
     hits: int
@@ -54,12 +55,14 @@ class Agreement:
     kind: str = ""
     value: Any = None
     steady: bool = False
+    untold: int = 0
 
 
 def agreements(records: Sequence[Record]) -> list[Agreement]:
     """Agreements, one for each verdict that several trials share: the parameter's values that it
     goes with, if any, those that tell most; or that most of all trials share it."""
     judged = [each for each in records if each.result and each.result.verdicts]
+    untold = sum(each.result is not None and each.result.verdicts == () for each in records)
     hits: dict[str, list[Record]] = {}
     for record in judged:
         for verdict in _names(record):
@@ -75,21 +78,28 @@ def agreements(records: Sequence[Record]) -> list[Agreement]:
         if best is None and len(own) >= MOST * len(judged):
             best = Agreement(verdict, len(own), len(judged))
         if best is not None:
-            found.append(replace(best, steady=2 * sum(map(_is_steady, own)) > len(own)))
+            steady = 2 * sum(map(_is_steady, own)) > len(own)
+            found.append(replace(best, steady=steady, untold=untold))
     return found
 
 
 def _names(record: Record) -> set[str]:
     """The verdicts of a trial, without that of one which was lost before its first step: no
-    parameter of the training has a part in it."""
+    parameter of the training has a part in it. Rates that are too high are one matter, whether the
+    losses swing at them or not."""
     verdicts = (record.result and record.result.verdicts) or ()
-    return {each.verdict for each in verdicts if each.evidence.get("step") != 0.0}
+    names = {each.verdict for each in verdicts if each.evidence.get("step") != 0.0}
+    return {"oscillating" if name == "too_high" else name for name in names}
 
 
 def _is_steady(record: Record) -> bool:
     """Whether a trial oscillates by its neighbours alone."""
     verdicts = (record.result and record.result.verdicts) or ()
-    return any(each.verdict == "oscillating" and "swing" not in each.evidence for each in verdicts)
+    return any(
+        each.verdict == "too_high"
+        or (each.verdict == "oscillating" and "swing" not in each.evidence)
+        for each in verdicts
+    )
 
 
 def _strength(found: Agreement) -> tuple[float, int]:

@@ -219,14 +219,14 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
         "outcome": result and result.outcome,
         "objective": result and result.value(objective),
         "steps": result and result.steps,
-        "epochs": result and result.epochs,
-        "shared_epochs": result and result.shared_epochs,
+        "epochs": record.epochs,
+        "shared_epochs": None if record.is_outside else result and result.shared_epochs,
         "seconds": result and result.seconds,
         "engine": result and result.engine,
         "engine_reason": result.why if result else "",
         "reason": result.reason if result else "",
         "rule": (result.rule or None) if result else None,
-        "saved_epochs": result.saved_epochs if result else 0.0,
+        "saved_epochs": None if record.is_outside else result.saved_epochs if result else 0.0,
         "verdicts": describe(result),
     }
 
@@ -245,6 +245,7 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
     """
     after = ("outcome", "objective", "spread", "seeds", "trials", "epochs", "seconds", "reason")
     rows: list[Sequence[object]] = [("point", "strategy", *view.params, *after)]
+    outside = any(record.is_outside for record in view.records)
     for point in view.points:
         params = (cell(point.params[n]) if n in point.params else None for n in view.params)
         trials = " ".join(str(number) for number in point.trials)
@@ -252,7 +253,7 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
             (
                 *(point.point, point.strategy, *params),
                 *(point.outcome, point.objective, point.spread, point.seeds),
-                *(trials, point.epochs, point.seconds, point.reason),
+                *(trials, None if outside else point.epochs, point.seconds, point.reason),
             )
         )
     return write_csv(rows, raw=raw)

@@ -68,10 +68,9 @@ class _Page:
         ):
             yield from (Text(), Text(title, style="bold"), Text(drawn))
         if result is not None and result.traceback:
-            own = "command" in record.trial.config or "loop" in record.trial.config
             # Of a command that writes to one stream alone it is the end of that one.
             ending = "the end of its stderr" if result.output else "the end of what it printed"
-            yield from _listing(ending if own else "traceback", result.traceback)
+            yield from _listing(ending if record.is_outside else "traceback", result.traceback)
         if result is not None and result.output:
             yield from _listing("the end of its output", result.output)
 

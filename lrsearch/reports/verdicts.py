@@ -20,8 +20,8 @@ _TOLD = (Outcome.COMPLETED, Outcome.PRUNED, Outcome.DIVERGED)
 
 
 def in_words(verdict: str) -> str:
-    """`too slow` of `too_slow`."""
-    return one_line(verdict.replace("_", " "))
+    """`too slow` of `too_slow`; of `too_high` it is the rate that is meant."""
+    return "rate too high" if verdict == "too_high" else one_line(verdict.replace("_", " "))
 
 
 def leading(result: Result | None) -> str:
@@ -74,19 +74,21 @@ def advise(records: Sequence[Record]) -> list[str]:
         return []
     budgets = {str(each.trial.config.get("train", {}).get("budget", "")) for each in records}
     budget = budgets.pop() if len(budgets) == 1 else ""
-    return [_sentence(each, budget) for each in found]
+    told = sum(each.result is not None for each in records)
+    return [_sentence(each, budget, told) for each in found]
 
 
-def _sentence(found: Agreement, budget: str) -> str:
+def _sentence(found: Agreement, budget: str, told: int) -> str:
     every = found.hits == found.among
     who = f"all {found.among} trials" if every else f"{found.hits} of {found.among} trials"
     if found.name:
         value = f"{one_line(found.name)} {format_value(found.value)}"
         who += f" with {value}" + {"least": " or more", "most": " or less", "only": ""}[found.kind]
+    rest = f" ({found.untold} of all {told} are {UNKNOWN})" if found.untold else ""
     if found.verdict == "oscillating" and found.steady:
-        return f"{who} learn less than others do at lower rates: {remedy('too_high')}"
+        return f"{who} learn less than others do at lower rates{rest}: {remedy('too_high')}"
     at = f" at {one_line(budget)}" if budget and found.verdict == "too_slow" else ""
-    return f"{who} {VERBS[found.verdict][1]}{at}: {remedy(found.verdict)}"
+    return f"{who} {VERBS[found.verdict][1]}{at}{rest}: {remedy(found.verdict)}"
 
 
 def verdict_facts(result: Result | None) -> Iterator[tuple[str, str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from lrsearch import pulse
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.store import History, Run
@@ -12,16 +10,17 @@ from lrsearch.tuner.silence import Cut, Subject, Watch
 from lrsearch.tuner.watcher import Watcher
 
 CHEAP = 0.1
-"""Share of the seconds trained in a run that one more trial may take."""
+"""Share of the steps trained in a run that one more trial may take."""
 
 
 def is_due(history: History, trial: Trial, *, retry_failed: bool = False) -> bool:
     """Whether a completed trial is to be trained again: it has not been, or failed at that and
-    `retry_failed` is set; and it is cheap."""
-    spent = math.fsum(each.seconds for each in history.results.values())
+    `retry_failed` is set; and it is cheap, by the steps that were reported: seconds depend on what
+    else the machine does, and the same search would train now more and now less."""
+    spent = sum(max(1, each.steps) for each in history.results.values())
     done = history.repeated.get(trial.number)
     again = done is None or (retry_failed and done.outcome is Outcome.FAILED)
-    return again and history.results[trial.number].seconds < CHEAP * spent
+    return again and max(1, history.results[trial.number].steps) < CHEAP * spent
 
 
 def repeat(

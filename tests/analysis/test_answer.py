@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrsearch.analysis import importance
 from lrsearch.analysis.answer import find_answer
 from lrsearch.analysis.basin import SEED_SHIFT, SPLIT_SHIFT, find_basins, find_rate, group
 from lrsearch.analysis.edges import Range, extend, find_edges
@@ -112,6 +113,35 @@ def test_a_basin_says_where_its_best_is_how_wide_it_is_and_where_it_ends():
     # The mean of x squared over a decade to each side.
     assert basin.sensitivity == pytest.approx(1 / 3, abs=0.08)
     assert basin.safe_lr[1] < basin.diverges_at
+
+
+@pytest.mark.parametrize("below", [(5, 4, 3, 2, 1), (5, 3, 2, 1.5, 1), (5, 4.9, 4.5, 3, 1)])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_what_was_measured_clearly_worse_never_does_as_well(below, seeds):
+    """Beside a cliff the curve knows so little that it would call everything below it as good."""
+    values = [*below, 1e4, 1e4, 1e4, 1e4]
+    rows = [
+        ({"lr": rate}, [value * (1 + 0.01 * seed) for seed in range(seeds)])
+        for rate, value in zip(RATES, values, strict=True)
+    ]
+    (basin,) = find_basins(points_of(rows), LOSS)
+    low, high = basin.safe_lr
+    assert low <= basin.best <= high
+    assert all(value <= 2.1 for rate, value in basin.readings if low <= rate <= high)
+
+
+def test_noise_does_not_part_the_rates_that_do_as_well(monkeypatch):
+    """All rates of a plateau, however the luckiest of them came out."""
+    generator = np.random.default_rng(1)
+    searches = []
+    for _ in range(20):
+        level = [float(generator.normal(1.0, 0.02)) for _ in range(7)]
+        rows = [({"lr": r}, [v]) for r, v in zip(RATES, [*level, 1.5, 2.0], strict=True)]
+        searches.append(points_of(rows))
+    widths = [find_basins(each, LOSS)[0].decades for each in searches]
+    monkeypatch.setattr("lrsearch.analysis.basin.CLEAR", math.inf)
+    curves = [find_basins(each, LOSS)[0].decades for each in searches]
+    assert sum(own < curve for own, curve in zip(widths, curves, strict=True)) <= 2
 
 
 @given(st.sampled_from([0.001, 1.0, 1e6]), st.booleans())
@@ -649,3 +679,47 @@ def test_seeds_that_made_no_difference_make_nothing_certain():
     rows = [({"lr": rate}, [0.5 + at / 10] * 2) for at, rate in enumerate(RATES[:2])]
     view = build_view("x", "x", LOSS, records_of(rows))
     assert "likely" not in evidence(view.answer)
+
+
+def test_a_choice_of_hundreds_of_values_is_resampled_less_often(monkeypatch):
+    """Each resample takes as long as the cube of their number."""
+    calls = []
+
+    def count(*given):
+        calls.append(given)
+        return shares(*given)
+
+    shares = importance._shares
+    monkeypatch.setattr(importance, "_shares", count)
+    found = {}
+    for many in (2, 80):
+        calls.clear()
+        rows = [
+            ({"lr": RATES[i % 9], "schedule": f"s{i % many}"}, [bowl(RATES[i % 9], 1e-2)])
+            for i in range(160)
+        ]
+        found[many] = find_importance(points_of(rows), LOSS)
+        assert len(calls) == 1 + (importance.RESAMPLES if many == 2 else importance.FEWER)
+    assert all(each[0].name == "lr" and each[0].share > 0.8 for each in found.values())
+
+
+def test_a_share_is_that_of_the_whole_covariance():
+    """By the formula written out, with every product of matrices."""
+    generator = np.random.default_rng(0)
+    design = np.concatenate([np.ones((30, 1)), generator.normal(size=(30, 7))], 1)
+    y, weights = generator.normal(size=30), generator.integers(0, 3, 30).astype(float)
+    spaced = [generator.normal(size=(9, 4)), generator.normal(size=(5, 3))]
+    inner = design.T @ (design * weights[:, None])
+    inverse = np.linalg.inv(inner + importance._penalty(design, 0.3))
+    fitted = inverse @ design.T @ (weights * y)
+    spent = np.trace(inverse @ inner)
+    rest = (weights * (y - design @ fitted) ** 2).sum() / (weights.sum() - spent)
+    doubt = rest * inverse @ design.T @ np.diag(weights**2) @ design @ inverse
+    variances = []
+    for own, each in zip((slice(1, 5), slice(5, 8)), spaced, strict=True):
+        noise = np.trace(each @ doubt[own, own] @ each.T)
+        variances.append(max((((each @ fitted[own]) ** 2).sum() - noise) / len(each), 0.0))
+    blocks = [(each.shape[1], each.T @ each / len(each), 1.0) for each in spaced]
+    found = importance._shares(design, y, blocks, 0.3, weights)
+    assert max(found) > 0
+    assert found == pytest.approx([each / (sum(variances) + rest) for each in variances])

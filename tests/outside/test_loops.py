@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import itertools
 import json
@@ -187,6 +188,14 @@ def test_a_grid_of_a_command(here: Path) -> None:
     assert not Path(variables["LRSEARCH_PARAMS"]).parent.exists(), "nothing is left behind"
     curve = json.loads((here / "runs/mine/curves/000001.json").read_text())
     assert curve["step"] == [1, 2, 3] and len(curve["loss"]) == 3
+    report = json.loads(lrsearch("report", "mine.yaml", "--json").out)
+    assert {each["epochs"] for each in report["trials"]} == {None}, "nobody knows"
+    assert {each["saved_epochs"] for each in report["trials"]} == {None}
+    head, *rows = list(csv.reader(lrsearch("report", "mine.yaml", "--csv").out.splitlines()))
+    assert {row[head.index("epochs")] for row in rows} == {""}
+    lrsearch("export", "mine.yaml", "--format", "csv", "--output", "all.csv")
+    head, *rows = list(csv.reader((here / "all.csv").read_text().splitlines()))
+    assert len(rows) == 6 and {row[head.index("epochs")] for row in rows} == {""}
     again = lrsearch("grid", "mine.yaml", *TRAIN)
     assert again.out.split("cost")[0] == said.out.split("cost")[0]
     assert len((here / "seen.jsonl").read_text().splitlines()) == 6, "nothing is trained twice"

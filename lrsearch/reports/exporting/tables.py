@@ -88,7 +88,7 @@ def _trials(run: ExportedRun) -> Iterator[tuple[Any, ...]]:
             value = result.value(view.objective)
             known = value is not None and math.isfinite(value)
             after = [
-                *(str(result.outcome), value if known else None, result.steps, result.epochs),
+                *(str(result.outcome), value if known else None, result.steps, record.epochs),
                 *(result.seconds, result.engine, leading(result), result.reason),
                 *(result.last.get(name) for name in metrics),
             ]

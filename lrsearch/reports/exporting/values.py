@@ -59,7 +59,10 @@ class ExportedRun:
         """The numbers that a trial came to: its objective, unless it has none, and what it cost."""
         value = result.value(self.view.objective)
         found = {} if value is None else {"objective": value}
-        return {**found, "epochs": result.epochs, "seconds": result.seconds}
+        first = next(iter(self.view.records), None)  # All are of one spec.
+        if first is None or not first.is_outside:
+            found["epochs"] = result.epochs
+        return {**found, "seconds": result.seconds}
 
 
 @dataclass(frozen=True)

@@ -78,12 +78,8 @@ def _row(view: RunView, record: Record, seeds: bool, folds: bool) -> list[Any]:
     ]
     row += [record.trial.seed] if seeds else []
     row += [record.trial.fold] if folds else []
-    row += (
-        [float(f"{part:.4g}") for part in (result.epochs, result.seconds)]
-        if result
-        else [None, None]
-    )
-    return row
+    spent = (record.epochs, result and result.seconds)
+    return row + [None if part is None else float(f"{part:.4g}") for part in spent]
 
 
 def _cell(value: Any) -> Any:

@@ -28,7 +28,22 @@ def alone(parameters: Parameters, lr: float, **config: Any) -> optim.Optimizer:
     """`torch.optim.SGD`. It refuses Nesterov's momentum without a momentum; a search may ask for
     that, and it makes no difference."""
     nesterov = config["nesterov"] and config["momentum"] > 0
-    return _build(parameters, lr, **{**config, "nesterov": nesterov})
+    made = _build(parameters, lr, **{**config, "nesterov": nesterov})
+    if config["momentum"] > 0:
+        made.register_step_pre_hook(_leave_fused)
+    return made
+
+
+def _leave_fused(optimizer: optim.Optimizer, *_: object) -> None:
+    """Make an optimizer leave its fused kernel for good once a parameter's first gradient comes
+    after another's, as that of an expert which the first batch does not reach: the kernel starts
+    the momentum buffers of all parameters, or of none."""
+    for group in optimizer.param_groups:
+        if group["fused"]:
+            stepped = [each for each in group["params"] if each.grad is not None]
+            begun = {optimizer.state[each].get("momentum_buffer") is None for each in stepped}
+            if len(begun) > 1:
+                group["fused"] = None
 
 
 _NUMBERS = ("momentum", "kept", "buffer_decay", "decay_rate", "gradient_rate", "buffer_rate")

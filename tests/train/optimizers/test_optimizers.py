@@ -185,7 +185,7 @@ def numbers(config, *names):
 PLAIN = {"foreach": False, "fused": False}
 REFERENCES = {
     "sgd": lambda p, c: torch.optim.SGD(
-        p, momentum=c["momentum"], nesterov=c["nesterov"], weight_decay=c["weight_decay"], **PLAIN
+        p, **{key: c[key] for key in ("momentum", "dampening", "nesterov", "weight_decay")}, **PLAIN
     ),
     "adam": lambda p, c: torch.optim.Adam(p, betas=betas(c), **numbers(c), **PLAIN),
     "adamw": lambda p, c: torch.optim.AdamW(p, betas=betas(c), **numbers(c), **PLAIN),
@@ -246,7 +246,7 @@ def train_by(make, start, gradients):
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             for parameter, gradient in zip(parameters, own, strict=True):
-                parameter.grad = gradient.clone()
+                parameter.grad = None if gradient is None else gradient.clone()
             for optimizer in optimizers:
                 optimizer.step()
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
@@ -329,6 +329,30 @@ def test_sparse_gradients_train_where_a_plain_loop_trains_them(name, first, mome
     raised = check_against_plain(name, start, gradients, 1e-5, **numbers)
     if name in ("sgd", "adagrad"):
         assert raised is None
+
+
+@pytest.mark.parametrize("when", [[0], [3], [1, 2, 5, 7, 8], [0, 1, 4]], ids=str)
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        *((name, {}) for name in OPTIMIZERS),
+        ("sgd", {"momentum": 0.9}),
+        ("sgd", {"momentum": 0.5, "dampening": 0.3}),
+        ("sgd", {"momentum": 0.9, "nesterov": True}),
+        ("rmsprop", {"momentum": 0.9, "centered": True}),
+    ],
+)
+def test_a_parameter_s_gradients_may_come_late_and_go(name, own, when):
+    """As those of an expert that some batches do not reach."""
+    start = [torch.randn(shape, generator=GENERATOR) for shape in [(6, 4), (4, 3), (3,), (5,)]]
+    gradients = [
+        [
+            torch.randn(each.shape, generator=GENERATOR) if place % 2 or step in when else None
+            for place, each in enumerate(start)
+        ]
+        for step, _ in enumerate(RATES)
+    ]
+    assert check_against_plain(name, start, gradients, 1e-5, **arguments(name), **own) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 9), (4, 1, 3, 1)])

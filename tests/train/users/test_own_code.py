@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import f1_score
 from test_fused import both, tensors
 from test_tables import INLINE, lrsearch
-from test_train import ADAMW, MLP, config, facts, run
+from test_train import ADAMW, MLP, SGD, config, facts, run
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
@@ -283,6 +283,22 @@ NETS = """
             return self.b(self.a(x.flatten(1)).tanh())
 
 
+    class Experts(nn.Module):
+        def __init__(self, num_classes):
+            super().__init__()
+            self.experts = nn.ModuleList(nn.Linear(64, num_classes) for _ in range(6))
+
+        def forward(self, x):
+            x = x.flatten(1)
+            # The next ones get their first samples in later batches.
+            chosen = (x[:, 20] * 16 * 6 / 17).long()
+            out = x.new_zeros(len(x), self.experts[0].out_features)
+            for place, expert in enumerate(self.experts):
+                if (chosen == place).any():
+                    out[chosen == place] = expert(x[chosen == place])
+            return out
+
+
     def focal(outputs, targets, gamma=2.0):
         nats = F.cross_entropy(outputs, targets, reduction="none")
         return (1 - (-nats).exp()).pow(gamma) * nats
@@ -549,6 +565,26 @@ def test_a_metric_that_is_no_number_is_said(nets):
         for found in (alone.result, together.result):
             assert found.outcome is Outcome.DIVERGED and "hard is nan after" in found.reason
     assert run(own, place=nets).result.outcome is Outcome.COMPLETED
+
+
+def test_an_expert_may_get_its_first_samples_late(nets):
+    """Only some parameters have a gradient in a step, and others in the next; lanes say why not."""
+    own = own_config(
+        code("digits"),
+        code("Experts"),
+        budget="40ba",
+        evaluate="20ba",
+        batch_size=4,
+        lr=0.01,
+        optimizer=SGD | {"momentum": 0.9, "dampening": 0.0},
+    )
+    ended = run(own, place=nets)
+    assert ended.result.outcome is Outcome.COMPLETED, ended.result.traceback
+    first, second = ended.curve["train_loss"]
+    assert second < first
+    trial = Trial(0, "", own, 0)
+    cohort = type("Job", (), {"workplace": nets, "data_hash": "", "source_hashes": {}})()
+    assert "reads values back" in refuse([trial], open_data(cohort, trial, DEVICE), nets)
 
 
 def test_a_step_that_remembers_trains_alone(nets):

@@ -108,7 +108,7 @@ class Tables(Inline):
     def __init__(self, task: Task, history: History, meter: Meter) -> None:
         super().__init__()
         self.task, self.history, self.meter = task, history, meter
-        self._points: dict[int, Point] = {}
+        self._points: dict[str, Point] = {}
         self._read = 0
 
     def submit(self, function: str, payload: object, *, clean: bool = False) -> int:
@@ -120,11 +120,13 @@ class Tables(Inline):
         return self.meter.look_up(self.task, self.point(trial.number))
 
     def point(self, number: int) -> Point:
-        """The point that a trial measures."""
+        """The point that a trial measures: by its key, since what is trained again after
+        `no_progress` is lifted has a number that no proposal names."""
         for proposal in self.history.proposals[self._read :]:
-            self._points |= dict.fromkeys(proposal.trials, proposal.point)
+            for each in proposal.trials:
+                self._points[self.history.trials[each].key] = proposal.point
         self._read = len(self.history.proposals)
-        return self._points[number]
+        return self._points[self.history.trials[number].key]
 
 
 def answer(given: tuple[Tables, Cohort]) -> Generator[object, Replies, None]:

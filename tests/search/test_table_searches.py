@@ -154,3 +154,26 @@ def test_the_best_of_those_that_go_on_are_trained_first(engine: ModuleType, tmp_
         step = max(step for number, step in history.reached if number in last)
         worth = [float(history.reached[number, step] or 0.0) for number in last]
         assert worth == sorted(worth) and last != sorted(last)
+
+
+def test_what_is_trained_again_after_no_progress_is_lifted_is_the_same_point(
+    engine: ModuleType, tmp_path: Path
+) -> None:
+    """Of losses that stand still everywhere all first trials are stopped, and come again."""
+    text = f"{SPEC}prune: no_progress\nbayes: {{trials: 8, startup: 8}}\n"
+    spec = validate(parse(text, "s.yaml"), tmp_path, text)
+    with Run.open(tmp_path, "s", spec_text=text) as run:
+        asked: list[tuple[int, Any]] = []
+
+        class Flat(engine.Tables):
+            def course(self, trial: Any) -> Any:
+                asked.append((trial.number, self.point(trial.number)))
+                flat = (1.0,) * 9
+                return engine.Course(flat, 1.0, flat, flat)
+
+        with Flat(None, run.history, engine.Meter(10**6)) as executor:
+            engine.tune_tables(spec, "bayes", run, executor)
+    points = [point for _, point in sorted(asked, key=lambda each: each[0])]
+    assert len(points) == 16
+    assert points[8:] == points[:8]
+    assert all(points[0] != each for each in points[1:8])

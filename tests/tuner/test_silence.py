@@ -289,8 +289,9 @@ def test_loading_may_take_its_time_whatever_the_timeout(
     changes: dict[str, object] = {
         "data": {"class_path": "nets.load", "validation": 0.2},
         "model": "logistic",
+        "train": {"budget": "10ba"},
         "search": {"lr": [0.01, 0.1]},
-        "timeout": "1s",
+        "timeout": "2s",
     }
     history, said = search(here, changes, "--engine", "solo")
     assert said.exit_code == 0, said.output

@@ -31,6 +31,8 @@ from lrsearch.train.users import beside, importing
 from lrsearch.train.users.memory import (
     LIMIT,
     MOST,
+    PLACES,
+    bits,
     is_plain,
     is_users,
     look_at,
@@ -209,7 +211,7 @@ def _of_array(name: str, value: np.ndarray[Any, Any], *, copied: bool) -> Kept:
     def changed() -> bool:
         if isinstance(before, bytes):
             return sample(value) != before
-        return value.shape != before.shape or value.tobytes() != before.tobytes()
+        return value.shape != before.shape or not np.array_equal(bits(value), bits(before))
 
     def restore() -> None:
         if value.shape == before.shape:  # type: ignore[union-attr]
@@ -483,11 +485,9 @@ _WRAPPED = ("__func__", "fget", "fset", "fdel", "func", "args", "keywords", "__s
 _OPEN = (nn.Module, torch.optim.Optimizer, SimpleNamespace, Namespace)
 """Classes of others whose objects are looked into."""
 
-_PLACES = ("_parameters", "_buffers", "_modules")
-
 
 def _join(name: str, key: object) -> str:
-    if key == "" or key in _PLACES:
+    if key == "" or key in PLACES:
         return name
     return f"{name}.{key}" if isinstance(key, str) and key.isidentifier() else f"{name}[{key!r}]"
 

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_PLACES = ("_parameters", "_buffers", "_modules")
+PLACES = ("_parameters", "_buffers", "_modules")
+"""Attributes of a module that hold its parts by their names."""
 
 LIMIT = 1000
 """The most values that are looked at in one attribute."""
@@ -46,7 +47,7 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
         kinds |= dict.fromkeys(type(module).__mro__)
         for name, value in vars(module).items():
             path = f"{prefix}.{name}".strip(".")
-            if name in _PLACES:
+            if name in PLACES:
                 named = {f"{prefix}.{key}".strip("."): each for key, each in value.items()}
                 found |= {key: _Same(each) for key, each in named.items()}
             else:
@@ -390,7 +391,7 @@ class Memory:
                 if isinstance(each, _PLAIN):
                     continue
                 told = name if isinstance(name, str | int) else type(name).__name__
-                own = place if told in _PLACES else f"{place}.{told}".strip(".")
+                own = place if told in PLACES else f"{place}.{told}".strip(".")
                 ahead.append((own, each, depth + 1))
 
 
@@ -455,6 +456,12 @@ def _held_by(function: FunctionType | MethodType) -> list[tuple[str, Any]]:
 _STDLIB = str(Path(sysconfig.get_path("stdlib")).resolve())
 
 _PACKAGES = {"site-packages", "dist-packages"}
+
+
+def bits(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array's numbers as they are in memory, in which NaN equals itself, flat."""
+    flat = values.reshape(-1)
+    return flat.view(f"u{min(flat.itemsize, 8)}")
 
 
 def is_users(module: str) -> bool:

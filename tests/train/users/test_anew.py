@@ -1,8 +1,11 @@
 """Globals of the user's code: what a trial changes in them is no other trial's."""
 
 import json
+import sys
 import textwrap
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from devices import assert_same_numbers
 from test_fused import both
@@ -370,3 +373,22 @@ def test_a_search_goes_on_to_the_values_of_one_that_was_not_interrupted(nets, tm
         results = read_run(tmp_path / name / "spec").results.values()
         found.append(json.dumps([each.last for each in results]))
     assert found[0] == found[1]
+
+
+def test_an_array_is_told_apart_by_its_bits():
+    """NaN is no change, minus zero is one, and what lies between its entries is none of it."""
+    whole = np.full((4, 4), np.nan)
+    space = SimpleNamespace(strided=whole[:, ::2], zero=np.zeros(()))
+    kept = anew.Globals()
+    sys.modules["held_arrays"] = held = ModuleType("held_arrays")
+    held.space = space
+    try:
+        kept.keep(["held_arrays"])
+        whole[:, 1] = 5
+        assert kept.changed() == []
+        space.zero[...] = -0.0
+        space.strided[0, 0] = 1
+        assert len(kept.changed()) == 2 and kept.put_back() == []
+        assert np.isnan(whole[0, 0]) and not np.signbit(space.zero) and whole[0, 1] == 5
+    finally:
+        del sys.modules["held_arrays"]

@@ -126,7 +126,9 @@ def command_faults(document: Document, folder: FilePath) -> list[Fault]:
         if _OPEN not in filled[0]:
             fault = program_fault(filled[0], str(folder))
             if fault and not fault[1] and "\\" in text.split()[0]:
-                fault = (fault[0], "a backslash quotes the letter behind it: write / in its place")
+                line = text.strip().replace("\\", "/")
+                hint = f"a backslash quotes the letter behind it: write command: {line}"
+                fault = (fault[0], hint)
             told = [fault] if fault else list(_look(filled, _Place(folder)))
             found |= dict.fromkeys(told)
     return [document.fault(("command",), *each) for each in found]

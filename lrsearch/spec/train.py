@@ -179,6 +179,10 @@ def read_warmup(reader: Reader, path: Path, raw: Any, dimensions: list[Any] | No
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         reader.value(path, catalogue.WARMUP["for"], raw)
         return None
+    if isinstance(raw, str) and raw in catalogue.WARMUP["shape"].choices:
+        line = f"write warmup: {{for: 0.05dur, shape: {raw}}}"
+        reader.fault(path, f"{show(raw)} does not say for how long", line)
+        return None
     if isinstance(raw, str):
         reader.value(path, catalogue.WARMUP["for"], raw)
         raw = {"for": raw}

@@ -170,8 +170,13 @@ _WORDED = re.compile(r"([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)([kKM]?) *([A-Za-z%]+
 
 
 def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
-    """The duration that a number without a unit, or with one in words, may mean, and other
-    meanings."""
+    """The duration that a number without a unit, or with one in words or as a key, may mean, and
+    other meanings."""
+    if isinstance(value, Mapping) and len(value) == 1:  # {epochs: 5}
+        ((key, amount),) = value.items()
+        unit = _UNITS.get(str(key).lower())
+        known = unit in parameter.units and is_numeric(amount) and amount > 0
+        return (str(lasting(amount, unit)), "") if unit and known else None
     if isinstance(value, str):
         match = _WORDED.fullmatch(value.strip())
         unit = _UNITS.get(match[3].lower()) if match else None

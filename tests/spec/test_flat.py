@@ -1,8 +1,13 @@
 """Notes on schedules that never change the rate, and warmups of no step."""
 
 import pytest
+from typer.testing import CliRunner
 
+from lrsearch.cli import app
+from lrsearch.errors import LrsearchError
 from lrsearch.spec import read_spec
+from lrsearch.spec.document import parse
+from lrsearch.spec.validate import validate
 
 TEXT = """
 data: digits
@@ -80,3 +85,27 @@ def test_a_warmup_of_less_than_a_step_is_none(notes):
 def test_an_end_above_the_base_rate_is_told_of(notes):
     (note,) = notes("{name: cosine, final: 2}")
     assert "ends above the base rate" in note
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("budget: {epochs: 5}", "write budget: 5ep"),
+        ("budget: {steps: 2000}", "write budget: 2000ba"),
+        ("budget: 5ep, warmup: linear", "write warmup: {for: 0.05dur, shape: linear}"),
+        ("budget: 5ep, warmup: cosine", "write warmup: {for: 0.05dur, shape: cosine}"),
+    ],
+)
+def test_a_length_in_another_form_has_its_line(tmp_path, line, told):
+    text = f"data: digits\nmodel: mlp\ntrain: {{{line}}}\nsearch: {{lr: [0.1, 0.01]}}\n"
+    with pytest.raises(LrsearchError) as raised:
+        validate(parse(text, "spec.yaml"), tmp_path, text)
+    assert told in str(raised.value), raised.value
+
+
+def test_a_command_with_backslashes_has_its_line(tmp_path):
+    text = "command: C:\\x.exe --lr {lr}\nobjective: {metric: loss, goal: min}\n"
+    (tmp_path / "spec.yaml").write_text(text + "search: {lr: [0.1, 0.01]}\n")
+    told = CliRunner().invoke(app, ["check", str(tmp_path / "spec.yaml")])
+    assert told.exit_code == 2
+    assert "write command: C:/x.exe --lr {lr}" in " ".join(told.output.split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.analysis.basin import names_rate
@@ -34,11 +34,11 @@ BLOCK = 256
 """Rows whose distances are in memory at once."""
 
 
-def numbers_of(record: Record) -> dict[str, float]:
+def numbers_of(params: Mapping[str, Any]) -> dict[str, float]:
     """The parameters of a trial, but the rate, that are finite numbers."""
     return {
         name: float(value)
-        for name, value in record.params.items()
+        for name, value in params.items()
         if type(value) in (int, float) and math.isfinite(value) and not names_rate(name)
     }
 
@@ -46,20 +46,22 @@ def numbers_of(record: Record) -> dict[str, float]:
 def find_near(records: Sequence[Record], wanted: Collection[int]) -> dict[int, list[int]]:
     """The numbers of the trials near each of the wanted ones, by the numbers of these, the nearest
     first; neighbours have all in common that is no number, the seed and the fold, too."""
-    groups: dict[Any, list[Record]] = {}
+    groups: dict[Any, list[tuple[int, dict[str, float]]]] = {}
     for record in sorted(records, key=lambda each: each.trial.number):
-        groups.setdefault(_in_common(record), []).append(record)
+        numbers = numbers_of(record.params)
+        own = record.trial.number, numbers
+        groups.setdefault(_in_common(record, numbers), []).append(own)
     found: dict[int, list[int]] = {}
     for group in groups.values():
-        if len(group) > 1 and numbers_of(group[0]):
-            own = [each.trial.number for each in group]
-            for row, near in _find_rows(group, [each in wanted for each in own]):
-                found[own[row]] = [own[each] for each in near]
+        if len(group) > 1 and group[0][1]:
+            names = [number for number, _ in group]
+            columns = [[numbers[name] for _, numbers in group] for name in group[0][1]]
+            for row, near in _find_rows(columns, [each in wanted for each in names]):
+                found[names[row]] = [names[each] for each in near]
     return found
 
 
-def _in_common(record: Record) -> Any:
-    numbers = numbers_of(record)
+def _in_common(record: Record, numbers: Mapping[str, float]) -> Any:
     others = [
         (name, None if name in numbers else repr(value))
         for name, value in record.params.items()
@@ -68,34 +70,32 @@ def _in_common(record: Record) -> Any:
     return tuple(sorted(others)), record.trial.seed, record.trial.fold
 
 
-def _find_rows(group: Sequence[Record], wanted: Sequence[bool]) -> list[tuple[int, Sequence[int]]]:
-    """The rows of a group that are wanted, each with those near it."""
+def _find_rows(
+    columns: Sequence[Sequence[float]], wanted: Sequence[bool]
+) -> list[tuple[int, Sequence[int]]]:
+    """The rows of a group that are wanted, each with those near it by its `columns`."""
     import numpy as np
 
-    places = np.stack([_scaled(np.array(column)) for column in _columns(group)], 1)
-    others = np.unique(np.linspace(0, len(group) - 1, min(len(group), CROWD)).round().astype(int))
+    scaled = [_scaled(np.array(column)) for column in columns]
+    count = len(wanted)
+    others = np.unique(np.linspace(0, count - 1, min(count, CROWD)).round().astype(int))
     found: list[tuple[int, Sequence[int]]] = []
-    for rows in np.split(np.flatnonzero(wanted), range(BLOCK, len(group), BLOCK)):
+    for rows in np.split(np.flatnonzero(wanted), range(BLOCK, count, BLOCK)):
         distance = np.zeros((len(rows), len(others)))
-        for column in places.T:
+        for column in scaled:
             np.maximum(distance, np.abs(column[rows, None] - column[others]), out=distance)
         distance[rows[:, None] == others] = math.inf
         # Few are near: to sort these alone takes a tenth of the time.
         limit = np.full((len(rows), 1), WIDTH)
         if len(others) > MOST:
             limit = np.minimum(limit, np.partition(distance, MOST - 1)[:, MOST - 1 : MOST])
-        places_near, columns = np.nonzero(distance <= limit)
-        order = np.lexsort((distance[places_near, columns], places_near))
-        near = others[columns[order]].tolist()
+        places_near, which = np.nonzero(distance <= limit)
+        order = np.lexsort((distance[places_near, which], places_near))
+        near = others[which[order]].tolist()
         ends = np.searchsorted(places_near, np.arange(len(rows) + 1)).tolist()
         for row, (start, end) in zip(rows.tolist(), itertools.pairwise(ends), strict=True):
             found.append((row, near[start : min(end, start + MOST)]))
     return found
-
-
-def _columns(group: Sequence[Record]) -> list[list[float]]:
-    rows = [numbers_of(each) for each in group]
-    return [[row[name] for row in rows] for name in rows[0]]
 
 
 def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -60,8 +60,8 @@ class Stand:
     """A trial as its neighbours see it: its `rate`, the model's parameters, and at its end the
     training and the validation loss, or what is in its place, beside that of who knows `nothing`,
     and how far the validation loss swings; nan where nobody knows. `verdicts` are those by its own
-    curve, `whole` says that it was trained to its end and measured, `numbers` are its other
-    parameters that are numbers."""
+    curve, `whole` says that it was trained to its end and measured; `params` are its
+    parameters, where others that differ in more than the rate are its neighbours."""
 
     number: int
     rate: float
@@ -72,7 +72,7 @@ class Stand:
     swing: float = math.nan
     verdicts: tuple[Diagnosis, ...] = ()
     whole: bool = True
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
     sound: bool = field(init=False)
     """Whether it ended, and learned something."""
     order: tuple[float, float, int] = field(init=False)
@@ -149,7 +149,7 @@ def _find_near_places(
         return
     by_number = {each.trial.number: each for each in records}
     for stand in rows.values():
-        stand.numbers = numbers_of(by_number[stand.number])
+        stand.params = by_number[stand.number].params
     for number, others in find_near(records, {each.number for each in single}).items():
         own, lower, higher = rows[number], None, None
         for each in (rows[each] for each in others if each in rows):
@@ -296,7 +296,8 @@ def judge_among(
 
 def _witness(own: Stand, other: Stand, **more: Any) -> Witness:
     """Another trial as an advice on one names it, with the numbers that it does not share."""
-    apart = {name: value for name, value in other.numbers.items() if value != own.numbers[name]}
+    mine = numbers_of(own.params)
+    apart = {name: its for name, its in numbers_of(other.params).items() if its != mine[name]}
     return Witness(other.number, other.rate, beside=apart, **more)
 
 

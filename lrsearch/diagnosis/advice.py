@@ -106,7 +106,7 @@ def _beside(verdict: str, witness: Witness) -> str:
             return "try rates around that, or train longer"
         case "too_slow":
             return "train longer rather than at a higher rate"
-        case "unstable" | "oscillating" | "too_high" if not witness.better:
+        case "unstable" | "oscillating" if not witness.better:
             return "rather than a lower rate try a schedule that decays, or clipped gradients"
         case "dead":
             return "try rates around that, or another initialisation or activation"
@@ -143,7 +143,7 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
                 f"the loss swings by {of('swing', '.1%')} of what was learned from one evaluation "
                 "to the next"
             )
-        case "unstable" | "oscillating" | "too_high":
+        case "unstable" | "oscillating":
             return "the rate is too high"
         case "stagnating":
             if evidence.get("learned", 0.0) < -RISEN:
@@ -183,7 +183,7 @@ def _remedied(
             return f"try a tenth of the rate{by(0.1)}, or a warmup"
         case "unstable":
             return f"try half the rate{by(0.5)}, clipped gradients or a warmup"
-        case "oscillating" | "too_high":
+        case "oscillating":
             return f"try a third of the rate{by(1 / 3)}, or a schedule that decays"
         case "stagnating" if evidence.get("learned", 0.0) < -RISEN:
             return f"try a tenth of the rate{by(0.1)}, or a warmup"
@@ -196,7 +196,7 @@ def _remedied(
             return (
                 "try another initialisation or activation, and look whether the outputs are cut off"
             )
-        case "too_slow" if {"unstable", "oscillating", "too_high", "overfitting"} & {*beside}:
+        case "too_slow" if {"unstable", "oscillating", "overfitting"} & {*beside}:
             return "train longer"
         case "too_slow":
             return f"train longer, or try up to three times the rate{by(3)}"

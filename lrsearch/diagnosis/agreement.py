@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch.analysis.points import columns
-from lrsearch.trial import Record
+from lrsearch.trial import Diagnosis, Record
 
 FEWEST = 3
 """Trials with a verdict, and trials of a value, of which anything is said: two may be luck."""
@@ -32,7 +32,6 @@ VERBS = {
     "diverged": ("diverges", "diverge"),
     "unstable": ("is unstable", "are unstable"),
     "oscillating": ("oscillates", "oscillate"),
-    "too_high": ("has too high a rate", "have too high rates"),
     "stagnating": ("stagnates", "stagnate"),
     "too_slow": ("is too slow", "are too slow"),
     "overfitting": ("overfits", "overfit"),
@@ -85,21 +84,21 @@ def agreements(records: Sequence[Record]) -> list[Agreement]:
 
 def _names(record: Record) -> set[str]:
     """The verdicts of a trial, without that of one which was lost before its first step: no
-    parameter of the training has a part in it. Rates that are too high are one matter, whether the
-    losses swing at them or not."""
+    parameter of the training has a part in it."""
     verdicts = (record.result and record.result.verdicts) or ()
-    names = {each.verdict for each in verdicts if each.evidence.get("step") != 0.0}
-    return {"oscillating" if name == "too_high" else name for name in names}
+    return {each.verdict for each in verdicts if each.evidence.get("step") != 0.0}
+
+
+def is_steady(found: Diagnosis) -> bool:
+    """Whether it is its neighbours alone that call a trial oscillating: they learned more at lower
+    rates, and its own loss may go down all the way."""
+    return found.verdict == "oscillating" and "swing" not in found.evidence
 
 
 def _is_steady(record: Record) -> bool:
     """Whether a trial oscillates by its neighbours alone."""
     verdicts = (record.result and record.result.verdicts) or ()
-    return any(
-        each.verdict == "too_high"
-        or (each.verdict == "oscillating" and "swing" not in each.evidence)
-        for each in verdicts
-    )
+    return any(map(is_steady, verdicts))
 
 
 def _strength(found: Agreement) -> tuple[float, int]:

@@ -45,7 +45,7 @@ CERTAIN = 0.75
 LOST = ("diverged", "dead", "stagnating")
 """Verdicts that stay whatever neighbours do: the curve has learned nothing."""
 
-TOO_HIGH = ("unstable", "oscillating", "too_high")
+TOO_HIGH = ("unstable", "oscillating")
 """Verdicts of rates that are too high."""
 
 SLOW = (HEALTHY, "too_slow", "underfitting")
@@ -304,9 +304,8 @@ def _witness(own: Stand, other: Stand, **more: Any) -> Witness:
 def _too_high(own: Stand, other: Stand, witness: Witness) -> tuple[Diagnosis, ...]:
     """A rate at which less is learned than at a lower one, of both losses."""
     high = [_told(each, own, witness) for each in own.verdicts if each.verdict in TOO_HIGH]
-    # One that never goes up and down does not oscillate, whatever others have learned.
-    verdict = "oscillating" if own.swing > 0 else "too_high"
-    return tuple([*(high or [_by(verdict, own, witness, BEHIND)]), *_kept(own, other)][:2])
+    # Without a swing of its own among the evidence, words for users say "rate too high".
+    return tuple([*(high or [_by("oscillating", own, witness, BEHIND)]), *_kept(own, other)][:2])
 
 
 def _too_low(own: Stand, other: Stand, witness: Witness) -> tuple[Diagnosis, ...]:

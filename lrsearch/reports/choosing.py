@@ -227,7 +227,7 @@ def _refuse_slip(name: str, value: str, given: Iterable[Any]) -> None:
     if name == "outcome":
         words |= {each.replace("_", " ") for each in Outcome}
     built_in = {each for group in catalogue.GROUPS.values() for each in group}
-    built_in |= set(map(in_words, VERBS)) if name == "verdict" else set()
+    built_in |= set(map(in_words, [*VERBS, "too_high"])) if name == "verdict" else set()
     if value not in words | built_in and nearest(value, words):
         raise UsageError(
             f"no point has {one_line(name)} '{one_line(value)}'",

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.diagnosis import HEALTHY, Agreement, agreements, remedy
-from lrsearch.diagnosis.agreement import VERBS
+from lrsearch.diagnosis.agreement import VERBS, is_steady
 from lrsearch.reports.curves import plot
 from lrsearch.reports.text import format_value, one_line
-from lrsearch.trial import Outcome, Record, Records, Result
+from lrsearch.trial import Diagnosis, Outcome, Record, Records, Result
 
 UNKNOWN = "too little to tell"
 
@@ -24,9 +24,15 @@ def in_words(verdict: str) -> str:
     return "rate too high" if verdict == "too_high" else one_line(verdict.replace("_", " "))
 
 
+def named(found: Diagnosis) -> str:
+    """A verdict by its name for users: `too_high` where its neighbours alone call a trial
+    oscillating."""
+    return "too_high" if is_steady(found) else found.verdict
+
+
 def leading(result: Result | None) -> str:
-    """The first verdict of a result, "" of none."""
-    return result.verdicts[0].verdict if result is not None and result.verdicts else ""
+    """The first verdict of a result, as `named`, "" of none."""
+    return named(result.verdicts[0]) if result is not None and result.verdicts else ""
 
 
 def _named(result: Result) -> str:
@@ -63,7 +69,7 @@ def count_verdicts(records: Sequence[Record]) -> str:
     parts += [f"{unknown} {UNKNOWN}"] if unknown else []
     unread = sum(result.verdicts is None for result in told)
     parts += [f"{unread} of before, not looked at"] if unread else []
-    further = Counter(each.verdict for result in told for each in (result.verdicts or ())[1:])
+    further = Counter(named(each) for result in told for each in (result.verdicts or ())[1:])
     beside = ", ".join(f"{number} {in_words(name)}" for name, number in further.most_common())
     return ", ".join(parts) + (f"; as a further verdict {beside}" if beside else "")
 
@@ -99,7 +105,7 @@ def verdict_facts(result: Result | None) -> Iterator[tuple[str, str, str]]:
         yield "verdict", UNKNOWN, ""
     for each in result.verdicts:
         sound = each.verdict == HEALTHY
-        text = f"{in_words(each.verdict)}, with a confidence of {each.confidence:.0%}"
+        text = f"{in_words(named(each))}, with a confidence of {each.confidence:.0%}"
         yield "verdict", text, "green" if sound else "yellow"
         if each.evidence:
             yield "evidence", _evidence(each.evidence), ""

@@ -37,7 +37,7 @@ ENDS = [trial(90, 1e-3, 0.2, decay=1e-6), trial(91, 1.2e-3, 0.2, decay=1e-2)]
 def test_a_near_trial_at_another_rate_says_where_to_go() -> None:
     good = trial(1, 0.01, 0.2, decay=1.1e-4)
     high = first([*ENDS, good, trial(2, 0.1, 1.1, decay=1e-4)], 2)
-    assert high.verdict == "too_high" and high.evidence["neighbour"] == 1
+    assert high.verdict == "oscillating" and high.evidence["neighbour"] == 1
     assert high.advice == (
         "the rate is too high, and it missed 50% of what trial 1 learned at lr 0.01, "
         "decay 0.00011: try rates around 0.01"
@@ -48,12 +48,12 @@ def test_a_near_trial_at_another_rate_says_where_to_go() -> None:
     assert lost.advice.endswith("trial 1 learned at lr 0.01, decay 0.00011: try rates around that")
     # Two things differ: what would do for the rate alone does not.
     assert first([*ENDS, good, trial(2, 0.1, 0.28, decay=1e-4)], 2).verdict == "healthy"
-    assert first([*ENDS, good, trial(2, 0.1, 0.28, decay=1.1e-4)], 2).verdict == "too_high"
+    assert first([*ENDS, good, trial(2, 0.1, 0.28, decay=1.1e-4)], 2).verdict == "oscillating"
 
 
 def test_who_is_not_near() -> None:
     good, own = trial(1, 0.01, 0.2, decay=1.1e-4), trial(2, 0.1, 1.1, decay=1e-4)
-    assert first([*ENDS, good, own], 2).verdict == "too_high"
+    assert first([*ENDS, good, own], 2).verdict == "oscillating"
     for other in (
         trial(1, 0.01, 0.2, decay=1e-3),
         trial(1, 0.08, 0.2, decay=1.1e-4),  # As good as the same rate.
@@ -71,7 +71,7 @@ def test_who_is_not_near() -> None:
 def test_a_small_range_is_no_matter_of_logarithms() -> None:
     ends = [trial(90, 1e-3, 0.2, momentum=0.5), trial(91, 1.2e-3, 0.2, momentum=0.9)]
     own = trial(2, 0.1, 1.1, momentum=0.7)
-    assert first([*ends, trial(1, 0.01, 0.2, momentum=0.74), own], 2).verdict == "too_high"
+    assert first([*ends, trial(1, 0.01, 0.2, momentum=0.74), own], 2).verdict == "oscillating"
     assert first([*ends, trial(1, 0.01, 0.2, momentum=0.76), own], 2).verdict == "healthy"
 
 

@@ -15,6 +15,7 @@ from lrsearch.cli import app, diagnosing
 from lrsearch.cli.stored import open_stored, view_run, view_trial
 from lrsearch.diagnosis import compare, diagnose, read_signs
 from lrsearch.diagnosis.neighbours import LOST, NEAR, Stand, place_among
+from lrsearch.reports.verdicts import in_words, leading
 from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Records, Result, Trial
 
 
@@ -67,14 +68,14 @@ def test_the_place_of_a_trial_is_that_of_its_rate(company: list[Stand]) -> None:
 
 def test_a_rate_at_which_both_losses_are_worse_than_at_a_lower_one_is_too_high() -> None:
     sound = trial(1, 0.01, 0.2, 0.3)
-    assert told([sound, trial(2, 0.1, 0.3, 0.4)]) == {1: ["healthy"], 2: ["too_high"]}
+    assert told([sound, trial(2, 0.1, 0.3, 0.4)]) == {1: ["healthy"], 2: ["oscillating"]}
     kept = trial(2, 0.1, 0.3, 0.4, "unstable", "overfitting")
     assert told([sound, kept])[2] == ["unstable", "overfitting"]
     # The training loss alone, or the validation loss alone, says nothing of the rate.
     assert told([sound, trial(2, 0.1, 0.1, 0.6)])[2] == ["healthy"]
     assert told([sound, trial(2, 0.1, 0.3, 0.2)])[2] == ["healthy"]
     # What a high rate cannot bring down says nothing of the model.
-    assert told([sound, trial(2, 0.1, 1.5, 1.5, "underfitting")])[2] == ["too_high"]
+    assert told([sound, trial(2, 0.1, 1.5, 1.5, "underfitting")])[2] == ["oscillating"]
     found = compare([sound, trial(2, 0.1, 1.1, 1.2)])[1].result.verdicts[0]
     assert found.evidence["neighbour"] == 1 and found.evidence["neighbour_lr"] == 0.01
     assert found.evidence["missed"] == pytest.approx(0.5) and found.confidence > 0.9
@@ -85,7 +86,7 @@ def test_a_rate_at_which_both_losses_are_worse_than_at_a_lower_one_is_too_high()
 
 
 @pytest.mark.parametrize("steps", [5, 12, 40])
-def test_a_loss_that_only_falls_never_oscillates(steps: int) -> None:
+def test_a_loss_that_only_falls_is_not_said_to_oscillate(steps: int) -> None:
     """At the best rate 1 / s, above it at a rate too high, and below it at one too low."""
     records = []
     for number, (rate, rest) in enumerate([(1e-4, 4.0), (1e-2, 0.0), (1.0, 4.0)], 1):
@@ -98,8 +99,11 @@ def test_a_loss_that_only_falls_never_oscillates(steps: int) -> None:
         trial = Trial(number, str(number), {}, 0)
         records.append(Record(trial, number, {"lr": rate}, "grid", result))
     found = told(records)
-    assert found[1] == ["too_slow"] and found[3] == ["too_high"]
+    assert found[1] == ["too_slow"] and found[3] == ["oscillating"]
     assert "oscillating" not in found[2]
+    shown = [leading(each.result) for each in compare(records)]
+    assert (shown[0], shown[2]) == ("too_slow", "too_high") and shown[1] != "too_high"
+    assert [in_words(name) for name in shown[::2]] == ["too slow", "rate too high"]
 
 
 def test_a_rate_beside_one_that_learns_nothing_is_at_the_edge_where_it_gains_nothing() -> None:
@@ -145,7 +149,7 @@ def test_a_loss_that_stays_high_where_a_higher_rate_does_better_is_no_matter_of_
     low, good = trial(1, 0.01, 1.4, 1.3, "underfitting"), trial(2, 0.1, 1.1, 1.1)
     assert told([low, good])[1] == ["too_slow"]
     assert told([low, trial(2, 0.1, 1.35, 1.25, "underfitting")])[1] == ["underfitting"]
-    assert told([low, trial(2, 0.001, 1.1, 1.1)])[1] == ["too_high"]
+    assert told([low, trial(2, 0.001, 1.1, 1.1)])[1] == ["oscillating"]
 
 
 def test_more_than_all_is_missed_by_who_lost_it() -> None:
@@ -204,7 +208,7 @@ def test_what_has_learned_nothing_stays_so_and_says_where_others_learned() -> No
 
 def test_who_is_a_neighbour() -> None:
     sound, worse = trial(1, 0.01, 0.2, 0.3), trial(2, 0.1, 0.8, 0.9)
-    assert told([sound, worse])[2] == ["too_high"]
+    assert told([sound, worse])[2] == ["oscillating"]
     apart = [
         trial(2, 0.1, 0.8, 0.9, seed=1),
         trial(2, 0.1, 0.8, 0.9, batch_size=64),
@@ -225,7 +229,7 @@ def test_who_is_a_neighbour() -> None:
         replace(each, result=replace(each.result, signs={**metric, **more}))
         for each, more in ((sound, {}), (worse, {"validation": -0.5}))
     ]
-    assert told(known)[2] == ["too_high"]
+    assert told(known)[2] == ["oscillating"]
 
 
 losses = st.floats(0.01, 2.5)

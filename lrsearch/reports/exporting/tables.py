@@ -9,7 +9,7 @@ from typing import Any
 
 from lrsearch.reports.cells import cell, write_csv
 from lrsearch.reports.exporting.values import ExportedRun, measurements, text_of
-from lrsearch.reports.verdicts import leading
+from lrsearch.trial import Result
 
 TABLES = ("trials", "evaluations")
 """The tables of a run; the first is the one that is written where none is named."""
@@ -89,7 +89,7 @@ def _trials(run: ExportedRun) -> Iterator[tuple[Any, ...]]:
             known = value is not None and math.isfinite(value)
             after = [
                 *(str(result.outcome), value if known else None, result.steps, record.epochs),
-                *(result.seconds, result.engine, leading(result), result.reason),
+                *(result.seconds, result.engine, _verdict(result), result.reason),
                 *(result.last.get(name) for name in metrics),
             ]
         yield (*before, record.trial.seed, record.trial.fold, *params, *after)
@@ -118,3 +118,8 @@ def _titles(run: ExportedRun) -> tuple[str, ...]:
 def _metrics(names: Iterable[str]) -> tuple[str, ...]:
     """The columns of metrics: one called lr stands beside the rate that was searched."""
     return tuple(f"metrics.{name}" for name in names)
+
+
+def _verdict(result: Result) -> str:
+    """The first verdict by its name in the records, "" of none."""
+    return result.verdicts[0].verdict if result.verdicts else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,12 @@ logarithmic."""
 MOST = 32
 """Trials, the nearest, that one is held against."""
 
-CROWD = 512
+CROWD = 256
 """Trials of a group among which the nearest are looked for, spread evenly over it: of a search of
 thousands that many show what the rate does, and all pairs would take seconds."""
+
+LARGEST = sys.float_info.max
+"""The largest number that is one: a whole number may be larger."""
 
 BLOCK = 256
 """Rows whose distances are in memory at once."""
@@ -39,35 +43,41 @@ def numbers_of(params: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in params.items()
-        if type(value) in (int, float) and math.isfinite(value) and not names_rate(name)
+        if _is_number(value) and not names_rate(name)
     }
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -LARGEST <= value <= LARGEST
 
 
 def find_near(records: Sequence[Record], wanted: Collection[int]) -> dict[int, list[int]]:
     """The numbers of the trials near each of the wanted ones, by the numbers of these, the nearest
     first; neighbours have all in common that is no number, the seed and the fold, too."""
-    groups: dict[Any, list[tuple[int, dict[str, float]]]] = {}
+    groups: dict[Any, list[tuple[int, list[float]]]] = {}
+    kinds: dict[tuple[str, ...], list[str]] = {}
     for record in sorted(records, key=lambda each: each.trial.number):
-        numbers = numbers_of(record.params)
-        own = record.trial.number, numbers
-        groups.setdefault(_in_common(record, numbers), []).append(own)
+        params, trial = record.params, record.trial
+        names = kinds.get(given := tuple(params))
+        if names is None:
+            names = kinds[given] = sorted(name for name in given if not names_rate(name))
+        own: list[float] = []
+        common: list[object] = [trial.seed, trial.fold]
+        for name in names:
+            if _is_number(value := params[name]):
+                own.append(float(value))
+                common.append(name)
+            else:
+                common.append((name, repr(value)))
+        groups.setdefault(tuple(common), []).append((trial.number, own))
     found: dict[int, list[int]] = {}
     for group in groups.values():
         if len(group) > 1 and group[0][1]:
-            names = [number for number, _ in group]
-            columns = [[numbers[name] for _, numbers in group] for name in group[0][1]]
-            for row, near in _find_rows(columns, [each in wanted for each in names]):
-                found[names[row]] = [names[each] for each in near]
+            numbers = [number for number, _ in group]
+            columns = list(zip(*(own for _, own in group), strict=True))
+            for row, near in _find_rows(columns, [each in wanted for each in numbers]):
+                found[numbers[row]] = [numbers[each] for each in near]
     return found
-
-
-def _in_common(record: Record, numbers: Mapping[str, float]) -> Any:
-    others = [
-        (name, None if name in numbers else repr(value))
-        for name, value in record.params.items()
-        if not names_rate(name)
-    ]
-    return tuple(sorted(others)), record.trial.seed, record.trial.fold
 
 
 def _find_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -154,3 +155,15 @@ def test_pictures_are_small_described_and_load_nothing() -> None:
     assert "lrsearch&#160;report" in drawn and "◆" in drawn
     outside = re.findall(r"https?:|//|@import|@font-face|<script|<image|href|url\((?!#)", drawn)
     assert outside == []
+
+
+def test_the_readme_shows_the_run_of_its_pictures() -> None:
+    """All of them are to be made anew where the command comes to another answer."""
+    shown = README.split("```\ndigits: ", 1)[1].split("```", 1)[0].splitlines()
+    drawn = (ROOT / "docs/pictures/terminal.svg").read_text("utf-8")
+    drawings: dict[str, str] = {}
+    for height, words in re.findall(r'<text [^>]* y="([^"]+)"[^>]*>([^<]*)</text>', drawn):
+        drawings[height] = drawings.get(height, "") + html.unescape(words)
+    lines = {each.replace("\xa0", " ").strip() for each in drawings.values()}
+    answer = [f"digits: {shown[0]}", *shown[1 : shown.index("accuracy by lr") - 1]]
+    assert len(answer) > 10 and [line for line in answer if line.strip() not in lines] == []

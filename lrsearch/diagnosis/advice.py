@@ -34,9 +34,8 @@ def remedy(verdict: str) -> str:
 class Witness:
     """A neighbour that an advice names: a trial at another rate, and the share of what it learned
     that the one advised `missed`; with another model the parameters of that, and `beside` the rate
-    other numbers that differ. `beyond` is the next
-    higher rate, where nothing is learned at it. One that is not `better` only says that its rate is
-    none to try."""
+    other numbers that differ. `beyond` is the next higher rate, where nothing is learned at it. One
+    that is not `better` only says that its rate is none to try."""
 
     number: int
     rate: float

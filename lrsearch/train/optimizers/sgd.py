@@ -38,6 +38,8 @@ def _leave_fused(optimizer: optim.Optimizer, *_: object) -> None:
     """Make an optimizer leave its fused kernel for good once a parameter's first gradient comes
     after another's, as that of an expert which the first batch does not reach: the kernel starts
     the momentum buffers of all parameters, or of none."""
+    if len(optimizer.state) == sum(len(group["params"]) for group in optimizer.param_groups):
+        return  # All have begun, as in nearly every step.
     for group in optimizer.param_groups:
         if group["fused"]:
             stepped = [each for each in group["params"] if each.grad is not None]

@@ -206,12 +206,14 @@ def by_likeness(name: str, known: Iterable[str]) -> list[str]:
     return sorted(known, key=likeness, reverse=True)
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: `did you mean 'x'? allowed: ...`."""
+def suggest(name: str, known: Iterable[str], meant: str = "") -> str:
+    """A hint for an unknown name: `did you mean 'x'? allowed: ...`; it begins with `meant` where
+    that is given."""
     names = list(known)
     close = nearest(name, names)
     allowed = "allowed: " + ", ".join(names) if names else "it takes no arguments"
-    return f"did you mean '{close}'? {allowed}" if close else allowed
+    meant = meant or (f"did you mean '{close}'?" if close else "")
+    return f"{meant}{'' if meant.endswith('?') else ';'} {allowed}" if meant else allowed
 
 
 def signal_name(number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +120,9 @@ class Command(TyperCommand):
                 raise
             known = {option for part in self.params for option in part.opts}
             name, hint = _find_long(name, given, known)
-            hint = hint or option_hint(name, given, str(ctx.info_name), known)
-            # Their hyphens are alike in all.
-            bare = {option.lstrip("-").replace("-", "_"): option for option in sorted(known)}
-            meant = bare.get(nearest(name.lstrip("-").replace("-", "_"), bare) or "")
-            hint = hint or (f"did you mean {meant}? " if meant else "")
+            text = value_of(name, given)
+            hint = hint or option_hint(name, text, given, str(ctx.info_name), known)
+            hint = hint or _mistyped(name, text, given, str(ctx.info_name), known)
             hint = hint or f"lrsearch {ctx.info_name} --help lists the options"
             _refuse(f"there is no option {name}", hint.strip())
             raise
@@ -230,22 +228,54 @@ _OF_REPORT = {
 _NO_PRUNING = ("no_prune", "no_pruning", "no_early_stopping", "no_pruner", "disable_pruning")
 
 
-def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -> str:
-    """The option to write in place of another tool's, "" where the name is unknown."""
-    from lrsearch.spec.document import plain_scalar
-    from lrsearch.spec.foreign import words
-    from lrsearch.spec.foreign.advice import advise
-    from lrsearch.spec.foreign.lines import show_advice
-    from lrsearch.spec.foreign.names import snake
-    from lrsearch.spec.outside import is_outside
+def _mistyped(
+    name: str, text: str | None, args: Sequence[str], command: str, known: set[str]
+) -> str:
+    """The option, or the key of a spec, that a mistyped option was to be; "" where none is near."""
+    # Their hyphens are alike in all.
+    word = _bare(name)
+    options = {_bare(option): option for option in sorted(known)}
+    keys = _spec_words(dotted="." in word) if "--set" in known else []
+    meant = nearest(word, [*options, *keys])
+    if meant is None or meant in options:
+        return f"did you mean {options[meant]}?" if meant else ""
+    return option_hint(f"--{meant}", text, args, command, known)
 
-    word = snake(name.lstrip("-"))
-    text = value_of(name, args)
-    value = plain_scalar(text) if text is not None else True
+
+def _bare(option: str) -> str:
+    return option.lstrip("-").lower().replace("-", "_")
+
+
+def _spec_words(*, dotted: bool) -> list[str]:
+    """Words for the keys of a spec, lrsearch's own before those of other tools; the paths of those
+    that stand in a mapping where `dotted`."""
+    from lrsearch.spec.foreign import words
+    from lrsearch.spec.reader import TOP_LEVEL
+
+    sections: Mapping[str, Iterable[str]] = {
+        **catalogue.SETTINGS,
+        "train": [*catalogue.TRAIN, "optimizer", "schedule", "warmup"],
+    }
+    paths = [f"{head}.{key}" for head, settings in sections.items() for key in settings]
+    if dotted:
+        return [*paths, *words.HOMES.values()]
+    own = [key for settings in sections.values() for key in settings]
+    others = [*words.HOMES, *words.WORDS, *words.WORKER_WORDS, *words.DEVICE_WORDS]
+    return [*TOP_LEVEL, *own, *paths, *(each for each in others if len(each) > 1)]
+
+
+def option_hint(
+    name: str, text: str | None, args: Sequence[str], command: str, known: set[str]
+) -> str:
+    """The option to write in place of another tool's, with the value that it was given, if any;
+    "" where the name is unknown."""
+    from lrsearch.spec.foreign import words
+    from lrsearch.spec.foreign.names import snake
+
+    word, value = snake(name.lstrip("-")), _read(text)
     config = next((each for each in args if each.endswith((".yaml", ".yml"))), None)
-    file = config or "CONFIG"
     if word in _FILES:
-        return f"write the file alone: lrsearch {command} {quote(text or file)}"
+        return f"write the file alone: lrsearch {command} {quote(text or config or 'CONFIG')}"
     if word in ("format", "output_format", "fmt") and f"--{str(text).lower()}" in known:
         return f"write --{str(text).lower()}"
     if command == "serve" and word in _HOSTS:
@@ -275,8 +305,8 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return f"write --time {_time(text)}"
     if word in _NO_PRUNING:
         return "write --set prune=none"
-    if word == "model" and value in catalogue.SETTINGS["bayes"]["model"].choices:
-        return f"write --set bayes.model={value}"
+    if setting := _setting(command, _bare(name), value, text):
+        return setting
     if word in ("j", "np", "p") or word in words.WORKER_WORDS:
         return f"write --workers {value if type(value) is int else 'N'}"
     if word in words.DEVICE_WORDS:
@@ -291,9 +321,31 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return "write --dry-run"
     if word in _ALONE:
         return "leave it out: the same command goes on from where it was, and shows its progress"
+    return _spec_hint(word, value, config)
+
+
+def _read(text: str | None) -> Any:
+    """The value of an option, true where it has none."""
+    from lrsearch.spec.document import parse, plain_scalar
+
+    if text is not None and text[:1] in ("[", "{"):
+        with contextlib.suppress(LrsearchError):
+            return parse(text, "").data
+    return plain_scalar(text) if text is not None else True
+
+
+def _spec_hint(word: str, value: Any, config: str | None) -> str:
+    """The override for a word of any tool that has a meaning in the spec, "" for one without."""
+    from lrsearch.spec.foreign.advice import advise
+    from lrsearch.spec.foreign.lines import show_advice
+    from lrsearch.spec.foreign.translation import fixed_lines, model_argument
+    from lrsearch.spec.outside import is_outside
+
     top = _document(config)
     outside = is_outside(top)
-    found = advise((word,), value, top, outside=outside, source=file)
+    found = advise((word,), value, top, outside=outside, source=config or "CONFIG")
+    if found is None and not outside and (argument := model_argument(word, top)):
+        found = fixed_lines((word,), f"model.{argument}", "", value, top)
     return show_advice(found, (word,), option=True)
 
 
@@ -308,6 +360,31 @@ def _own_key(command: str, word: str, value: Any, text: str | None) -> str:
         return f"write --set refine.rounds={value if type(value) is int and value > 0 else 3}"
     if word in ("name", "seeds", "seed", "max_failures") and text:
         return f"write --set {quote(f'{word}={text}')}"
+    return ""
+
+
+def _setting(command: str, word: str, value: Any, text: str | None) -> str:
+    """The override for a key of a strategy's settings, or of the top level, that has no meaning
+    elsewhere: `model` of bayes is a model of the data's, unless its value says otherwise."""
+    from lrsearch.spec.foreign.words import means
+    from lrsearch.spec.reader import TOP_LEVEL
+
+    given = "VALUE" if text is None else text
+    head, _, rest = word.rpartition(".")
+    known = catalogue.SETTINGS
+    if rest in known and not head:  # The number that matters most: confirm: {top: 4}.
+        inner = next((key for key, each in known[rest].items() if value in each.choices), None)
+        return f"write --set {quote(f'{rest}.{inner or next(iter(known[rest]))}={given}')}"
+    rest = "model" if means(rest) == "model" else rest
+    for place in (head,) if head else dict.fromkeys((command, *known)):
+        setting = known.get(place, {}).get(rest)
+        chosen = setting is not None and value in setting.choices
+        if setting is not None and (chosen or head or rest not in ("model", "start", "trials")):
+            return f"write --set {quote(f'{place}.{rest}={given}')}"
+    if word in TOP_LEVEL and (text is None or word in ("prune", "verify")):
+        return f"write --set {quote(f'{word}={given}')}"
+    if text is None and rest in catalogue.TRAIN and head in ("", "train"):
+        return f"write --set train.{rest}=VALUE"
     return ""
 
 

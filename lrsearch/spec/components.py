@@ -16,7 +16,7 @@ from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
-from lrsearch.spec.foreign.translation import base_rate, optimizer_lines
+from lrsearch.spec.foreign.translation import base_rate, fixed_lines, optimizer_lines
 from lrsearch.spec.foreign.words import look_up, means
 from lrsearch.spec.model import complete
 from lrsearch.spec.ranges import is_range, read_dimension, searched
@@ -158,6 +158,11 @@ def _check_arguments(
         lines = _renamed(reader, kind, path, raw)
         if any(line.value == name and line.remark.endswith("is not in it") for line in lines):
             lines = []  # It has that name already, and the line would say nothing.
+        if (*path, key) in reader.document.origins:  # Without that option it stands there already.
+            lines = [line for line in lines if line.path != path]
+            target = means(key)
+            if not lines and target and not target.startswith(".".join(map(str, path))):
+                lines = fixed_lines((*path, key), target, "", raw[key], reader.document.data)
         hint = reader.hint((*path, key), lines)
         hint = reader.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
         if hint:
@@ -165,8 +170,8 @@ def _check_arguments(
             reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
     for key in bare:
         close = reader.near(path, key, known)
-        hint = f"did you mean '{close}'?" if close else ""
-        hint = suggest(key, known) if key == bare[-1] else hint
+        hint = reader.meant(path, key, close, raw[key])
+        hint = suggest(key, known, hint) if key == bare[-1] else hint
         reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
 
 

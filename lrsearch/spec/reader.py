@@ -99,6 +99,20 @@ class Reader:
             self.promised.add(".".join(map(str, (*path, close))))
         return close
 
+    def meant(self, path: Path, key: str, close: str | None, value: Any) -> str:
+        """The hint for an unknown key with a near one: the option to write where the key came by
+        one, "" where none is near."""
+        if close is None:
+            return ""
+        given = next(
+            (each for each in self.document.origins if each[: len(path) + 1] == (*path, key)), ()
+        )
+        if not given:
+            return f"did you mean '{close}'?"
+        for inner in given[len(path) + 1 :]:
+            value = value[inner]
+        return Line((*path, close, *given[len(path) + 1 :]), value).show(path, option=True)
+
     def slip(self, path: Path, raw: Mapping[str, Any], names: Sequence[str]) -> bool:
         """Whether a key of a mapping without any of these names is a slip of one: a fault then."""
         for key, value in raw.items():
@@ -150,12 +164,12 @@ class Reader:
                 bare.append(key)
         for key in bare:
             close = self.near(path, key, allowed)
-            hint = f"did you mean '{close}'?" if close else ""
+            hint = self.meant(path, key, close, raw[key])
             if self.outside and not path and not close:
                 line = Line(("params", key), raw[key])
                 self.fault((key,), "unknown key", self.hint((key,), [line]))
                 continue
-            hint = suggest(key, allowed) if key == bare[-1] else hint
+            hint = suggest(key, allowed, hint) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
 
     def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:

@@ -217,8 +217,9 @@ def _find_parameter(
         names = (*catalogue.TRAIN, "schedule", "warmup", "optimizer", "model", "data")
         hint = reader.advice(path, value)
         if not hint:
-            reader.near(("search",), name, names)
-        reader.fault(path, "unknown parameter", hint or suggest(name, names))
+            close = reader.near(("search",), name, names)
+            hint = suggest(name, names, reader.meant(("search",), name, close, value))
+        reader.fault(path, "unknown parameter", hint)
         return None
     if name in ("step", "metrics"):
         message = "points that are measured in different ways cannot be compared"

@@ -64,11 +64,13 @@ _GOES_ELSEWHERE = {
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _WRITE: dict[str, dict[str, Any]] = {
+    "random": {"trials": 40},
+    "bayes": {"trials": 40},
     "refine": {"rounds": 3},
     "confirm": {"top": 4, "seeds": 5},
     "stop": {"patience": 10},
 }
-"""Settings to write where what is written is no mapping; {trials: 40} for all others."""
+"""Settings to write where what is written is no mapping."""
 
 _PLAIN: dict[str, Parameter] = {
     "seeds": Parameter("int", 1, low=1),
@@ -315,17 +317,17 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
     """The settings under a key, such as `random` or `refine`, every default filled."""
-    if (key,) in reader.document.empty and key in _WRITE:
+    if (key,) in reader.document.empty and key not in ("random", "bayes"):
         hint = reader.hint((key,), [Line((key,), _WRITE[key], "or null for none")])
         reader.fault((key,), f"'{key}' is empty", hint)
     if raw is None:
         raw = {}
     known = catalogue.SETTINGS[key]
     if not isinstance(raw, Mapping):
-        whole = isinstance(raw, int) and not isinstance(raw, bool) and key in _WRITE and raw > 0
-        meant = {next(iter(known)): raw} if whole else None
-        meant = meant or _WRITE.get(key)
-        hint = reader.hint((key,), [Line((key,), meant)]) if meant else "write {trials: 40}"
+        whole = isinstance(raw, int) and not isinstance(raw, bool) and raw > 0
+        named = next((inner for inner, each in known.items() if raw in each.choices), None)
+        named = named or (next(iter(known)) if whole else None)
+        hint = reader.hint((key,), [Line((key,), {named: raw} if named else _WRITE[key])])
         reader.fault((key,), f"{show(raw)} is no mapping", hint)
         raw = {}
     reader.unknown((key,), raw, tuple(known))

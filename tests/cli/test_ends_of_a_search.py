@@ -161,7 +161,7 @@ def test_patience_stands_in_the_answer_with_what_goes_on(here):
         ("refine=true", "'refine={rounds: 3}'"),
         ("stop.patience=-3", "a whole number from 1"),
         ("stop=7", "'stop={patience: 7}'"),
-        ("stop.patients=7", "did you mean 'patience'?"),
+        ("stop.patients=7", "write --set stop.patience=7; allowed: patience"),
         ("bayes.patience=7", "stop.patience=7"),
     ],
 )

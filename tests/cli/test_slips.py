@@ -77,6 +77,23 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("range", "a.yaml", "--points", "5"), "no option --points lrsearch range --help lists"),
         (("bayes", "a.yaml", "--no-prune"), "write --set prune=none"),
         (("bayes", "a.yaml", "--model", "gp"), "write --set bayes.model=gp"),
+        (("bayes", "a.yaml", "--modle", "gp"), "no option --modle write --set bayes.model=gp"),
+        (("bayes", "--modle=gp", "a.yaml"), "no option --modle write --set bayes.model=gp"),
+        (("bayes", "a.yaml", "--modle", "mlp"), "write --set model=mlp"),
+        (("bayes", "a.yaml", "--bayes.modle", "gp"), "write --set bayes.model=gp"),
+        (("grid", "a.yaml", "--generatoin", "8"), "write --set bayes.generation=8"),
+        (("random", "a.yaml", "--samplr", "sobol"), "write --set random.sampler=sobol"),
+        (("check", "a.yaml", "--budgte", "5ep"), "write --set train.budget=5ep"),
+        (("show", "a.yaml", "--rl", "0.1"), "write --set train.lr=0.1"),
+        (("grid", "a.yaml", "--lr"), "no option --lr write --set train.lr=VALUE"),
+        (("grid", "a.yaml", "--epohcs", "3"), "write --set train.budget=3ep"),
+        (("grid", "a.yaml", "--prune", "none"), "no option --prune write --set prune=none"),
+        (("refine", "a.yaml", "--wdith", "1"), "write --set refine.width=1"),
+        (("grid", "a.yaml", "--confirm", "3"), "write --set confirm.top=3"),
+        (("grid", "a.yaml", "--confirm-top", "3"), "write --set confirm.top=3"),
+        (("grid", "a.yaml", "--n-jbos", "3"), "write --workers 3"),
+        (("confirm", "a.yaml", "--seedss", "3"), "did you mean --seeds?"),
+        (("report", "a", "--modle", "gp"), "lrsearch report --help lists the options"),
         (("bayes", "a.yaml", "--trials", "0"), "--trials: '0': it takes a number greater than"),
         (("confirm", "a.yaml", "--top", "0"), "write --top 4"),
         (("list", "runs"), "'runs' is too much write lrsearch list --runs runs"),
@@ -116,6 +133,18 @@ def test_specs_that_are_here_are_named(tmp_path, monkeypatch):
         (("check", "mine.yaml", "--set", "train/lr=0.1"), "write --set train.lr=0.1"),
         (("check", "mine.yaml", "--set", "train.lr==0.1"), "write --set train.lr=0.1"),
         (("check", "mine.yaml", "--set", "train.lr=1,2,3"), "write --set 'search.lr=[1, 2, 3]'"),
+        (("check", "mine.yaml", "--set", "bayes.modle=gp"), "write --set bayes.model=gp; allowed:"),
+        (("check", "mine.yaml", "--set", "bayes=gp"), "write --set 'bayes={model: gp}'"),
+        (("check", "mine.yaml", "--set", "tarin.lr=3"), "write --set train.lr=3; allowed: name,"),
+        (("check", "mine.yaml", "--set", "search.lrr.min=1"), "write --set search.lr.min=1;"),
+        (
+            ("check", "mine.yaml", "--set", "train.optimizer.momentm=0.1"),
+            "write --set train.optimizer.momentum=0.1; allowed: momentum,",
+        ),
+        (
+            ("check", "mine.yaml", "--set", "train.optimizer={name: sgd, lr: 0.1}"),
+            "no argument 'lr' write --set train.optimizer=sgd --set train.lr=0.1",
+        ),
         (("check", "mine.yaml", "--set", "seed=017"), "017 begins with 0"),
         (("list", "--runs", "mine.yaml"), "mine.yaml is a file, and --runs takes a folder"),
         (("check", "mine.yaml", "--set", "train.lr"), "too: --set train.lr=VALUE"),
@@ -136,6 +165,18 @@ def test_slips_in_a_folder_of_specs(tmp_path, monkeypatch, arguments, words):
         (tmp_path / path).write_text(SPEC)
     said = lrsearch(*arguments)
     assert said.code == 2 and words in " ".join(said.err.split()), said.err
+
+
+@pytest.mark.parametrize("key", ["lr", "learning_rate"])
+def test_a_rate_that_is_set_inside_the_optimizer_is_one_line_to_write(tmp_path, key):
+    (tmp_path / "mine.yaml").write_text(SPEC)
+    said = lrsearch("check", str(tmp_path / "mine.yaml"), "--set", f"train.optimizer.{key}=0.3")
+    assert said.code == 2
+    assert said.err.splitlines() == [
+        f"error: --set train.optimizer.{key}=0.3: train.optimizer.{key}: sgd has no argument "
+        f"'{key}'",
+        "  write --set train.lr=0.3",
+    ]
 
 
 def test_before_the_first_search_is_told_how_one_begins(tmp_path, monkeypatch):

@@ -522,7 +522,7 @@ def test_what_is_no_override_is_refused(text):
     [
         ("train.lr=fast", "train.lr", "'fast' is not a number"),
         ("train.lr.x=1", "train.lr", "nothing can be set inside"),
-        ("train.shedule=cosine", "train.shedule", "did you mean 'schedule'?"),
+        ("train.shedule=cosine", "train.shedule", "write --set train.schedule=cosine; allowed: "),
         ("train.lr=[1", "", "not valid YAML"),
         ("train.lr=&a 1", "", "anchors are not allowed"),
         ("name=\udcff", "", "not a text file"),

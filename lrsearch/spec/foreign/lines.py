@@ -27,12 +27,10 @@ class Line:
         --set."""
         tail = f"; {self.remark}" if self.remark else ""
         *above, key = self.path
-        within = any(isinstance(part, int) for part in self.path)
-        if option and not within:
-            text = f"{'.'.join(map(str, self.path))}={write(self.value)}"
-            if len(text) > LONGEST:
+        if option and (given := self.option()):
+            if len(given) > LONGEST:
                 return f"write it as --set {'.'.join(map(str, self.path))}=...{tail}"
-            return f"write --set {quote(text)}{tail}"
+            return f"write {given}{tail}"
         if isinstance(key, int):
             shown = write(self.value)
             return f"write {shown if len(shown) <= LONGEST else shown[:LONGEST] + '...'}{tail}"
@@ -44,6 +42,13 @@ class Line:
         if len(shown) > LONGEST:
             return f"write it as {key}{place} (it is too long to show){tail}"
         return f"write {key}: {shown}{place}{tail}"
+
+    def option(self) -> str:
+        """The option --set that puts the value there, "" within a list, where none can."""
+        if any(isinstance(part, int) for part in self.path):
+            return ""
+        text = f"{'.'.join(map(str, self.path))}={write(self.value)}"
+        return f"--set {quote(text)}"
 
 
 Advice = list[Line] | str | None
@@ -62,9 +67,14 @@ def merge(lines: list[Line]) -> list[Line]:
 
 
 def show_advice(advice: Advice, at: Path, *, option: bool = False) -> str:
-    """An advice as a hint of a fault at a path: each line on a line of its own."""
+    """An advice as a hint of a fault at a path: each line on a line of its own, options --set on
+    one."""
     if advice is None:
         return ""
     if isinstance(advice, str):
         return advice
+    given = [line.option() for line in advice] if option else []
+    if len(given) > 1 and all(given) and max(map(len, given)) <= LONGEST:
+        told = "; ".join(["", *filter(None, (line.remark for line in advice))])
+        return f"write {' '.join(given)}{told}"
     return "\n  ".join(line.show(at, option=option) for line in advice)

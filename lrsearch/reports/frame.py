@@ -28,6 +28,10 @@ FEW = 4
 PLOT = (7, 13)
 """Lines of the drawing of the rates, at least and at most; below these there is none."""
 
+ECHO = 4
+"""Columns that the last line leaves free: a terminal shows Ctrl-C there, as ^C, and a line that
+this wrapped would reach one row further down than it was drawn."""
+
 TALL, NARROW = 20, 40
 """Lines and columns of a terminal from which on the rates are drawn."""
 
@@ -68,10 +72,11 @@ class Snapshot:
 
 
 def lay_out(shown: Snapshot, width: int, height: int) -> list[Text]:
-    """Lay a snapshot out: at most `height` lines, each narrower than `width` by one at least, what
-    matters most at the bottom. The whole progress is always there."""
+    """Lay a snapshot out: at most `height` lines, each narrower than `width` by one at least, the
+    last by `ECHO`, what matters most at the bottom. The whole progress is always there."""
+    last = max(1, width - ECHO)
     width = max(1, width - 1)
-    foot = [_overall(shown, width)]
+    foot = [_overall(shown, last)]
     if shown.best is not None and height > 2:
         foot.insert(0, _best(shown, width))
     strip = _strip(shown, width)
@@ -87,7 +92,8 @@ def lay_out(shown: Snapshot, width: int, height: int) -> list[Text]:
     most = max(1, min(BARS, free, max(FEW, half)))
     bars = _bars(shown, width, most) if free > 0 else []
     lines = [*plotted, *bars, *foot]
-    return [_fit(line, width) for line in lines[-height:]]
+    lines = lines[-height:]
+    return [*(_fit(line, width) for line in lines[:-1]), _fit(lines[-1], last)]
 
 
 def _fit(line: Text, width: int) -> Text:

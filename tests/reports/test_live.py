@@ -491,6 +491,21 @@ def test_a_frame_is_drawn_over_the_one_before() -> None:
     assert all(each.startswith("\x1b[?25l") and each.endswith("\x1b[?25h") for each in written)
 
 
+@pytest.mark.parametrize("width", [24, 40, 80, 133])
+def test_what_a_terminal_shows_of_ctrl_c_leaves_no_line_of_the_frame(width: int) -> None:
+    trials = [Trial(n, {"lr": 0.1 * n}, 0.5, [1, 2], "accuracy 0.9805") for n in (1, 2)]
+    shown = Snapshot(trials, 3, 40, 4.5, 2, left="2m 20s to 1h 27m left", pace="12 epochs/s",
+                     later="then the best are measured again, on fresh seeds")  # fmt: skip
+    drawn = [line.plain for line in lay_out(shown, width, 24)]
+    tube = Tube(width, 30)
+    steady = Steady(tube, lambda: width)  # type: ignore[arg-type]
+    steady.write("\n".join(drawn))
+    tube.write("^C^C")
+    up = "\r\x1b[2K" + "\x1b[1A\x1b[2K" * (len(drawn) - 1)
+    steady.write(f"{up}saving\nwhat is under way")
+    assert tube.shown == ["saving", "what is under way"], drawn
+
+
 def test_a_full_line_keeps_its_last_letter() -> None:
     tube = Tube(6, 10)
     steady = Steady(tube, lambda: 6)  # type: ignore[arg-type]

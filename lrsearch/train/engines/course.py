@@ -28,6 +28,7 @@ from lrsearch.train.models.metrics import (
     regression_metrics,
 )
 from lrsearch.train.recording import Recording
+from lrsearch.train.users import anew
 from lrsearch.train.users.contents import path_hashes
 from lrsearch.train.users.importing import source_hashes
 from lrsearch.trial import (
@@ -67,8 +68,8 @@ def open_data(
     job: Cohort | Probe | Sweep, trial: Trial, device: torch.device, *, tested: bool = False
 ) -> Data:
     """The splits of a trial on the device; if `tested`, the test part stands in the place of the
-    validation part. Raises DataError for data that cannot be loaded or have
-    changed since the run began."""
+    validation part. The globals of the user's code are put back: a trial may begin. Raises
+    DataError for data that cannot be loaded or have changed since the run began."""
     config = trial.config["data"]
     raw = load_raw(config, job.workplace)
     if job.data_hash and raw.data_hash != job.data_hash:
@@ -78,7 +79,10 @@ def open_data(
             where=raw.name,
             hint="start again to measure the data as they are now",
         )
-    return place(raw, config, trial.fold, device, trial.config["train"], tested=tested)
+    found = place(raw, config, trial.fold, device, trial.config["train"], tested=tested)
+    if isinstance(found, Streamed):  # Its samples were looked at, by code of the user's.
+        anew.put_back(job.workplace)
+    return found
 
 
 def check_sources(job: Cohort | Probe | Sweep, config: Config) -> None:

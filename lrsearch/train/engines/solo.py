@@ -367,7 +367,7 @@ def _go_on(
     """A training at its saved state, or that of its stem, or before its first step; the events that
     tell of it; and how it has ended before its fork, if it has."""
     before = replace(course, curve={})
-    left = anew.put_back(cohort.workplace)
+    left = anew.left_over()
     noted: list[Event] = [Noted(trial.number, anew.tell_left(left))] if left else []
     number, taken = trial.number, sharing.has_part(trial.number)
     run = _begin(cohort, trial, data, course, sharing, taken=taken)

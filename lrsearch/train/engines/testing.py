@@ -22,7 +22,6 @@ from lrsearch.train.engines.course import (
 )
 from lrsearch.train.engines.telling import Telling
 from lrsearch.train.models.criterion import make_criterion
-from lrsearch.train.users import anew
 from lrsearch.train.users.isolation import isolated
 from lrsearch.trial import Cohort, Ended, Looked, Started, Trial
 
@@ -54,7 +53,6 @@ def _look(cohort: Cohort, trial: Trial, device: torch.device, weights: bytes) ->
     """Evaluate a trial's weights on the test part."""
     pulse.enter("looking at the test part")
     data: Data = open_data(cohort, trial, device, tested=True)
-    anew.put_back(cohort.workplace)
     criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
     model = solo.build(trial, data, cohort.workplace)
     stored = safetensors.torch.load(weights)

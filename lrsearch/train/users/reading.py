@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lrsearch.train.users.anew import DRAWS, of_draws
+from lrsearch.train.users.kept import DRAWS, of_draws
 from lrsearch.train.users.memory import is_users
 
 _GONE = object()

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from types import ModuleType, SimpleNamespace
 
+import functorch
 import numpy as np
 import pytest
 from devices import assert_same_numbers
@@ -322,6 +323,44 @@ def test_lanes_begin_with_the_same_globals(nets):
     for alone, together in both(own, own, own, seeds=[0, 1, 2], place=nets)[0]:
         assert together.result.engine == "fused"
         assert together.result.last["loss"] == pytest.approx(alone.result.last["loss"], rel=2e-6)
+
+
+LOOKED = """
+
+    import functorch
+
+
+    class Looked:
+        __slots__ = ("calls",)
+
+        def __init__(self):
+            self.calls = 0
+
+        def __getattribute__(self, name):
+            functorch.looks = getattr(functorch, "looks", 0) + 1  # It is not put back.
+            return object.__getattribute__(self, name)
+
+
+    LOOKED = Looked()
+"""
+
+
+def test_globals_are_looked_at_once_a_trial(nets, tmp_path):
+    write_nets(tmp_path, NETS + LOOKED)
+    own = own_config(code("digits"), code("Split"), **SHORT)
+
+    def looks(trials):
+        importing.forget_imports()
+        before = getattr(functorch, "looks", 0)
+        ended = run(*[own] * trials, seeds=list(range(trials)), place=nets)
+        assert [each.result.outcome for each in ended] == [Outcome.COMPLETED] * trials
+        return functorch.looks - before
+
+    two, four = looks(2), looks(4)
+    before = functorch.looks
+    anew.put_back(nets)
+    once = functorch.looks - before
+    assert once > 0 and four - two == 2 * once
 
 
 def test_a_default_type_set_by_a_model_is_no_other_s(nets):

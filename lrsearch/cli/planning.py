@@ -23,7 +23,12 @@ from lrsearch.spec.summary import describe_confirming
 from lrsearch.store import History
 from lrsearch.terminal import visible_line
 from lrsearch.trial import Config, Facts, Outcome, Trial
-from lrsearch.tuner.confirming import (
+from lrsearch.tuner.finding import Found, Test, describe_found, foresee, look_up
+from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
+from lrsearch.tuner.preparing import representatives
+from lrsearch.tuner.proposer import Proposer
+from lrsearch.tuner.pruning import is_lifted
+from lrsearch.tuner.racing import (
     Foreseen,
     describe_race,
     describe_test,
@@ -31,11 +36,6 @@ from lrsearch.tuner.confirming import (
     make_race,
     plan,
 )
-from lrsearch.tuner.finding import Found, Test, describe_found, foresee, look_up
-from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
-from lrsearch.tuner.preparing import representatives
-from lrsearch.tuner.proposer import Proposer
-from lrsearch.tuner.pruning import is_lifted
 from lrsearch.tuner.refining import refuse_nothing, widened
 from lrsearch.tuner.repeating import CHEAP
 from lrsearch.tuner.testing import has_test

@@ -94,7 +94,8 @@ def report(
     junit: options.Junit = None,
 ) -> None:
     """Show what a run has measured, also while it is running."""
-    from lrsearch.cli.stored import Unsearched, open_stored, open_to_report, view_run, view_trial
+    from lrsearch.cli.one_trial import view_trial
+    from lrsearch.cli.stored import Unsearched, open_stored, open_to_report, view_run
 
     csv = csv or raw
     if json + csv + markdown + (html is not None) > 1:

@@ -13,21 +13,20 @@ from typing import TYPE_CHECKING
 from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Range
-from lrsearch.analysis.points import summarize
+from lrsearch.analysis.points import rank, summarize
 from lrsearch.analysis.refining import find_rounds, pick
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.costs import add_up, find_replaced, find_spent
-from lrsearch.cli.diagnosing import complete, diagnosed, read_course
+from lrsearch.cli.diagnosing import complete, read_course
 from lrsearch.cli.going_on import beginning, confirming, name_run, resuming, without
 from lrsearch.cli.targets import find_run
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
-from lrsearch.reports.view import Context, RunView, TrialView, build_view, find_cost
+from lrsearch.reports.view import Context, RunView, build_view, find_cost
 from lrsearch.space import automatic
 from lrsearch.spec.document import Document
-from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data
 from lrsearch.spec.searched import find_searched
 from lrsearch.spec.validate import validate
@@ -42,7 +41,7 @@ from lrsearch.store import (
     saved_states,
 )
 from lrsearch.terminal import command_line
-from lrsearch.trial import CONFIRM, Plan, Record, Records, Tested, Trial
+from lrsearch.trial import CONFIRM, Plan, Record
 from lrsearch.tuner.ledger import Content, Ledger, go_on, resuming_pruned, retrying
 from lrsearch.tuner.notes import stored_tests
 
@@ -105,7 +104,7 @@ def summarize_folder(folder: Path) -> RunLine:
         known = [value for value in values if value is not None]
         context = Context(spent=find_spent(history), replaced=find_replaced(ledger))
         epochs, seconds = add_up(find_cost(results, context))
-        answer = _confirmed_answer(run, context) if history.confirming else None
+        answer = _find_answer(run)
         state = _STATES.get(history.closed or "interrupted", "stopped")
         return replace(
             line,
@@ -115,6 +114,7 @@ def summarize_folder(folder: Path) -> RunLine:
             unfinished=len(numbers) - len(results),
             objective=ledger.objective,
             best=(max if ledger.objective.goal == "max" else min)(known, default=None),
+            recommended=answer.value if answer is not None else None,
             confirmed=answer.value if answer is not None and answer.confirmed else None,
             epochs=epochs,
             seconds=seconds,
@@ -126,16 +126,13 @@ def summarize_folder(folder: Path) -> RunLine:
         return replace(line, state=kind, reason=": ".join(str(error).split("\n  ")))
 
 
-def _confirmed_answer(run: StoredRun, context: Context) -> Answer | None:
-    """The answer of a run that was confirmed, None where no confirmation tells. It takes its time:
-    of most runs nobody asks for it in a list."""
-    records = run.ledger.records()
-    found = _find_confirmation(run, records)
-    if found is None:
-        return None
-    context = replace(context, confirmation=found)
-    folder, objective = str(run.folder), run.ledger.objective
-    return build_view(run.spec.name, folder, objective, records, context).answer
+def _find_answer(run: StoredRun) -> Answer | None:
+    """The answer of a run, as its report has it."""
+    from lrsearch.analysis.answer import find_answer
+
+    records, objective = run.ledger.records(), run.ledger.objective
+    points = rank(summarize(records, objective), objective)
+    return find_answer(points, objective, confirmation=_find_confirmation(run, records))
 
 
 _STATES = {
@@ -223,7 +220,7 @@ def _find_confirmation(run: StoredRun, records: Sequence[Record]) -> Confirmatio
     """The fresh measurements of a run, None where there are none."""
     if not run.history.confirming:
         return None
-    from lrsearch.tuner.confirming import find_confirmation
+    from lrsearch.tuner.racing import find_confirmation
 
     return find_confirmation(run.spec, run.ledger, summarize(records, run.ledger.objective))
 
@@ -427,98 +424,6 @@ def _progress(run: StoredRun, confirmation: Confirmation | None) -> str:
     return f"{done} of {count(total, 'trial')} are trained"
 
 
-def view_trial(run: StoredRun, number: int) -> TrialView:
-    """A trial of the run, also one that does not belong to its spec as it is now. Raises
-    UsageError for a number that no trial has."""
-    history, ledger = run.history, run.ledger
-    repeats = next((of for of, again in history.repeating.items() if again == number), None)
-    if repeats is not None:
-        original = view_trial(run, repeats)
-        once_more = replace(
-            original.record,
-            trial=replace(original.record.trial, number=number),
-            result=history.repeated.get(repeats),
-        )
-        return replace(
-            original,
-            record=once_more,
-            running=False,
-            curve=_curve(run, number),
-            records=Records(),
-            again=None,
-            repeats=repeats,
-        )
-    trial = history.trials.get(number)
-    look = next((each for each in history.tested if each.number == number), None)
-    if look is not None and trial is None:
-        return _view_look(run, look)
-    if trial is None:
-        looks = [each.number for each in history.tested]
-        last = max((*history.trials, *history.repeating.values(), *looks), default=0)
-        raise UsageError(
-            f"no trial {number} in {run.folder}",
-            where="--trial",
-            hint=f"its trials are 1 to {last}" if last else "it has no trials yet",
-        )
-    entry = ledger.entry_of.get(number)
-    result = history.results.get(number)
-    if result is not None:
-        result = diagnosed(run.folder, trial, result, ledger.objective)
-    from lrsearch.tuner.confirming import find_point
-    from lrsearch.tuner.plans import structure_keys
-
-    known = history.fresh if number in history.apart else history.by_key
-    curve, steps, lost = read_course(run.folder, number) if result else ({}, Records(), "")
-    keys, latest = structure_keys(trial), known[trial.key]
-    record = Record(
-        trial=trial,
-        point=entry.number if entry else 0,
-        params=flatten(run.spec.space, trial.config),
-        strategy=history.strategy[number],
-        result=result,
-    )
-    if entry is not None:  # Its neighbours have a part in its verdicts.
-        records = [record if each.trial.number == number else each for each in ledger.records()]
-        others = complete(run.folder, records, ledger.objective)
-        record = next((each for each in others if each.trial.number == number), record)
-    return TrialView(
-        run.spec.name,
-        ledger.objective,
-        record,
-        belongs=entry is not None,
-        running=number in history.running and is_locked(run.folder),
-        curve=curve,
-        lost=lost,
-        plans={device: plan for (each, device), plan in history.plans.items() if each in keys},
-        again=latest if latest != number else None,
-        fresh=number in history.apart,
-        confirms=find_point(ledger, trial) if number in history.apart else None,
-        saved=_position(run, number) if result is None else None,
-        records=steps,
-    )
-
-
-def _view_look(run: StoredRun, look: Tested) -> TrialView:
-    """The training that looked at the test part."""
-    from lrsearch.tuner.confirming import find_point
-
-    ledger = run.ledger
-    key = ledger.key_of(look.config, look.seed, look.fold)
-    trial = Trial(look.number, key, look.config, look.seed, look.fold)
-    point = find_point(ledger, trial)
-    params = flatten(run.spec.space, look.config)
-    return TrialView(
-        run.spec.name,
-        ledger.objective,
-        Record(trial, point or 0, params, CONFIRM, look.result),
-        belongs=point is not None,
-        running=False,
-        curve=_curve(run, look.number),
-        plans={},
-        look=look,
-    )
-
-
 def _saved(run: StoredRun) -> tuple[int, int]:
     """The number of trials under way that are saved, and the bytes of their states."""
     saved, size = set(), 0
@@ -532,19 +437,6 @@ def _saved(run: StoredRun) -> tuple[int, int]:
                 if held:  # One that is empty is none.
                     saved.add(number)
     return len(saved), size
-
-
-def _position(run: StoredRun, number: int) -> tuple[int, int] | None:
-    """The step of its latest usable state that a trial is saved at, and its steps."""
-    from lrsearch.states import Unusable
-    from lrsearch.states import read as read_state
-
-    for path in saved_states(run.folder).get(number, ()):
-        with contextlib.suppress(Unusable):
-            header = read_state(path, tensors=False).header
-            if header.key == run.history.trials[number].key:
-                return header.step, header.steps
-    return None
 
 
 def _ignores_seeds(view: RunView) -> bool:
@@ -567,11 +459,11 @@ def _repeatability(run: StoredRun, view: RunView) -> Repeatability | None:
         number,
         view.objective,
         (history.results[number], history.repeated[number]),
-        (_curve(run, number), _curve(run, history.repeating.get(number))),
+        (curve_of(run, number), curve_of(run, history.repeating.get(number))),
     )
 
 
-def _curve(run: StoredRun, number: int | None) -> Curve:
+def curve_of(run: StoredRun, number: int | None) -> Curve:
     """Read a curve; it is empty where its file was lost, since the journal has none."""
     return read_course(run.folder, number)[0] if number is not None else {}
 

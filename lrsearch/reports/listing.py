@@ -26,9 +26,10 @@ class RunLine:
     """A run's row in a list. `state` is running, done, interrupted, stopped (by its time, or an
     error) or empty (never searched); or one of `UNREADABLE`, for the `reason`. `outcomes` counts
     the ended trials of the spec as it is now, `unfinished` the others; `best` is the objective of
-    the best point in the search, `confirmed` that of the recommended one over fresh seeds, None
-    where it was not measured again; `epochs` and `seconds` were trained in all, for range tests
-    and fresh seeds, too. `written` is in seconds since 1970."""
+    the best point in the search, `recommended` that of the recommended one, as the headline of a
+    report has it, `confirmed` the same, None where it was not measured again; `epochs` and
+    `seconds` were trained in all, for range tests and fresh seeds, too. `written` is in seconds
+    since 1970."""
 
     name: str
     folder: str
@@ -39,6 +40,7 @@ class RunLine:
     unfinished: int = 0
     objective: Objective | None = None
     best: float | None = None
+    recommended: float | None = None
     confirmed: float | None = None
     epochs: float = 0.0
     seconds: float = 0.0
@@ -59,6 +61,7 @@ def listing_json(lines: Sequence[RunLine]) -> str:
             "unfinished": line.unfinished,
             "objective": line.objective and vars(line.objective),
             "best": line.best,
+            "recommended": line.recommended,
             "confirmed": line.confirmed,
             "epochs": line.epochs,
             "seconds": line.seconds,
@@ -134,8 +137,9 @@ class _Table:
 
 
 def tell_best(line: RunLine) -> str:
-    """The best value of a run in words, with the decimals of its report; "" where there is none."""
-    value = line.best if line.confirmed is None else line.confirmed
+    """The value of a run's recommended point in words, with the decimals of its report; "" where
+    there is none."""
+    value = line.recommended
     if value is None or line.objective is None:
         return ""
     number = format_fixed(float(value), decimals_for(value))

@@ -21,7 +21,7 @@ from lrsearch.trial import CONFIRM, Facts, Plan, Workplace
 from lrsearch.tuner import outlook
 from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
-from lrsearch.tuner.confirming import confirm, has_value, nothing_to_confirm
+from lrsearch.tuner.confirming import confirm
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
 from lrsearch.tuner.finding import find_ranges, look_up
@@ -29,6 +29,7 @@ from lrsearch.tuner.ledger import Ledger, content_of, describe_begun, go_on, set
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import UNSTOPPED, Generation, Proposer
 from lrsearch.tuner.pruning import Pruning
+from lrsearch.tuner.racing import has_value, nothing_to_confirm
 from lrsearch.tuner.refining import note_round, refuse_nothing, widened
 from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.rungs import Rungs

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from lrsearch.cli import app, diagnosing
-from lrsearch.cli.stored import open_stored, view_run, view_trial
+from lrsearch.cli.one_trial import view_trial
+from lrsearch.cli.stored import open_stored, view_run
 from lrsearch.diagnosis import compare, diagnose, read_signs
 from lrsearch.diagnosis.neighbours import LOST, NEAR, Stand, place_among
 from lrsearch.reports.verdicts import in_words, leading

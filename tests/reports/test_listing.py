@@ -17,7 +17,8 @@ LINES = [
         "random",
         {Outcome.COMPLETED: 9613, Outcome.DIVERGED: 291, Outcome.FAILED: 96},
         objective=Objective("accuracy", "max"),
-        best=0.97791,
+        best=0.98012,
+        recommended=0.97791,
     )
     for name in ("older", "a-run-of-many-trials")
 ]
@@ -64,5 +65,5 @@ def test_what_cannot_be_read_stands_below_without_a_table():
     ("value", "told"), [(1.0, "f1 1.000"), (0.991, "f1 0.9910"), (2e-5, "f1 2e-5")]
 )
 def test_a_value_has_the_decimals_of_its_report(value, told):
-    line = RunLine("x", "runs/x", 1.7e9, objective=Objective("f1", "max"), best=value)
+    line = RunLine("x", "runs/x", 1.7e9, objective=Objective("f1", "max"), recommended=value)
     assert tell_best(line) == told

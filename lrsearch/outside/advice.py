@@ -142,12 +142,14 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
                 break
     text = [line[:LONGEST_MATCHED] for line in shown if find_object(line) is None]
     found = _find_pattern(metric, text) or _find_column(metric, text)
+    bare = [line for line in text if read_number(line) is not None]
+    if found is None and not clue and bare:
+        return _tell_bare(metric, bare)
     if found is not None:
         pattern, line = found.text, found.line
         step = found.step or _step_pattern(line, seen)
         also = f", step: {_quote(step)}" if step is not None else ""
-        name = metric if re.fullmatch(r"[A-Za-z_]\w*", metric) else json.dumps(metric)
-        written = f"metrics: {{{name}: {_quote(pattern)}{also}}}"
+        written = f"metrics: {{{_key(metric)}: {_quote(pattern)}{also}}}"
         remarks = "".join(f"\n  ({remark})" for remark in found.remarks)
         written += remarks
         if clue:
@@ -158,6 +160,22 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
             f"{words}\n  {written}"
         ]
     return clue, [clue] if clue else []
+
+
+def _tell_bare(metric: str, numbers: Sequence[str]) -> tuple[str, list[str]]:
+    """The advice on lines that are numbers without a name, such as a function's result is."""
+    clue = f"{_cut(numbers[-1])!r} is a number without a name"
+    if len(numbers) > 1:
+        return clue, [f"{clue}, one of {len(numbers)}: print which it is"]
+    written = f"metrics: {{{_key(metric)}: {_quote(_BARE)}}}"
+    return clue, [f"{clue}: where it is '{metric}', write in the spec\n  {written}"]
+
+
+_BARE = r"^([\d.]+)$"
+
+
+def _key(metric: str) -> str:
+    return metric if re.fullmatch(r"[A-Za-z_]\w*", metric) else json.dumps(metric)
 
 
 def _object_at_fault(line: str, metric: str, params: Mapping[str, object]) -> str:
@@ -422,9 +440,14 @@ def _find_column(metric: str, lines: Sequence[str]) -> _Pattern | None:
             if not fit:
                 continue
             place = min(fit)[1]
-            for row in reversed(lines[at + 1 :]):
+            for index, row in reversed(list(enumerate(lines[at + 1 :]))):
                 # The names may have blanks, the numbers below them have none.
                 cells = _cells(row, between if signs else r"\s+")
+                if len(cells) == len(names) + 1 and cells[0] in (str(index), str(index + 1)):
+                    # The rows are numbered, as pandas does, in a column without a name.
+                    found = _write_column(["row", *names], cells, place + 1, row, signs)
+                    if found is not None:
+                        return found
                 # A row may begin with a word, not so where any sentence looks like a header.
                 numbers = cells[between != r"\s+" :]
                 if len(cells) == len(names) and all(map(_DIGIT.search, numbers)):

@@ -367,6 +367,11 @@ def heard(patterns: dict[str, str], out: str) -> list[tuple[int, dict[str, float
         ("loss", "step  loss\n5  1,234.5\n", [(5, 1234.5)]),
         ("loss", "| loss | acc |\n|---|---|\n| 0.5 | 0.7 |\n", [(1, 0.5)]),
         ("loss", "the loss is small\nnow 3 5 7\n", []),
+        ("accuracy", "loss  accuracy\n0.5  0.7\n0.4  -8e-1\n", [(1, 0.7), (2, -0.8)]),
+        ("accuracy", "   loss  accuracy\n0  0.5  0.7\n1  0.4  0.8\n", [(1, 0.7), (2, 0.8)]),
+        ("loss", "loss  accuracy\n7  0.5  0.7\n", []),
+        ("accuracy", "trained\n-1.5e-3\n", [(1, -0.0015)]),
+        ("accuracy", "0.5\n0.7\n", []),
         ("loss", "Epoche 1: loss 0,5\nEpoche 2: loss 0,25\n", [(1, 0.5), (2, 0.25)]),
         ("loss", "loss 1,234 of 2\n", [(1, 1234)]),
     ],
@@ -380,6 +385,13 @@ def test_what_is_told_to_be_written_finds_these_values_and_no_others(
     assert [step for step, _ in rows] == [step for step, _ in values], patterns
     numbers = [number for _, number in values]
     assert [number for _, number in rows] == pytest.approx(numbers, nan_ok=True), patterns
+
+
+def test_a_number_without_a_name_is_told_to_be_one() -> None:
+    reason, text = advice("top 1", "trained\n0.7\n")
+    assert "'0.7' is a number without a name: where it is 'top 1', write in the spec" in text
+    assert "metrics: {\"top 1\": '^([\\d.]+)$'}" in text and "is a number without" in reason
+    assert "a number without a name, one of 2: print which it is" in advice("f1", "1\n0.7\n")[1]
 
 
 def test_a_pattern_that_cannot_tell_the_parts_of_the_data_apart_says_so() -> None:

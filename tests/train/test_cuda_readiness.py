@@ -412,11 +412,11 @@ def test_dropout_in_lanes_draws_by_the_kernel_it_has_alone(name: str, device: st
 
 def test_dropout_that_a_gpus_kernels_draw_trains_alone() -> None:
     noise = Noise([torch.Generator()])
-    rules = Rules(noise)
+    attend = Rules(noise).rules[F.scaled_dot_product_attention]
     with FakeTensorMode(), torch.no_grad():
         x = torch.empty(2, 2, 8, 16, device="cuda")
         with pytest.raises(NotRecordable, match="dropout in attention"):
-            rules._attention(x, x, x, dropout_p=0.1)
+            attend(x, x, x, dropout_p=0.1)
         given = (True, 2, 0.1, True, False, False)
         with pytest.raises(NotRecordable, match="dropout between recurrent layers"):
             recur(noise, torch.lstm, LAYERS[torch.lstm], x, (x, x), [x] * 8, *given)

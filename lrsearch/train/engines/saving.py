@@ -153,7 +153,7 @@ class Encoder:
         self.device = device
         self._known = {id(each): name for name, each in (known or {}).items()}
         self._kept: dict[int, tuple[str, Tensor]] = {}
-        self._places: dict[int, int] = {}
+        self._spans: dict[int, list[tuple[int, int]]] = {}
         self._seen: dict[int, Any] = {}
 
     def pack(self) -> bytes:
@@ -217,8 +217,7 @@ class Encoder:
         if value.layout is not torch.strided or value.grad_fn is not None or value.is_quantized:
             raise Unseen("a tensor that is sparse, quantized, or part of a graph")
         if id(value) not in self._kept:
-            start = value.untyped_storage().data_ptr()
-            if start and self._places.setdefault(start, id(value)) != id(value):
+            if self._overlaps(value):
                 raise Unseen("tensors that share memory")
             self._kept[id(value)] = f"{len(self._kept)}", value
         found: dict[str, Any] = {"tensor": self._kept[id(value)][0]}
@@ -229,6 +228,25 @@ class Encoder:
         if value.requires_grad:
             found["grad"] = True
         return found
+
+    def _overlaps(self, value: Tensor) -> bool:
+        """Whether a tensor reaches into the memory of one before it, whose changes it would see.
+
+        Parts of one piece that lie beside each other are tensors like any others: cuDNN wants the
+        weights of a recurrent layer so.
+        """
+        storage = value.untyped_storage().data_ptr()
+        if not storage or not value.numel():
+            return False
+        reach = sum(
+            (size - 1) * step for size, step in zip(value.shape, value.stride(), strict=True)
+        )
+        first = value.data_ptr()
+        end = first + (reach + 1) * value.element_size()
+        spans = self._spans.setdefault(storage, [])
+        overlaps = any(begun < end and first < over for begun, over in spans)
+        spans.append((first, end))
+        return overlaps
 
 
 def _plain(value: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from lrsearch.train.batches.streamed import Window
 from lrsearch.train.device import numbers_on, sum_type
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.graphs import Recorded, replayable
-from lrsearch.train.lanes.stack import Stack, copy_lane
+from lrsearch.train.lanes.stack import Stack, copy_all, copy_lane
 from lrsearch.train.lanes.state import Tensors, stack_like
 from lrsearch.train.models.criterion import CHUNK, lane_of
 from lrsearch.train.models.metrics import SUMS, stacked_loss
@@ -138,18 +138,15 @@ class Evaluation:
         new = iter(self._make_room(sum(each is None for each in kept)))
         rooms = [next(new) if each is None else each for each in kept]
         views: dict[int, Sequence[Tensor]] = {}
-        pairs: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        pairs: list[tuple[Tensor, Tensor]] = []
         for lane, room in zip(lanes, rooms, strict=True):
             *parts, place = self._evaluated_at(lane)
             for stacks, own in zip(parts, room, strict=True):
                 for name, stack in stacks.items():
                     if id(stack) not in views:
                         views[id(stack)] = stack.unbind(0)
-                    into, source = pairs.setdefault(stack.dtype, ([], []))
-                    into.append(own[name])
-                    source.append(views[id(stack)][place])
-        for into, source in pairs.values():
-            torch._foreach_copy_(into, source)
+                    pairs.append((own[name], views[id(stack)][place]))
+        copy_all(pairs)
         return rooms
 
     # copies of lanes

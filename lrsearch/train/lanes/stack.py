@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -20,12 +20,28 @@ from lrsearch.train.optimizers.stacked import StackedOptimizer
 
 def copy_lane(tensors: Tensors, lane: int) -> dict[str, Tensor]:
     """Copies of one lane of stacked tensors."""
-    return {name: each.clone() for name, each in view_lane(tensors, lane).items()}
+    views = view_lane(tensors, lane)
+    made = {name: torch.empty_like(each) for name, each in views.items()}
+    copy_all((made[name], each) for name, each in views.items())
+    return made
 
 
 def view_lane(tensors: Tensors, lane: int) -> dict[str, Tensor]:
     """One lane of stacked tensors, in their memory."""
     return {name: each[lane] for name, each in tensors.items()}
+
+
+@torch.no_grad()
+def copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Copy into the first of each pair what the second holds, all of one type at once: a GPU is
+    given a few operations, not one a tensor, of which a lane has hundreds."""
+    found: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for into, source in pairs:
+        targets, sources = found.setdefault(source.dtype, ([], []))
+        targets.append(into)
+        sources.append(source)
+    for targets, sources in found.values():
+        torch._foreach_copy_(targets, sources)
 
 
 class Stack:
@@ -50,16 +66,14 @@ class Stack:
 
     # lanes as values
 
-    @torch.no_grad()
     def put(self, lane: int, state: LaneState) -> None:
         """Put a training in this place, to go on there."""
-        for own, given in (
+        parts = (
             (self.parameters, state.parameters),
             (self.fixed, state.fixed),
             *((self.slots[slot], state.slots[slot]) for slot in self.slots),
-        ):
-            for name, stack in own.items():
-                stack[lane].copy_(given[name])
+        )
+        copy_all((stack[lane], given[name]) for own, given in parts for name, stack in own.items())
         self.steps[lane] = state.step
         self.generators[lane].set_state(state.noise)
 

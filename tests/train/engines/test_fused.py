@@ -57,6 +57,7 @@ from lrsearch.train.engines.solo import build
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes import evaluation
+from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models import metrics
@@ -1299,6 +1300,16 @@ def test_nothing_is_kept_of_what_is_over(place):
             assert len(kept) == 8 and alive and not any(each() for each in [*kept, *alive])
             run_fused([config(budget="1ep", lr=rate) for rate in (0.1, 0.2)], 2)
             assert len(kept) == 16 and [each() for each in kept] == [None] * 16
+            # Nor of the numbers that lanes have drawn, which are as many as their activations.
+            build_noise = Noise.__init__
+
+            def watch_noise(self, *arguments):
+                build_noise(self, *arguments)
+                kept.append(weakref.ref(self))
+
+            patch.setattr(Noise, "__init__", watch_noise)
+            run_fused([config(MLP | {"dropout": 0.3}, budget="1ep")] * 2, 2)
+            assert len(kept) > 24 and not any(each() for each in kept)
         finally:
             gc.enable()
 

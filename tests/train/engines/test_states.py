@@ -36,6 +36,7 @@ from lrsearch.states import Unusable
 from lrsearch.store import read, saved_states
 from lrsearch.train.engines import saving
 from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.users.memory import Unseen
 from lrsearch.trial import (
     Ended,
     Measured,
@@ -288,6 +289,19 @@ ODD = """
         def __init__(self, value=0.0):
             self.value = value
 
+    class Flat(nn.Module):
+        '''Its weights lie in one piece of memory, as cuDNN wants those of recurrent layers.'''
+
+        def __init__(self, in_features, num_classes):
+            super().__init__()
+            size = in_features * num_classes
+            piece = 0.1 * torch.randn(size + num_classes)
+            self.weight = nn.Parameter(piece[:size].view(num_classes, in_features))
+            self.bias = nn.Parameter(piece[size:])
+
+        def forward(self, x):
+            return nn.functional.linear(x.flatten(1), self.weight, self.bias)
+
     class Iterating(Net):
         def __init__(self, in_features, num_classes):
             super().__init__(in_features, num_classes, "none")
@@ -381,6 +395,32 @@ def test_what_cannot_be_put_back_is_not_saved(kind, place):
     told = [each.text for each in events if isinstance(each, Noted)]
     assert len(told) == 1 and UNSEEN[kind] in told[0], told
     assert not [each for each in events if isinstance(each, Saved)]
+
+
+def test_weights_in_one_piece_of_memory_go_on(place, tmp_path, monkeypatch):
+    where = place(odd=ODD)
+    own = config(net("odd.Flat"), evaluate="10ba", budget="2ep", optimizer=ADAMW, lr=0.01)
+    assert_goes_on(one(own, where), tmp_path, monkeypatch, points=(4,))
+
+
+@pytest.mark.parametrize(
+    ("parts", "apart"),
+    [
+        (lambda whole: (whole[:3], whole[3:]), True),
+        (lambda whole: (whole[3:], whole[:3]), True),
+        (lambda whole: (whole[3:5], whole[:0], whole[5:], whole[:3]), True),
+        (lambda whole: (whole[:4], whole[3:]), False),
+        (lambda whole: (whole[1:3], whole), False),
+        (lambda whole: (whole, whole.view(-1)), False),
+        (lambda whole: (whole[::2], whole[1::2]), False),  # Between each other: taken for both.
+        (lambda whole: (whole[:2].expand(9, -1, -1), whole[2:]), True),
+    ],
+)
+def test_what_reaches_into_another_s_memory_is_not_saved(parts, apart):
+    encoder = saving.Encoder(torch.device("cpu"))
+    given = [each.detach() for each in parts(torch.arange(12.0).view(6, 2))]
+    with contextlib.nullcontext() if apart else pytest.raises(Unseen, match="share memory"):
+        encoder.encode(given)
 
 
 def test_an_iterator_is_not_saved(place):

@@ -3,18 +3,20 @@ continuous parameters none differs in the rate alone."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.analysis.basin import names_rate
+from lrsearch.analysis.points import columns
 from lrsearch.trial import Record
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Near = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]
 
 WIDTH = 0.125
 """Share of the range of a parameter's values that two trials may be apart in it: of trials spread
@@ -43,68 +45,80 @@ def numbers_of(params: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in params.items()
-        if _is_number(value) and not names_rate(name)
+        if type(value) in _NUMBERS and -LARGEST <= value <= LARGEST and not names_rate(name)
     }
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and -LARGEST <= value <= LARGEST
+_NUMBERS = (int, float)
 
 
-def find_near(records: Sequence[Record], wanted: Collection[int]) -> dict[int, list[int]]:
-    """The numbers of the trials near each of the wanted ones, by the numbers of these, the nearest
-    first; neighbours have all in common that is no number, the seed and the fold, too."""
-    groups: dict[Any, list[tuple[int, list[float]]]] = {}
-    kinds: dict[tuple[str, ...], list[str]] = {}
-    for record in sorted(records, key=lambda each: each.trial.number):
-        params, trial = record.params, record.trial
-        names = kinds.get(given := tuple(params))
-        if names is None:
-            names = kinds[given] = sorted(name for name in given if not names_rate(name))
-        own: list[float] = []
-        common: list[object] = [trial.seed, trial.fold]
-        for name in names:
-            if _is_number(value := params[name]):
-                own.append(float(value))
-                common.append(name)
-            else:
-                common.append((name, repr(value)))
-        groups.setdefault(tuple(common), []).append((trial.number, own))
-    found: dict[int, list[int]] = {}
-    for group in groups.values():
-        if len(group) > 1 and group[0][1]:
-            numbers = [number for number, _ in group]
-            columns = list(zip(*(own for _, own in group), strict=True))
-            for row, near in _find_rows(columns, [each in wanted for each in numbers]):
-                found[numbers[row]] = [numbers[each] for each in near]
-    return found
-
-
-def _find_rows(
-    columns: Sequence[Sequence[float]], wanted: Sequence[bool]
-) -> list[tuple[int, Sequence[int]]]:
-    """The rows of a group that are wanted, each with those near it by its `columns`."""
+def find_near(records: Sequence[Record], wanted: Collection[int]) -> Iterator[Near]:
+    """The trials near each of the wanted ones, which are given by their numbers; neighbours have
+    all in common that is no number, the seed and the fold, too. Each part of the answer has the
+    places among the records of some wanted ones [n], those of others [m], and which of these are
+    near each [n, m]: the nearest, no more than `MOST`, of equals those of lower numbers."""
     import numpy as np
 
-    scaled = [_scaled(np.array(column)) for column in columns]
+    known = {name: own for name, own in columns(records).items() if not names_rate(name)}
+    marks = {
+        name: [
+            _IS_NUMBER
+            if type(value) in _NUMBERS and -LARGEST <= value <= LARGEST
+            else value is not ... and repr(value)
+            for value in own
+        ]
+        for name, own in known.items()
+    }
+    trials = [each.trial for each in records]
+    keys = zip([(each.seed, each.fold) for each in trials], *marks.values(), strict=True)
+    groups: dict[Any, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    for (_, *given), group in groups.items():
+        names = [name for name, mark in zip(known, given, strict=True) if mark is _IS_NUMBER]
+        if len(group) > 1 and names:
+            group.sort(key=lambda place: trials[place].number)
+            numbers = [np.array([float(known[name][each]) for each in group]) for name in names]
+            asked = np.array([trials[place].number in wanted for place in group])
+            places = np.array(group)
+            for rows, others, near in _find_rows(numbers, asked):
+                yield places[rows], places[others], near
+
+
+_IS_NUMBER = object()
+"""The mark of a number among the values that neighbours have in common."""
+
+
+def _find_rows(columns: Sequence[NDArray[np.float64]], wanted: NDArray[np.bool_]) -> Iterator[Near]:
+    """The rows of a group that are wanted, and those near each by its `columns`."""
+    import numpy as np
+
+    scaled = [_scaled(column) for column in columns]
     count = len(wanted)
-    others = np.unique(np.linspace(0, count - 1, min(count, CROWD)).round().astype(int))
-    found: list[tuple[int, Sequence[int]]] = []
+    # In place of `numpy.unique`, which imports masked arrays.
+    spread = np.linspace(0, count - 1, min(count, CROWD)).round().astype(int)
+    others = np.array(sorted({*spread.tolist()}))
     for rows in np.split(np.flatnonzero(wanted), range(BLOCK, count, BLOCK)):
         distance = np.zeros((len(rows), len(others)))
         for column in scaled:
-            np.maximum(distance, np.abs(column[rows, None] - column[others]), out=distance)
+            apart = column[rows, None] - column[others]
+            np.maximum(distance, np.abs(apart, out=apart), out=distance)
         distance[rows[:, None] == others] = math.inf
-        # Few are near: to sort these alone takes a tenth of the time.
-        limit = np.full((len(rows), 1), WIDTH)
-        if len(others) > MOST:
-            limit = np.minimum(limit, np.partition(distance, MOST - 1)[:, MOST - 1 : MOST])
-        places_near, which = np.nonzero(distance <= limit)
-        order = np.lexsort((distance[places_near, which], places_near))
-        near = others[which[order]].tolist()
-        ends = np.searchsorted(places_near, np.arange(len(rows) + 1)).tolist()
-        for row, (start, end) in zip(rows.tolist(), itertools.pairwise(ends), strict=True):
-            found.append((row, near[start : min(end, start + MOST)]))
+        near = distance <= WIDTH
+        crowded = near.sum(axis=1) > MOST
+        if crowded.any():
+            near[crowded] = _nearest(distance[crowded])
+        yield rows, others, near
+
+
+def _nearest(distance: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The nearest in each row of distances, `MOST` of them, of equals the first."""
+    import numpy as np
+
+    limit = np.partition(distance, MOST - 1)[:, MOST - 1 : MOST]
+    nearer, at = distance < limit, distance == limit
+    room = MOST - nearer.sum(axis=1, keepdims=True)
+    found: NDArray[np.bool_] = nearer | (at & (at.cumsum(axis=1) <= room))
     return found
 
 

@@ -138,27 +138,42 @@ def _find_near_places(
 ) -> Iterator[tuple[Place, Stand]]:
     """The places of trials that no other differs from in the rate alone, among those that are near
     in all else, and the best of these."""
-    rows = {each.number: each for company in companies.values() for each in company}
-    single = [
-        each
+    stands = {each.number: each for company in companies.values() for each in company}
+    single = {
+        each.number
         for company in companies.values()
         if len({each.rate for each in company}) == 1
         for each in company
-    ]
+    }
     if not single:
         return
-    by_number = {each.trial.number: each for each in records}
-    for stand in rows.values():
-        stand.params = by_number[stand.number].params
-    for number, others in find_near(records, {each.number for each in single}).items():
-        own, lower, higher = rows[number], None, None
-        for each in (rows[each] for each in others if each in rows):
-            if each.rate * APART <= own.rate:
-                lower = _best((each,), lower)
-            elif each.rate >= own.rate * APART:
-                higher = _best((each,), higher)
-        if best := _best(filter(None, (lower, higher, own))):
-            yield Place(own, lower, higher, None, near=True), best
+    import numpy as np
+
+    by_place = [stands.get(each.trial.number) for each in records]
+    for stand, record in zip(by_place, records, strict=True):
+        if stand is not None:
+            stand.params = record.params
+    ranked: list[Stand | None] = []
+    ranked += sorted((each for each in stands.values() if each.sound), key=attrgetter("order"))
+    place_of = {each.number: place for place, each in enumerate(ranked) if each is not None}
+    unknown = len(ranked)
+    ranked.append(None)
+    rank = np.array([place_of.get(each.trial.number, unknown) for each in records])
+    rate = np.array([math.nan if each is None else each.rate for each in by_place])
+    with np.errstate(over="ignore"):
+        above = rate * APART
+    for places, others, near in find_near(records, single):
+        worth = np.where(near, rank[others], unknown)
+        is_lower = above[others] <= rate[places, None]
+        is_higher = rate[others] >= above[places, None]
+        found = [np.where(each, worth, unknown).min(axis=1) for each in (is_lower, is_higher)]
+        best = np.minimum(np.minimum(*found), rank[places])
+        ends = zip(places.tolist(), *(each.tolist() for each in (*found, best)), strict=True)
+        for place, lower, higher, first in ends:
+            own, guide = by_place[place], ranked[first]
+            # Where neither is, nothing follows.
+            if min(lower, higher) < unknown and own is not None and guide is not None:
+                yield Place(own, ranked[lower], ranked[higher], None, near=True), guide
 
 
 def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, tuple[Any, Any]]]:

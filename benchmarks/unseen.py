@@ -1,5 +1,5 @@
-"""Data and models of the tasks of `diagnosis.py` that are judged once, when all is set: nothing of
-them is in another task."""
+"""Data and models of four tasks of `diagnosis.py` that were judged once, before those of `fresh.py`
+were: nothing of them is in another task."""
 
 from __future__ import annotations
 

@@ -146,14 +146,92 @@ def test_models_and_data_that_no_other_task_has_fit(benchmark: ModuleType) -> No
         x, y = unseen.load(name, 2.0)
         assert x.shape == (len(y), *shape) and abs(x.mean()) < 0.01
         assert x.std() == pytest.approx(2.0, abs=0.01)
+    assert sum("unseen." in str(task.model) for task in failing.TASKS.values()) == 4
+
+
+def test_data_models_and_schedules_of_the_fresh_tasks_are_in_no_other(
+    benchmark: ModuleType,
+) -> None:
+    import failing
+
     last = [failing.TASKS[name] for name in failing.FRESH]
-    assert all("unseen." in task.model["class_path"] for task in last)
-    seen = {each["class_path"] for task in last for each in [task.model]}
     others = [task for name, task in failing.TASKS.items() if name not in failing.FRESH]
-    assert not seen & {task.model.get("class_path") for task in others}
-    assert not {each for task in last for each in task.rates} & {
-        each for task in others for each in task.rates
-    } - {"rmsprop", "lion"}
+
+    def settings(tasks):
+        return {
+            json.dumps([failing.OPTIMIZERS[each], task.train.get("schedule")])
+            for task in tasks
+            for each in task.rates
+        }
+
+    for part in ("data", "model"):
+        paths = [getattr(task, part)["class_path"] for task in last]
+        assert all(each.startswith("fresh.") for each in paths)
+        assert not any("fresh." in str(getattr(task, part)) for task in others)
+    assert len({task.model["class_path"] for task in last}) == len(last) == 4
+    assert not settings(last) & settings(others)
+    assert len(settings(last)) == sum(len(task.rates) for task in last) >= 8
+    assert {*failing.SETTING, *failing.FRESH} < {*failing.TASKS}
+    assert "text-causal" not in (*failing.FRESH, *benchmark.LONG)
+
+
+def test_models_of_the_fresh_tasks_fit_and_their_dead_units_are_dead(
+    benchmark: ModuleType,
+) -> None:
+    import failing
+    import fresh
+    import torch
+
+    for name in failing.FRESH:
+        task = failing.TASKS[name]
+        x, y = fresh.load(task.data["init_args"]["name"])
+        y = torch.as_tensor(y)
+        classes = 1 if y.is_floating_point() else int(y.max()) + 1
+        given = {
+            "fresh.Gated": {"num_classes": classes, "in_features": x.shape[1]},
+            "fresh.Inverted": {"num_classes": classes, "in_channels": x.shape[1]},
+            "fresh.Residual": {"num_classes": classes, "in_features": x.shape[1]},
+            "fresh.Tagger": {},
+        }[task.model["class_path"]]
+        batch, kind = torch.as_tensor(x[:5]), task.model["class_path"].partition(".")[2].lower()
+        out = fresh.MODELS[kind](**given)(batch)
+        assert out.shape == ((5, classes, 14) if name == "tags-lstm" else (5, classes))
+        for bias in (False, True):
+            [path, arguments] = failing._dead(task, bias).values()
+            assert path == "fresh.Rectified"
+            model = fresh.Rectified(**given, **arguments)
+            out = model(batch)
+            assert out.any() == bias and (out == out[:1]).all()
+            out.square().sum().backward()
+            learns = {
+                each
+                for each, own in model.named_parameters()
+                if own.grad is not None and own.grad.any()
+            }
+            assert learns == ({"model.head.bias"} if bias else set())
+        if task.scaled:
+            x, _ = fresh.load(task.data["init_args"]["name"], 2.0)
+            assert x.std() == pytest.approx(2.0, abs=0.01) and abs(x.mean()) < 0.01
+
+
+def test_a_fresh_task_goes_wrong_under_its_own_schedule_and_is_plain_with_few_samples(
+    benchmark: ModuleType,
+) -> None:
+    import failing
+
+    for name in failing.FRESH:
+        task = failing.TASKS[name]
+        for optimizer in task.rates:
+            cases = failing.wrong(name, optimizer, 1.0)
+            own = [each for each in cases if each.how in ("far too low a rate", "100 samples")]
+            assert {json.dumps(each.spec["train"]["schedule"]) for each in own} == {
+                json.dumps(task.train["schedule"])
+            }
+            for each in cases:
+                if each.how == "100 samples":
+                    assert not each.spec["train"].get("label_smoothing")
+                if each.how == "too small a model":  # A search through models has sound ones, too.
+                    assert each.spec["train"]["schedule"] in task.schedules
 
 
 def test_a_sound_training_is_right_by_its_first_verdict_alone(benchmark: ModuleType) -> None:

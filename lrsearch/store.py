@@ -383,7 +383,7 @@ _NONE: Mapping[str, Any] = {}
 
 def _floats(numbers: Mapping[str, Any]) -> Mapping[str, float]:
     values = numbers.values()
-    if set(map(type, values)) == _FLOAT:  # As nearly always: others are not finite.
+    if set(map(type, values)) <= _FLOAT:  # As nearly always: others are not finite.
         return numbers
     return dict(zip(numbers, map(float, values), strict=True))
 

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from lrsearch.catalogue import ENDS
-from lrsearch.trial import Objective, Outcome, Record, combine
+from lrsearch.trial import Objective, Outcome, Record, Result, combine
 
 _ORDER = (
     Outcome.COMPLETED,
@@ -100,7 +100,7 @@ def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
         seeds=len({record.trial.seed for record in records}),
         folds=len({record.trial.fold for record in records} - {None}),
         scores=scores,
-        lost=any(each.verdict == "diverged" for one in results for each in one.verdicts or ()),
+        lost=any(map(_is_lost, results)),
     )
 
 
@@ -128,8 +128,12 @@ def _alone(record: Record, objective: Objective) -> PointSummary:
         1,
         0 if trial.fold is None else 1,
         scores,
-        any(each.verdict == "diverged" for each in (result and result.verdicts) or ()),
+        result is not None and _is_lost(result),
     )
+
+
+def _is_lost(result: Result) -> bool:
+    return "diverged" in [each.verdict for each in result.verdicts or ()]
 
 
 def columns(rows: Sequence[Record] | Sequence[PointSummary]) -> dict[str, list[Any]]:
@@ -178,15 +182,25 @@ def set_apart(points: Iterable[PointSummary]) -> list[PointSummary]:
 def rank(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
     """Points ranked: best first, equal ones by number; then those without a value: diverged,
     pruned, out of memory, failed, unfinished."""
-    measured: list[PointSummary] = []
-    others: list[PointSummary] = []
-    for point in points:
-        (others if point.objective is None else measured).append(point)
+    given = list(points)
+    if len(given) < 2:
+        return given
+    for goal, known, ranked in _ranked:
+        if goal == objective.goal and same(known, given):
+            return ranked.copy()
+    measured = [point for point in given if point.objective is not None]
+    others = [point for point in given if point.objective is None]
     # Sorting keeps the order of equals, and so the numbers come before the values.
     measured.sort(key=attrgetter("point"))
     measured.sort(key=attrgetter("objective"), reverse=objective.goal == "max")
     others.sort(key=lambda point: (_ORDER.index(point.outcome), point.point))
-    return measured + others
+    ranked = measured + others
+    _ranked.appendleft((objective.goal, given, ranked))
+    return ranked.copy()
+
+
+_ranked: deque[tuple[str, list[PointSummary], list[PointSummary]]] = deque(maxlen=2)
+"""Points that were ranked last: an answer asks for the order of the same ones again and again."""
 
 
 def best(points: Iterable[PointSummary], objective: Objective) -> PointSummary | None:

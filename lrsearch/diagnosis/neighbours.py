@@ -188,7 +188,7 @@ def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, tuple[Any, Any]]
         for name, own in known.items()
         if not names_rate(name) and not name.startswith(MODEL)
     ]
-    nothing = [()] * len(records)
+    nothing, completed = [()] * len(records), Outcome.COMPLETED
     keys = zip(*model, strict=True) if model else nothing
     rest = zip(*others, strict=True) if others else nothing
     whose = zip(*rates, strict=True) if rates else nothing
@@ -211,7 +211,7 @@ def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, tuple[Any, Any]]
             sign("nothing", math.nan),
             sign("swing", math.nan),
             result.verdicts,
-            result.outcome is Outcome.COMPLETED,
+            result.outcome is completed,
         )
         yield stand, (key, (more, trial.seed, trial.fold))
 

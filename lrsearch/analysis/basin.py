@@ -513,7 +513,7 @@ def find_worse(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[
     # Where trainings blow up values say nothing of the noise at the others.
     better = [value for _, value in sorted(measured.items()) if value <= middle]
     triples = zip(better, better[1:], better[2:], strict=False)
-    bends = [abs(_bound(first - 2 * second + third)) for first, second, third in triples]
+    bends = [min(abs(first - 2 * second + third), LARGEST) for first, second, third in triples]
     spreads = [
         statistics.stdev(map(_bound, point.scores.values())) / math.sqrt(len(point.scores))
         for point in points

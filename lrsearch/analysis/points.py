@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import statistics
@@ -9,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from lrsearch.catalogue import ENDS
@@ -139,16 +140,19 @@ def _is_lost(result: Result) -> bool:
 def columns(rows: Sequence[Record] | Sequence[PointSummary]) -> dict[str, list[Any]]:
     """The values of each parameter of trials or points, `...` of those that lack it; the names in
     the order in which they first appear."""
-    params = [row.params for row in rows]
+    params = list(map(attrgetter("params"), rows))
     for known, found in _columns:
         if same(known, params):
             return found
-    found = {
-        name: [each.get(name, ...) for each in params]
-        for name in dict.fromkeys(chain.from_iterable(params))
-    }
+    found = {name: _column(params, name) for name in dict.fromkeys(chain.from_iterable(params))}
     _columns.appendleft((params, found))
     return found
+
+
+def _column(params: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    with contextlib.suppress(KeyError):  # Most names are in all of them.
+        return list(map(itemgetter(name), params))
+    return [each.get(name, ...) for each in params]
 
 
 _columns: deque[tuple[list[Mapping[str, Any]], dict[str, list[Any]]]] = deque(maxlen=2)
@@ -163,8 +167,16 @@ def same(left: Sequence[object], right: Sequence[object]) -> bool:
 
 def written(column: Sequence[Any]) -> Sequence[Any]:
     """The values of a column as they are told apart: by what is written, since 1 and 1.0 are equal
-    and lists are no keys; those of a column of texts, or of integers, by themselves."""
-    return column if set(map(type, column)) in ({str}, {int}) else list(map(repr, column))
+    and lists are no keys; those of a column of texts, of integers, or of numbers that are not 0, by
+    themselves."""
+    kinds = set(map(type, column))
+    if kinds in ({str}, {int}):
+        return column
+    if kinds <= {float, type(...)}:
+        numbers = [value for value in column if value is not ...]
+        if all(numbers) and not math.isnan(sum(numbers)):  # Of 0 there are two, equal ones.
+            return column
+    return list(map(repr, column))
 
 
 def set_apart(points: Iterable[PointSummary]) -> list[PointSummary]:

@@ -231,7 +231,7 @@ def _guide(company: Iterable[Stand], best: Stand) -> Stand:
     return steady if steady is not None and steady.missed(best) < BEHIND else best
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Place:
     """A trial among those that differ from it in the rate: the best of the lower and of the higher
     rates, and the next higher one that learned nothing, where it is near. `near` says that they

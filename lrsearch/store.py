@@ -383,7 +383,7 @@ _NONE: Mapping[str, Any] = {}
 
 def _floats(numbers: Mapping[str, Any]) -> Mapping[str, float]:
     values = numbers.values()
-    if set(map(type, values)) == _FLOAT:  # As nearly always: others are not finite.
+    if set(map(type, values)) <= _FLOAT:  # As nearly always: others are not finite.
         return numbers
     return dict(zip(numbers, map(float, values), strict=True))
 
@@ -471,29 +471,54 @@ def _decode_start(data: bytes, start: int = 0) -> tuple[int, bytes, dict[str, An
 
 _SCANNER = json.JSONDecoder()
 
+TOGETHER = 16
+"""Lines that are decoded as one text, in which each name is made once."""
+
+
+def _decode_together(first: int, lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
+    """Decode lines (with newlines) that follow each other, the first of this number. None where
+    `_decode` would refuse any of them, and of a torn one."""
+    texts = []
+    for number, line in enumerate(lines, first):
+        start = len(b'{"n":%d,"crc":"01234567",' % number)
+        rest = line[start:-1]
+        if line != _numbered(number, rest) or rest[:9] != b'"event":"' or rest[-1:] != b"}":
+            return None
+        texts.append(rest)
+    try:
+        text = "[{" + b",{".join(texts).decode("ascii") + "]"
+        found, end = _SCANNER.raw_decode(text)
+    except NO_SENSE:
+        return None
+    return found if end == len(text) and len(found) == len(lines) else None
+
 
 def _replay(folder: Path, data: bytes) -> History:
     """The history in a journal's bytes. Raises RunDamaged."""
     history = History()
     text = data.rstrip(b"\0")
     history.end = text.rfind(b"\n") + 1
-    number = 0
+    number, file = 0, io.BytesIO(text)
     try:
-        # A line at a time: the text of a long run should not be held twice.
-        for number, line in enumerate(io.BytesIO(text), 1):
-            if not line.endswith(b"\n"):
-                try:
-                    found, _, content, length = _decode_start(line)
-                except NO_SENSE:
-                    break
-                if found != number:
-                    break
-                history.end += length
-            else:
-                found, _, content = _decode(line[:-1])
-            if found != number:
-                raise ValueError(f"it is numbered {found}")
-            fold(history, content)
+        # Some lines at a time: the text of a long run should not be held twice.
+        while lines := list(itertools.islice(file, TOGETHER)):
+            contents = _decode_together(number + 1, lines) or [None] * len(lines)
+            for line, content in zip(lines, contents, strict=True):
+                number += 1
+                if content is None:
+                    if not line.endswith(b"\n"):
+                        try:
+                            found, _, content, length = _decode_start(line)
+                        except NO_SENSE:
+                            break
+                        if found != number:
+                            break
+                        history.end += length
+                    else:
+                        found, _, content = _decode(line[:-1])
+                    if found != number:
+                        raise ValueError(f"it is numbered {found}")
+                fold(history, content)
     except NO_SENSE as error:
         raise RunDamaged(
             f"line {number} is damaged: {error}",

@@ -314,13 +314,13 @@ class Result:
     @property
     def saved_epochs(self) -> float:
         """The epochs that it was not trained for, being pruned; 0 where nobody knows."""
-        if self.outcome is not Outcome.PRUNED or not 0 < self.steps < self.whole:
+        if self.outcome is not _PRUNED or not 0 < self.steps < self.whole:
             return 0.0
         return self.epochs * (self.whole / self.steps - 1)
 
     def value(self, objective: Objective) -> float | None:
         """The objective of a completed trial, None for any other."""
-        if self.outcome is not Outcome.COMPLETED:
+        if self.outcome is not _COMPLETED:
             return None
         metric = objective.metric
         if objective.at == "last":
@@ -575,6 +575,8 @@ WORST_FIRST = (
 )
 """Outcomes, the worst first. A point's outcome is its trials' worst: a setting that diverges for
 one seed of three is not one to recommend."""
+
+_COMPLETED, _PRUNED = Outcome.COMPLETED, Outcome.PRUNED  # Python 3.11 is slow to find members.
 
 
 def combine(

@@ -922,6 +922,52 @@ def test_repair_keeps_every_line_whose_checksum_holds(
     assert journal(tmp_path).read_bytes() == b"".join(lines)
 
 
+def _lines(*texts: bytes) -> bytes:
+    """A journal of lines with these texts behind their checksums."""
+    return b"".join(store._numbered(number, text) for number, text in enumerate(texts, 1))
+
+
+NOTES = [b'"event":"noted","kind":"%d"}' % number for number in range(40)]
+DAMAGED = {
+    "sound": _lines(*NOTES),
+    "torn": _lines(*NOTES)[:-9],
+    "torn, filled": _lines(*NOTES)[:-9] + b"\0" * 99,
+    "without its newline": _lines(*NOTES)[:-1],
+    "flipped": _lines(*NOTES).replace(b'"7"', b'"6"'),
+    "misnumbered": _lines(*NOTES) + store._numbered(42, NOTES[0]),
+    "doubled": _lines(*NOTES) + store._numbered(40, NOTES[0]),
+    "no JSON": _lines(*NOTES[:20], b'"event":"noted",}', *NOTES[20:]),
+    "two on a line": _lines(*NOTES[:20], NOTES[20] + b',{"event":"noted"}', *NOTES[20:]),
+    "one on two lines": _lines(*NOTES[:20], b'"event":"a","b":[{"c":1}', b'"event":"d"}]}'),
+    "no object behind it": _lines(*NOTES[:20], NOTES[20] + b' "noted"}', *NOTES[20:]),
+    "a blank behind it": _lines(*NOTES[:20], NOTES[20] + b" ", *NOTES[20:]),
+    "a list that ends": _lines(*NOTES[: store.TOGETHER - 1], b'"event":"a"}],{"b":1}', *NOTES),
+    "not ASCII": _lines(*NOTES[:20], b'"event":"noted","kind":"\xc3\xa4"}', *NOTES[20:]),
+    "no event first": _lines(*NOTES[:20], b'"kind":"a","event":"noted"}', *NOTES[20:]),
+    "a blank line": _lines(*NOTES[:20]) + b"\n" + _lines(*NOTES)[len(_lines(*NOTES[:20])) :],
+    "carriage returns": _lines(*NOTES).replace(b"\n", b"\r\n"),
+    "a fold that fails": _lines(*NOTES[:20], b'"event":"started","trial":7}', *NOTES[20:]),
+    "a fold and then a line": _lines(*NOTES[:20], b'"event":"ended","trial":7}', b"}", NOTES[0]),
+    "too deep": _lines(*NOTES[:20], b'"event":"a","b":%b}' % (b"[" * 10**5 + b"]" * 10**5)),
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
+def test_lines_read_together_are_those_read_one_by_one(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replay() -> tuple[History | str, int]:
+        try:
+            history = store._replay(Path("runs/demo"), data)
+        except RunDamaged as error:
+            return str(error), 0
+        return history, history.end
+
+    together = replay()
+    monkeypatch.setattr(store, "_decode_together", lambda *_: None)
+    assert replay() == together
+
+
 def test_a_damaged_last_newline_loses_no_line(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
         fill(run)

@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import duration
@@ -101,13 +102,16 @@ class Gauge:
     def is_blown(self, value: float) -> bool:
         """Whether a value is that of a training that blew up: it says no more than a divergence
         does of what lies beside it."""
-        gap = _bound(self.sign * (self.best - value))
-        return gap > BLOWN_UP * max(self.size, abs(self.best))
+        return min(self.sign * (self.best - value), LARGEST) > self._limit
+
+    @cached_property
+    def _limit(self) -> float:
+        return BLOWN_UP * max(self.size, abs(self.best))
 
     def worst(self, values: Iterable[float]) -> float:
         """The place on this scale of the worst value of a training that did not blow up."""
         # In one pass, since a run may have thousands: `is_blown` of each takes ten times as long.
-        limit, best, sign = BLOWN_UP * max(self.size, abs(self.best)), self.best, self.sign
+        limit, best, sign = self._limit, self.best, self.sign
         sound = [value for value in values if min(sign * (best - value), LARGEST) <= limit]
         return self.measure(min(sound) if sign > 0 else max(sound))
 
@@ -354,10 +358,10 @@ def fit(
     gauge, rate = make_gauge(points, objective), rate or find_rate(points)
     if gauge is None or rate is None:
         return None
-    groups = []
+    groups, diverged = [], Outcome.DIVERGED
     for shared, own in group(points, rate):
         measured = [point for point in own if point.objective is not None]
-        usable = [*measured, *(point for point in own if point.outcome is Outcome.DIVERGED)]
+        usable = measured + [point for point in own if point.outcome is diverged]
         rates = {point.params[rate] for point in usable}
         if len(rates) >= ENOUGH and len({p.params[rate] for p in measured}) >= ENOUGH - 1:
             groups.append((shared, usable))
@@ -395,36 +399,44 @@ def _read(
 ) -> list[tuple[float, float]]:
     """(log10 of the rate, place on the gauge) of every trial, what a seed or fold does to all
     points taken out."""
-    keys = {frozenset(point.scores) for point in points if point.objective is not None}
-    common = max(keys, key=len) if keys else frozenset()
-    measured: dict[int, dict[Any, float]] = {
-        point.point: {key: gauge.measure(value) for key, value in point.scores.items()}
-        for point in points
-        if point.objective is not None
-    }
-    effects = {}
-    for key in common if len(common) > 1 else ():
-        apart = [
-            own[key] - statistics.fmean(own.values())
-            for own in measured.values()
-            if common <= own.keys()
-        ]
-        effects[key] = statistics.median(apart)
+    effects = _find_effects(points, gauge) if any(len(p.scores) > 1 for p in points) else {}
     found = []
     for point in points:
         place = math.log10(point.params[rate])
         if point.objective is None or any(map(gauge.is_blown, point.scores.values())):
             found += [(place, lost)] * max(1, point.done)
             continue
-        for key, value in measured.get(point.point, {}).items():
-            found.append((place, value - effects.get(key, 0.0)))
+        for key, value in point.scores.items():
+            found.append((place, gauge.measure(value) - effects.get(key, 0.0)))
     return found
+
+
+def _find_effects(points: Sequence[PointSummary], gauge: Gauge) -> dict[Any, float]:
+    """The effect of each seed and fold that most points have, on all of them alike."""
+    keys = {frozenset(point.scores) for point in points if point.objective is not None}
+    common = max(keys, key=len) if keys else frozenset()
+    measured = [
+        {key: gauge.measure(value) for key, value in point.scores.items()}
+        for point in points
+        if point.objective is not None
+    ]
+    effects = {}
+    for key in common if len(common) > 1 else ():
+        apart = [
+            own[key] - statistics.fmean(own.values()) for own in measured if common <= own.keys()
+        ]
+        effects[key] = statistics.median(apart)
+    return effects
 
 
 def _domain(optimizer: Any, points: Sequence[PointSummary], rate: str) -> tuple[float, float]:
     """Decades that the best rate may lie in: those measured by any point of the optimizer."""
-    given = [p.params.get(rate) for p in points if p.params.get("optimizer") == optimizer]
-    rates: list[Any] = [each for each in given if is_rate(each)]
+    known = columns(points)
+    rates = known[rate]
+    if "optimizer" in known:
+        of = [None if each is ... else each for each in known["optimizer"]]
+        rates = [each for own, each in zip(of, rates, strict=True) if own == optimizer]
+    rates = [each for each in rates if is_rate(each)]
     return math.log10(min(rates)), math.log10(max(rates))
 
 
@@ -455,7 +467,8 @@ def _describe(
     # A curve through a cliff may run below what was measured beside it.
     worse = [np.abs(grid - math.log10(each)).argmin() for each in find_worse(points, rate, gauge)]
     sound = ~np.isin(np.arange(len(grid)), worse)
-    lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
+    diverged = Outcome.DIVERGED
+    lost = [p.params[rate] for p in points if p.outcome is diverged]
     lost = [each for each in lost if each > 10 ** grid[best]]
     measured = [(float(p.params[rate]), p.objective) for p in points]
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
@@ -500,7 +513,7 @@ def find_worse(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[
     # Where trainings blow up values say nothing of the noise at the others.
     better = [value for _, value in sorted(measured.items()) if value <= middle]
     triples = zip(better, better[1:], better[2:], strict=False)
-    bends = [abs(_bound(first - 2 * second + third)) for first, second, third in triples]
+    bends = [min(abs(first - 2 * second + third), LARGEST) for first, second, third in triples]
     spreads = [
         statistics.stdev(map(_bound, point.scores.values())) / math.sqrt(len(point.scores))
         for point in points

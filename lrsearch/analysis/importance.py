@@ -73,13 +73,15 @@ def isolate(points: Sequence[PointSummary], objective: Objective) -> dict[str, l
     for name, column in known.items():
         values = column[: len(ranked)]
         kinds = {*map(type, values)}
-        if kinds <= {str, int, float, type(...)} and len({*values} - {...}) > LEVELS:
-            continue  # Of so many nothing is said.
+        if kinds <= {str, int, float, type(...)} and any(
+            len({*part} - {...}) > LEVELS for part in (values[: 4 * LEVELS], values)
+        ):  # Of so many nothing is said; the first few show it of most.
+            continue
         keys = written(values)
         firsts = dict(zip(reversed(keys), reversed(ranked), strict=True))
         counted = Counter(keys)  # In the order of their first points.
         if type(...) in kinds:
-            del counted[repr(...)]
+            del counted[... if keys is values else repr(...)]
         if 1 < len(counted) <= LEVELS:
             found[name] = [
                 Level(first.params[name], first.objective, first.point, many)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import statistics
@@ -9,11 +10,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from lrsearch.catalogue import ENDS
-from lrsearch.trial import Objective, Outcome, Record, combine
+from lrsearch.trial import Objective, Outcome, Record, Result, combine
 
 _ORDER = (
     Outcome.COMPLETED,
@@ -100,7 +101,7 @@ def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
         seeds=len({record.trial.seed for record in records}),
         folds=len({record.trial.fold for record in records} - {None}),
         scores=scores,
-        lost=any(each.verdict == "diverged" for one in results for each in one.verdicts or ()),
+        lost=any(map(_is_lost, results)),
     )
 
 
@@ -128,23 +129,30 @@ def _alone(record: Record, objective: Objective) -> PointSummary:
         1,
         0 if trial.fold is None else 1,
         scores,
-        any(each.verdict == "diverged" for each in (result and result.verdicts) or ()),
+        result is not None and _is_lost(result),
     )
+
+
+def _is_lost(result: Result) -> bool:
+    return "diverged" in [each.verdict for each in result.verdicts or ()]
 
 
 def columns(rows: Sequence[Record] | Sequence[PointSummary]) -> dict[str, list[Any]]:
     """The values of each parameter of trials or points, `...` of those that lack it; the names in
     the order in which they first appear."""
-    params = [row.params for row in rows]
+    params = list(map(attrgetter("params"), rows))
     for known, found in _columns:
         if same(known, params):
             return found
-    found = {
-        name: [each.get(name, ...) for each in params]
-        for name in dict.fromkeys(chain.from_iterable(params))
-    }
+    found = {name: _column(params, name) for name in dict.fromkeys(chain.from_iterable(params))}
     _columns.appendleft((params, found))
     return found
+
+
+def _column(params: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    with contextlib.suppress(KeyError):  # Most names are in all of them.
+        return list(map(itemgetter(name), params))
+    return [each.get(name, ...) for each in params]
 
 
 _columns: deque[tuple[list[Mapping[str, Any]], dict[str, list[Any]]]] = deque(maxlen=2)
@@ -159,8 +167,16 @@ def same(left: Sequence[object], right: Sequence[object]) -> bool:
 
 def written(column: Sequence[Any]) -> Sequence[Any]:
     """The values of a column as they are told apart: by what is written, since 1 and 1.0 are equal
-    and lists are no keys; those of a column of texts, or of integers, by themselves."""
-    return column if set(map(type, column)) in ({str}, {int}) else list(map(repr, column))
+    and lists are no keys; those of a column of texts, of integers, or of numbers that are not 0, by
+    themselves."""
+    kinds = set(map(type, column))
+    if kinds in ({str}, {int}):
+        return column
+    if kinds <= {float, type(...)}:
+        numbers = [value for value in column if value is not ...]
+        if all(numbers) and not math.isnan(sum(numbers)):  # Of 0 there are two, equal ones.
+            return column
+    return list(map(repr, column))
 
 
 def set_apart(points: Iterable[PointSummary]) -> list[PointSummary]:
@@ -178,15 +194,25 @@ def set_apart(points: Iterable[PointSummary]) -> list[PointSummary]:
 def rank(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
     """Points ranked: best first, equal ones by number; then those without a value: diverged,
     pruned, out of memory, failed, unfinished."""
-    measured: list[PointSummary] = []
-    others: list[PointSummary] = []
-    for point in points:
-        (others if point.objective is None else measured).append(point)
+    given = list(points)
+    if len(given) < 2:
+        return given
+    for goal, known, ranked in _ranked:
+        if goal == objective.goal and same(known, given):
+            return ranked.copy()
+    measured = [point for point in given if point.objective is not None]
+    others = [point for point in given if point.objective is None]
     # Sorting keeps the order of equals, and so the numbers come before the values.
     measured.sort(key=attrgetter("point"))
     measured.sort(key=attrgetter("objective"), reverse=objective.goal == "max")
     others.sort(key=lambda point: (_ORDER.index(point.outcome), point.point))
-    return measured + others
+    ranked = measured + others
+    _ranked.appendleft((objective.goal, given, ranked))
+    return ranked.copy()
+
+
+_ranked: deque[tuple[str, list[PointSummary], list[PointSummary]]] = deque(maxlen=2)
+"""Points that were ranked last: an answer asks for the order of the same ones again and again."""
 
 
 def best(points: Iterable[PointSummary], objective: Objective) -> PointSummary | None:

@@ -15,12 +15,13 @@ from lrsearch.tuner.notes import UNSEEN, stored_tests
 def find_replaced(ledger: Ledger) -> list[Result]:
     """The results of the spec's trials that were trained again: stopped early and then trained to
     their end, or failed."""
-    latest = {number for entry in ledger.entries.values() for number in ledger.latest(entry)}
-    return [
-        result
-        for number, result in ledger.history.results.items()
-        if number in ledger.entry_of and number not in latest
-    ]
+    replaced = {
+        number
+        for entry in ledger.entries.values()
+        if len(entry.trials) > 1
+        for number in {*entry.trials}.difference(ledger.latest(entry))
+    }
+    return [result for number, result in ledger.history.results.items() if number in replaced]
 
 
 def find_spent(history: History) -> dict[str, float]:

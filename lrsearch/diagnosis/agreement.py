@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import operator
 from collections import Counter
@@ -66,13 +67,13 @@ def agreements(records: Sequence[Record]) -> list[Agreement]:
     for record in judged:
         for verdict in _names(record):
             hits.setdefault(verdict, []).append(record)
-    known: dict[str, _Column] = {}
+    known: dict[str, _Column | _Range] = {}
     found = []
     for verdict in VERBS:
         own = hits.get(verdict, ())
         if len(own) < FEWEST:
             continue
-        known = known or _read_columns(judged)
+        known = known or _read_columns(records, judged)
         best = max(_candidates(verdict, known, own, len(judged)), default=None, key=_strength)
         if best is None and len(own) >= MOST * len(judged):
             best = Agreement(verdict, len(own), len(judged))
@@ -111,41 +112,75 @@ _Column = tuple[Callable[[Any], Any] | None, dict[Any, Any], Counter[Any]]
 values themselves, and the trials that have each."""
 
 
+@dataclass(frozen=True)
+class _Range:
+    """Numbers of which a parameter has many: in order, and the trials below each and below the
+    end."""
+
+    values: Sequence[float]
+    below: Sequence[int]
+
+
 def _key(value: Any) -> Any:
     """A value as a key: a list is none, and true would be 1."""
     return value if type(value) in (int, float) else repr(value)
 
 
-def _read_columns(judged: Sequence[Record]) -> dict[str, _Column]:
-    found: dict[str, _Column] = {}
-    for name, column in columns(judged).items():
-        own = [value for value in column if value is not ...]
+def _read_columns(
+    records: Sequence[Record], judged: Sequence[Record]
+) -> dict[str, _Column | _Range]:
+    """The values of the judged ones of all records; the names in the order in which they have
+    them."""
+    found: dict[str, _Column | _Range] = {}
+    known = columns(records)
+    told = [each.result is not None and bool(each.result.verdicts) for each in records]
+    for name in dict.fromkeys(itertools.chain.from_iterable(each.params for each in judged)):
+        own = [value for value in itertools.compress(known[name], told) if value is not ...]
         numbers = set(map(type, own)) <= {int, float}
         make = None if numbers or set(map(type, own)) == {str} else _key
         keys = [*map(make, own)] if make else own
         first = dict(zip(reversed(keys), reversed(own), strict=True))
         counted = Counter(keys)
-        if len(counted) > VALUES and numbers:  # For all verdicts at once: see `_groups`.
-            counted = Counter({key: counted[key] for key in sorted(counted)})
-        found[name] = make, first, counted
+        if len(counted) > VALUES and numbers:  # For all verdicts at once.
+            order = sorted(counted)
+            below = [0, *itertools.accumulate(map(counted.__getitem__, order))]
+            found[name] = _Range([first[key] for key in order], below)
+        else:
+            found[name] = make, first, counted
     return found
 
 
 def _candidates(
-    verdict: str, known: Mapping[str, _Column], own: Sequence[Record], judged: int
+    verdict: str, known: Mapping[str, _Column | _Range], own: Sequence[Record], judged: int
 ) -> Iterator[Agreement]:
     """Agreements on a verdict that `own` of so many judged trials have."""
-    for name, (make, first, among_all) in known.items():
+    for name, column in known.items():
         values = [each.params[name] for each in own if name in each.params]
-        counted = Counter(map(make, values) if make else values)
-        rows = [(first[key], counted.get(key, 0), among) for key, among in among_all.items()]
-        for kind, value, hits, among in _groups(rows):
+        if isinstance(column, _Range):
+            groups = _split(column, values)
+        else:
+            make, first, among_all = column
+            counted = Counter(map(make, values) if make else values)
+            rows = [(first[key], counted.get(key, 0), among) for key, among in among_all.items()]
+            groups = _groups(rows)
+        for kind, value, hits, among in groups:
             others = judged - among
             if among < FEWEST or not others:
                 continue
             rest = (len(own) - hits) / others
             if hits >= MOST * max(among, len(own)) and hits / among >= TIMES * rest:
                 yield Agreement(verdict, hits, among, name, kind, value)
+
+
+def _split(column: _Range, values: list[float]) -> Iterator[tuple[str, Any, int, int]]:
+    """The groups that a range falls into, as `_groups` gives them, with `values` as its hits."""
+    values.sort()
+    below = column.below
+    for place in sorted({k * len(column.values) // ENDS for k in range(ENDS)}):
+        value = column.values[place]
+        least = len(values) - bisect.bisect_left(values, value)
+        yield "least", value, least, below[-1] - below[place]
+        yield "most", value, bisect.bisect_right(values, value), below[place + 1]
 
 
 def _groups(counted: list[tuple[Any, int, int]]) -> Iterator[tuple[str, Any, int, int]]:

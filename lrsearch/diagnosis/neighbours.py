@@ -188,7 +188,7 @@ def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, tuple[Any, Any]]
         for name, own in known.items()
         if not names_rate(name) and not name.startswith(MODEL)
     ]
-    nothing = [()] * len(records)
+    nothing, completed = [()] * len(records), Outcome.COMPLETED
     keys = zip(*model, strict=True) if model else nothing
     rest = zip(*others, strict=True) if others else nothing
     whose = zip(*rates, strict=True) if rates else nothing
@@ -211,7 +211,7 @@ def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, tuple[Any, Any]]
             sign("nothing", math.nan),
             sign("swing", math.nan),
             result.verdicts,
-            result.outcome is Outcome.COMPLETED,
+            result.outcome is completed,
         )
         yield stand, (key, (more, trial.seed, trial.fold))
 
@@ -231,7 +231,7 @@ def _guide(company: Iterable[Stand], best: Stand) -> Stand:
     return steady if steady is not None and steady.missed(best) < BEHIND else best
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Place:
     """A trial among those that differ from it in the rate: the best of the lower and of the higher
     rates, and the next higher one that learned nothing, where it is near. `near` says that they

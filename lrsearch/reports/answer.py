@@ -169,9 +169,10 @@ def _listed(names: Sequence[str]) -> str:
 def _budgets(law: Law, records: Sequence[Record]) -> str:
     """Whether trainings of different batch sizes had equal epochs, equal steps, or neither."""
     ends: dict[Any, tuple[set[int], set[float]]] = {}
+    completed = Outcome.COMPLETED
     for record in records:
         result = record.result
-        if result is None or result.outcome is not Outcome.COMPLETED:
+        if result is None or result.outcome is not completed:
             continue
         if not agrees(record.params, law.params):
             continue

@@ -493,8 +493,9 @@ def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, 
 def _stopped(view: RunView) -> dict[str, dict[int, str]]:
     """The trials that were stopped early, with their reasons, by the rule that stopped them."""
     found: dict[str, dict[int, str]] = {}
+    pruned = Outcome.PRUNED
     for record in view.records:
-        if record.result and record.result.outcome is Outcome.PRUNED:
+        if record.result and record.result.outcome is pruned:
             reason = one_line(record.result.reason) or "no reason given"
             rule = record.result.rule or "a verdict"
             if record.result.rule:  # It begins with the rule's name.
@@ -505,8 +506,9 @@ def _stopped(view: RunView) -> dict[str, dict[int, str]]:
 
 def _failures(view: RunView) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
+    failed = Outcome.FAILED
     for record in view.records:
-        if record.result and record.result.outcome is Outcome.FAILED:
+        if record.result and record.result.outcome is failed:
             reason = one_line(record.result.reason) or "no reason given"
             found.setdefault(reason, []).append(record.trial.number)
     return found

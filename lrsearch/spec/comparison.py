@@ -98,6 +98,7 @@ class _Like:
         self._equal = self._fixed(train)
         self._schedule = places.index("schedule") if "schedule" in places else None
         self._texts: dict[Any, str] = {}
+        self._names: dict[tuple[str, ...], list[tuple[str, str]]] = {}
 
     @classmethod
     def make(
@@ -142,13 +143,22 @@ class _Like:
 
     def _write(self, value: Any) -> str:
         """The canonical text of a value, of equal ones that of the first."""
+        if type(value) is float:  # As JSON has it, or else no guess is right.
+            return repr(value)
+        if type(value) is dict:
+            names = self._names.get(given := tuple(value))
+            if names is None:
+                names = self._names[given] = [
+                    (f"{canonical(name)}:", name) for name in sorted(given)
+                ]
+            parts = ",".join([head + self._write(value[name]) for head, name in names])
+            return f"{{{parts}}}"
         try:
-            key = tuple(value.items()) if isinstance(value, dict) else value
-            text = self._texts.get(key)
-        except TypeError:  # It holds a list.
+            text = self._texts.get(value)
+        except TypeError:  # It is a list.
             return canonical(value)
         if text is None:
-            text = self._texts[key] = canonical(value)
+            text = self._texts[value] = canonical(value)
         return text
 
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,11 @@ def test_rank_puts_best_first_then_ties_by_number_then_those_without_a_value():
     points = summarize(records, ACCURACY)
     assert [p.point for p in rank(points, ACCURACY)] == [2, 3, 1, 14, 13, 12, 11, 10]
     assert [p.point for p in rank(points, LOSS)] == [1, 2, 3, 14, 13, 12, 11, 10]
+    # Whoever changes an order that was given changes no other's.
+    rank(points, LOSS).reverse()
+    assert [p.point for p in rank(points, LOSS)] == [1, 2, 3, 14, 13, 12, 11, 10]
+    points.append(replace(points[0], point=4, objective=0.7))
+    assert [p.point for p in rank(points, LOSS)] == [1, 4, 2, 3, 14, 13, 12, 11, 10]
     assert best(points, LOSS).point == 1
 
 

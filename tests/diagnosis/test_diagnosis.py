@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from lrsearch.diagnosis import agreements, diagnose, find_certain
 from lrsearch.diagnosis.advice import advise
+from lrsearch.diagnosis.agreement import _groups, _Range, _split
 from lrsearch.diagnosis.course import Series, read_course
 from lrsearch.diagnosis.rules import Reading, _spikes
 from lrsearch.reports.verdicts import advise as advise_search
@@ -438,6 +441,20 @@ def test_trials_agree_on_a_choice_or_all_of_them():
     assert (found.hits, found.among) == (4, 4)
     (found,) = agreements([record(k, {"lr": 0.1 * k}, "overfitting") for k in range(5)])
     assert (found.name, found.hits, found.among) == ("", 5, 5)
+
+
+numbers = st.lists(st.one_of(st.integers(0, 30), st.floats(0, 30)), min_size=13, max_size=120)
+
+
+@given(numbers, st.integers(0, 2**32))
+def test_a_range_is_split_as_its_values_are(values, seed):
+    hits = random.Random(seed).choices([True, False], k=len(values))
+    counted, hit = Counter(values), Counter(itertools.compress(values, hits))
+    order = sorted(counted)
+    column = _Range(order, [0, *itertools.accumulate(counted[key] for key in order)])
+    split = list(_split(column, [*itertools.compress(values, hits)]))
+    whole = list(_groups([(key, hit[key], many) for key, many in counted.items()]))
+    assert split == [each for each in whole if each[0] != "only"]
 
 
 def test_chance_is_no_agreement():

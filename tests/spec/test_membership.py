@@ -97,16 +97,27 @@ def test_a_key_more_or_less_in_train_is_not_guessed(spec, configs):
 
 
 def test_equal_values_written_in_another_way_have_another_key(spec, configs):
-    """Of 32 and 32.0 a guess has the text of the first: the key of the trial tells them apart."""
+    """Of 1 and true a guess has the text of the first: the key of the trial tells them apart."""
     membership = Membership(spec, "classification")
     membership.read(configs[0])
-    membership.guess(configs[0])
-    other = copy.deepcopy(configs[0])
-    other["train"]["batch_size"] = float(other["train"]["batch_size"])
+    first, other = copy.deepcopy(configs[0]), copy.deepcopy(configs[0])
+    first["train"]["batch_size"], other["train"]["batch_size"] = 1, True
+    membership.guess(first)
     text, _ = membership.guess(other)
     rest = model.rest_of_key({}, 0, None)
     assert model.key_of_text(text, rest) != model.trial_key(other, {}, 0, None)
     assert membership.read(other)[0] == canonical(identity(other)) != text
+
+
+@pytest.mark.parametrize("rate", [32.0, 1e22, 1e-7, 0.1 + 0.2, 5e-324, -0.0])
+def test_numbers_are_guessed_as_they_are_written(spec, configs, rate):
+    membership = Membership(spec, "classification")
+    membership.read(configs[0])
+    membership.guess(configs[0])
+    other = copy.deepcopy(configs[0])
+    other["train"]["lr"] = other["train"]["batch_size"] = rate
+    other["train"]["schedule"] = {"name": "cosine", '\u00e4"': rate, "a": [1.0, {"b": rate}]}
+    assert membership.guess(other)[0] == canonical(identity(other))
 
 
 def test_a_text_of_the_user_s_that_is_the_mark_is_not_guessed(spec, configs):

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
 import functools
 import gc
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import devices
 import pytest
-import torch
-import typer.testing
-
-from lrsearch.errors import UsageError
-from lrsearch.train.device import find_device
 
 if TYPE_CHECKING:
     from driving import Nursery
@@ -45,11 +42,22 @@ hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("same")
 
-# The commands are as they are, and to make them of their functions takes longer than most of them.
-typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
+WAITING = (
+    *("test_silence", "test_executors", "test_pulse", "test_signals", "test_stopping"),
+    *("test_dead_ends", "test_loop_process"),
+)
+"""Files whose tests wait more than they work: one process runs them one after another, while others
+work."""
 
-# As workers run: several threads gain nothing on models this small, and fight over a busy machine.
-torch.set_num_threads(1)
+LONG = (
+    *("test_states", "test_fused", "test_frameworks", "test_comparison", "test_stacked_optimizers"),
+    *("test_calls", "test_confirming", "test_sharing", "test_finetune", "test_verdicts"),
+    *("test_benchmarks", "test_shared_budgets", "test_closing", "test_own_code", "test_beside"),
+    *("test_kills", "test_cli", "test_repeating", "test_averaging", "test_rungs", "test_loops"),
+    *("test_terminal", "test_resume", "test_finding", "test_saved_states", "test_proposer"),
+    *("test_listening", "test_shadows", "test_changed_files", "test_forking", "test_tuner"),
+)
+"""Files that take longest, the longest first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,16 +94,36 @@ def pytest_configure(config: pytest.Config) -> None:
     if name == "cpu":
         # What is told no device takes the one under test: in workers, too, `auto` finds no GPU.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    try:
-        devices.DEVICE = find_device(name)
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
     # What commands call `python` is the one that runs the tests.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    # What is compared is the engines' work, not what a product rounds its factors to.
-    torch.backends.cudnn.allow_tf32 = False
     # Stopped by a time limit it tells what has failed until then.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The process that hands out tests runs none, and others wait for it to start them.
+    if name != "cpu" or config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
+        _prepare(name)
+
+
+def _prepare(device: str) -> None:
+    """Make a process ready to run tests on a device. Raises UsageError where there is none."""
+    gc.disable()  # All that is imported stays; see `pytest_collection`.
+    import devices
+    import torch
+    import typer.testing
+
+    from lrsearch.errors import UsageError
+    from lrsearch.train.device import find_device
+
+    try:
+        devices.DEVICE = find_device(device)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    # The commands are as they are, and to make them of their functions takes longer than most.
+    typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
+    # As workers run: several threads gain nothing on models this small, and fight over a busy
+    # machine.
+    torch.set_num_threads(1)
+    # What is compared is the engines' work, not what a product rounds its factors to.
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @pytest.hookimpl(wrapper=True)
@@ -108,6 +136,7 @@ def pytest_collection(session: pytest.Session) -> Iterator[Any]:
     if not hasattr(session.config, "workerinput"):
         compileall.compile_dir(Path(ROOT, "lrsearch"), quiet=2)
     gc.disable()
+    _begin_imports(session.config)
     try:
         return (yield)
     finally:
@@ -119,13 +148,37 @@ def pytest_collection(session: pytest.Session) -> Iterator[Any]:
         gc.enable()
 
 
-def pytest_report_header() -> str:
-    return f"tests train on: {devices.DEVICE}"
+def _begin_imports(config: pytest.Config) -> None:
+    """Where several processes are to import all test modules, have each begin with others: the
+    first to import one rewrites its assertions, and keeps that for the rest."""
+    number, of = _share(config)
+    folders = [Path(each) for each in config.args if Path(each).is_dir()] if of > 1 else []
+    files = sorted({path for each in folders for path in each.rglob("test_*.py")})
+    for path in files[number::of]:
+        # What cannot be imported is told when it is collected.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(path.stem)
 
 
+def _share(config: pytest.Config) -> tuple[int, int]:
+    """Which of several processes of the tests this is, from 0, and of how many."""
+    given: dict[str, Any] = getattr(config, "workerinput", {})
+    return int(given.get("workerid", "gw0")[2:]), given.get("workercount", 1)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"tests train on: {config.getoption('--device')}"
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On a GPU only what has another thing to say there; the engines first, then commands."""
+    """On a GPU only what has another thing to say there; the engines first, then commands. Else,
+    where several processes share them, so that none is left with what takes long at the end."""
+    import devices
+
     if devices.DEVICE.type == "cpu":
+        if (processes := _share(config)[1]) > 1:
+            items[:] = spread(items, processes)
         return
     modules = {each.module for each in items if isinstance(each, pytest.Function)}
     training: set[ModuleType] = set()
@@ -145,8 +198,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted(chosen, key=lambda each: "torch" not in vars(each.module))
 
 
+def spread(items: Sequence[pytest.Item], processes: int) -> list[pytest.Item]:
+    """The order of tests of which each process is given an equal number, those that follow each
+    other (`--dist worksteal`), and takes from the end of another's when it has done its own: the
+    first process begins with what waits, the others with what takes longest."""
+    files = {name: [*each] for name, each in groupby(items, key=lambda item: item.path.stem)}
+    heads: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    for name in WAITING:
+        heads[0] += files.pop(name, [])
+    for number, name in enumerate(filter(files.__contains__, LONG)):
+        heads[1 + number % (processes - 1)] += files.pop(name)
+    rest = [item for each in files.values() for item in each]
+    found: list[pytest.Item] = []
+    for number, head in enumerate(heads):
+        # As many as `--dist worksteal` gives it; what is more begins the next one's.
+        size = (len(items) - len(found)) // (processes - number)
+        more = max(0, size - len(head))
+        found += [*head, *rest[:more]]
+        del rest[:more]
+    return found + rest
+
+
 def _takes_from(module: ModuleType, others: set[str]) -> bool:
     """Whether a module has imported anything of these."""
+    import devices
+
     return any(
         each is devices.DEVICE
         or getattr(each, "__module__", None) in others
@@ -179,6 +255,8 @@ def _place_of(module: ModuleType) -> object:
 @pytest.fixture(scope="module")
 def on_device() -> Iterator[None]:
     """For modules that make tensors by the dozen: what is told no device is on `DEVICE`."""
+    import devices
+
     if devices.DEVICE.type == "cpu":
         yield
         return
@@ -231,6 +309,7 @@ def forking_module(
 ) -> Iterator[None]:
     """Workers and command lines that tests, and their fixtures, start are forks of the nursery,
     unless the module is about their start and marked `fresh`."""
+    import devices
     import forking
 
     fresh = request.config.getoption("--fresh") or request.node.get_closest_marker("fresh")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
+import importlib
 import json
 import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +32,25 @@ def written(output: Path) -> Path:
     return output / f"equality-{DEVICE.type}.json"
 
 
-def test_equality(tmp_path: Path) -> None:
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script in this process, which has imported torch; what it starts is a fork."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def call(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        code = importlib.import_module(name).main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, code or 0, said.out, said.err)
+
+    return call
+
+
+def test_equality(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     families = ["--family", "linear", "--family", "gru"]
-    done = subprocess.run(
-        command(tmp_path, "--steps", "3", *families), capture_output=True, text=True, check=False
-    )
+    done = run("equality", *command(tmp_path, "--steps", "3", *families)[2:])
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(written(tmp_path).read_text())
     assert list(found["families"]) == ["linear", "gru"] and found["of"] == 2
@@ -77,14 +94,25 @@ def test_a_difference_beyond_its_tolerance_is_told(monkeypatch: pytest.MonkeyPat
 SMALL = ("--quick", "--workloads", "digits-mlp", "--points", "4", "--epochs", "1")
 
 
-def throughput(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    own = ["--device", DEVICE.type, "--output", str(output), *arguments]
-    command = [sys.executable, str(BENCHMARKS / "throughput.py"), *own]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module", autouse=True)
+def known_machine() -> Iterator[None]:
+    """A process of its own tells of the machine: one, and not one a test."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(BENCHMARKS))
+        import throughput
+
+        patched.setattr(throughput, "ask_machine", functools.cache(throughput.ask_machine))
+        yield
 
 
-def test_throughput_tells_of_each_run(tmp_path: Path) -> None:
-    done = throughput(tmp_path, *SMALL, "--peers", "solo,hand-1", "--peer-points", "2")
+def throughput_of(output: Path, *arguments: str) -> list[str]:
+    return ["throughput", "--device", DEVICE.type, "--output", str(output), *arguments]
+
+
+def test_throughput_tells_of_each_run(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = run(*throughput_of(tmp_path, *SMALL, "--peers", "solo,hand-1", "--peer-points", "2"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr.count(" trial-epochs per second") == 2
     (path,) = tmp_path.glob("*.json")
@@ -95,16 +123,22 @@ def test_throughput_tells_of_each_run(tmp_path: Path) -> None:
     assert all(len(each["runs"]) == 1 and each["rate"] > 0 for each in peers.values())
 
 
-def test_throughput_ends_when_its_minutes_are_over(tmp_path: Path) -> None:
+def test_throughput_ends_when_its_minutes_are_over(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     """What runs then is cut off, not awaited; what there is is written."""
+    import throughput
+
+    throughput.ask_machine(DEVICE.type)  # Its answer takes as long as there are minutes.
     begun = time.monotonic()
     # So many points take an hour.
-    done = throughput(tmp_path, *SMALL, "--points", "4096", "--epochs", "99", "--minutes", "0.1")
+    given = (*SMALL, "--points", "4096", "--epochs", "99", "--minutes", "0.05")
+    done = run(*throughput_of(tmp_path, *given))
     assert done.returncode == 0, done.stdout + done.stderr
     assert time.monotonic() - begun < 150  # Most of it to begin, on a machine with much to do.
     (path,) = tmp_path.glob("*.json")
     (skipped,) = json.loads(path.read_text())["skipped"]
-    assert "digits-mlp, lrsearch auto" in skipped and "0.1 minutes" in skipped
+    assert "digits-mlp, lrsearch auto" in skipped and "0.05 minutes" in skipped
 
 
 def test_throughput_leaves_the_gpu_to_its_peers() -> None:
@@ -140,16 +174,10 @@ def test_quick_is_few(
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.timeout(300)
-def test_scale(tmp_path: Path) -> None:
-    script = SCRIPT.with_name("scale.py")
+def test_scale(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     arguments = ["--trials", "1000", "--repeats", "1", "--only", "report --csv;repair"]
     places = ["--folder", str(tmp_path / "runs"), "--output", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments, *places],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run("scale", *arguments, *places)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "scale-cpu.json").read_text())
     assert set(found["built"]) == {"grid", "random", "bayes"}
@@ -163,14 +191,11 @@ def test_scale(tmp_path: Path) -> None:
         assert {each.outcome for each in history.results.values()} >= {"completed", "failed"}
 
 
-def test_records_are_measured_side_by_side(tmp_path: Path) -> None:
+def test_records_are_measured_side_by_side(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     arguments = ["--quick", "--workload", "digits-mlp", "--lanes", "2", "--output", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT.with_name("records.py")), "--device", str(DEVICE), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run("records", "--device", str(DEVICE), *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / f"records-{DEVICE.type}.json").read_text())
     assert found["workloads"].keys() == {"digits-mlp"}

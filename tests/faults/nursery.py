@@ -23,26 +23,32 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 
-import forking
-import numpy as np
-import torch
-import typer.main
+gc.disable()  # All that is imported stays.
 
-from lrsearch.__main__ import main
-from lrsearch.cli import app
+import forking  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import typer.main  # noqa: E402
+
+from lrsearch.__main__ import main  # noqa: E402
+from lrsearch.cli import app  # noqa: E402
 
 AHEAD = (
-    *("numpy.ma", "optuna", "scipy.stats.qmc"),
-    *("pydantic.json_schema", "pydantic.type_adapter"),  # What typer imports when it is run.
-    "torch._dynamo",  # What torch.optim imports when it is first used.
+    *("encodings.utf_8_sig", "numpy.ma", "optuna", "scipy.stats.qmc"),
+    # What typer imports when it is run.
+    *("annotated_types", "pydantic.fields", "pydantic.json_schema", "pydantic.plugin._loader"),
+    *("pydantic.type_adapter", "pydantic.types", "typer._adapters", "typer._click.decorators"),
+    *("faulthandler", "numpy.ctypeslib", "torch.profiler._cupti_monitor"),
     *("lrsearch.analysis.curve", "lrsearch.analysis.requirement"),
     *("lrsearch.cli.consent", "lrsearch.cli.looking", "lrsearch.cli.output", "lrsearch.cli.stored"),
     *("lrsearch.cli.telling", "lrsearch.data.imported", "lrsearch.data.sources"),
+    *("lrsearch.data.splits", "lrsearch.data.understood"),
     *("lrsearch.executors.inline", "lrsearch.executors.local", "lrsearch.outside.commands"),
     *("lrsearch.reports.live", "lrsearch.reports.tables"),
     *("lrsearch.search.bayes", "lrsearch.search.grid", "lrsearch.search.random"),
@@ -71,8 +77,12 @@ def begin(path: str) -> Callable[[], int]:
         importlib.import_module(name)
     typer.main.get_command = functools.cache(typer.main.get_command)
     typer.main.get_command(app)  # All commands are made of their functions.
+    # A torch that ends takes out its operators one by one, which takes longer than most commands.
+    for each in [*weakref.finalize._registry]:  # type: ignore[attr-defined]
+        each.atexit = False
     gc.collect()
     gc.freeze()  # No fork goes through all modules again.
+    gc.enable()
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen(64)

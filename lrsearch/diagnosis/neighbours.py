@@ -179,7 +179,7 @@ def _find_near_places(
 
 
 Shared = tuple[Any, Any, Any]
-"""What neighbours have in common, all but the rate: the model's values, the others, and the
+"""Values that neighbours have in common, of all but the rate: the model's, the others, and the
 schedule's."""
 
 

@@ -9,7 +9,7 @@ more by their outcome, too, which may contradict that (`label_by_outcome`). `mak
 their losses alone which came out as they were made to: tables have these apart, too. Each is judged
 by its curve alone, and beside the trials of a search that it stands in: of seven rates, and where
 the model is too small, of the sound model, too. The rules' limits were set on seven of the tasks;
-the tables of the last four, which are to be judged once, are the result. Beside it stands what published
+the tables of the last four, which were judged once, are the result. Beside it stands what published
 rules say of the same trainings: AutoTrainer's thresholds (Zhang et al. 2021) and the ratio of
 updates to weights of CS231n's notes. `--deepobs` names DeepOBS's baselines (Schneider et al. 2019):
 1,080 published trainings, of whose best nothing may be said to be lost.

@@ -239,10 +239,14 @@ def find_company(
     return found
 
 
-def enlarge(case: Case) -> Case:
-    """The sound training of a case's schedule: its model is not too small."""
-    schedule = case.spec["train"]["schedule"]
-    return make(case.task, case.optimizer, "sound", ["healthy"], 0, schedule=schedule)
+def enlarge(case: Case) -> list[Case]:
+    """Sound trainings, whose model is not too small: by a case's schedule, and at a constant
+    rate."""
+    schedules = (case.spec["train"]["schedule"], {"name": "constant"})
+    return [
+        make(case.task, case.optimizer, "sound", ["healthy"], 0, schedule=each)
+        for each in schedules
+    ]
 
 
 def name_search(case: Case) -> str:
@@ -252,7 +256,7 @@ def name_search(case: Case) -> str:
 
 
 def make_record(number: int, case: Case, came: Mapping[str, Any]) -> Record:
-    """A training as a report has it; its model is what is searched beside the rate."""
+    """A training as a report has it; its model and schedule are searched beside the rate."""
     records = read_records(came["records"])
     config = {"train": {"lr": case.spec["train"]["lr"]}}
     result = Result(Outcome(came["outcome"]), came["steps"], 1.0, 1.0)
@@ -261,7 +265,11 @@ def make_record(number: int, case: Case, came: Mapping[str, Any]) -> Record:
         verdicts=diagnose(config, came["curve"], records, result, LOSS),
         signs=read_signs(came["curve"], records, result, LOSS),
     )
-    params = {"lr": case.spec["train"]["lr"], "model.kind": repr(case.spec["model"])}
+    params = {
+        "lr": case.spec["train"]["lr"],
+        "model.kind": repr(case.spec["model"]),
+        "schedule": repr(case.spec["train"]["schedule"]),
+    }
     return Record(Trial(number, "", config, 0), 0, params, "grid", result)
 
 
@@ -270,14 +278,15 @@ def judge_among(
 ) -> Judged:
     """What is said of a training beside its neighbours in a search, and beside those of the sound
     model where its own is another: as a search through models has it. (Where no sound training of
-    the task has its schedule, there is none of these.)"""
+    the task has its schedule, those of a constant rate: as one through schedules, too, has it.)"""
     case = judged.case
     own = make_record(0, case, came)
     company = [*companies[name_search(case)]]
     if case.how == "too small a model":
+        sound = (companies.get(name_search(each), ()) for each in enlarge(case))
         company += [
             replace(each, trial=replace(each.trial, number=each.trial.number + len(company)))
-            for each in companies.get(name_search(enlarge(case)), ())
+            for each in next(filter(None, sound), ())
         ]
     result = compare([own, *company])[0].result
     told = tuple(each.verdict for each in (result and result.verdicts) or ())

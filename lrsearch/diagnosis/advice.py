@@ -154,7 +154,8 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
         case "dead":
             return "next to no gradient arrives"
         case "too_slow" if "fall" in evidence:
-            return f"the last fifth still brought {of('fall')} of what was learned"
+            told = f"a fifth of the training still brings {of('fall')} of what was learned"
+            return f"{told} at its end"
         case "overfitting":
             return (
                 f"the validation loss is {of('rise')} of its fall above its lowest, and "

@@ -59,9 +59,25 @@ class Series:
         return statistics.fmean(found) if found else math.nan
 
     def error(self, low: float, high: float) -> float:
-        """The standard error of `mean`, from the second differences of neighbours, which a slope
-        leaves alone (Gasser et al. 1986): of values with deviation s they have s sqrt(6). Where the
-        values are few, the differences are those of the whole series."""
+        """The standard error of `mean`."""
+        return self._deviation(low, high) / math.sqrt(max(1, len(self.within(low, high))))
+
+    def slope(self, low: float, high: float) -> tuple[float, float]:
+        """The slope of the line of least squares through the values in (low, high], and its
+        standard error; nan of fewer than three."""
+        values = self.within(low, high)
+        if len(values) < 3:
+            return math.nan, math.nan
+        places = self.places[self._first(low) : self._first(high)]
+        middle = statistics.fmean(places)
+        spread = math.fsum((place - middle) ** 2 for place in places)
+        products = ((place - middle) * value for place, value in zip(places, values, strict=True))
+        return math.fsum(products) / spread, self._deviation(low, high) / math.sqrt(spread)
+
+    def _deviation(self, low: float, high: float) -> float:
+        """The deviation of the values in (low, high] by noise, from the second differences of
+        neighbours, which a slope leaves alone (Gasser et al. 1986): of values with deviation s they
+        have s sqrt(6). Where the values are few, the differences are those of the whole series."""
         found = self.within(low, high)
         differed = found if len(found) >= ENOUGH else self.values
         if len(differed) < 3:
@@ -69,8 +85,7 @@ class Series:
         steps = [after - before for before, after in itertools.pairwise(differed)]
         bends = [abs(after - before) for before, after in itertools.pairwise(steps)]
         # The median: a spike, or a steep beginning, is no noise. Of Gaussian ones it is 0.6745 s.
-        deviation = statistics.median(bends) / 0.6745 / math.sqrt(6)
-        return deviation / math.sqrt(max(1, len(found)))
+        return statistics.median(bends) / 0.6745 / math.sqrt(6)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,16 @@ from lrsearch.analysis.basin import is_rate, names_rate
 from lrsearch.analysis.points import columns, written
 from lrsearch.diagnosis.advice import HEALTHY, Witness, advise
 from lrsearch.diagnosis.nearby import find_near, numbers_of
+from lrsearch.diagnosis.rules import FIFTH
 from lrsearch.trial import Diagnosis, Outcome, Record
 
 BEHIND = 0.03
 """Share of what a neighbour of a lower rate learned that a trial missed, at a rate that is too
 high. Sound trainings miss less, also at twice the rate that is best."""
+
+COSTLY = 0.1
+"""The same from which on it costs too much for seeds alone to differ by it. Below, whoever is too
+high must lose as much again at the next higher rates; and a swing costs nothing where none does."""
 
 MISSED = 1 / 3
 """The same of a neighbour of a higher rate, or of another model: at half of the best rate a short
@@ -54,6 +59,10 @@ SLOW = (HEALTHY, "too_slow", "underfitting")
 MODEL = "model."
 """The beginning of the names of a model's parameters."""
 
+SCHEDULE = ("schedule", "warmup")
+"""The first parts of the names of a schedule's parameters: of models the best rates are held
+against each other by whichever schedule."""
+
 
 @dataclass(slots=True)
 class Stand:
@@ -61,7 +70,8 @@ class Stand:
     training and the validation loss, or what is in its place, beside that of who knows `nothing`,
     and how far the validation loss swings; nan where nobody knows. `verdicts` are those by its own
     curve, `whole` says that it was trained to its end and measured; `params` are its
-    parameters, where others that differ in more than the rate are its neighbours."""
+    parameters, where others that differ in more than the rate are its neighbours; `schedule` are
+    those of its schedule."""
 
     number: int
     rate: float
@@ -73,6 +83,7 @@ class Stand:
     verdicts: tuple[Diagnosis, ...] = ()
     whole: bool = True
     params: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Mapping[str, Any] = field(default_factory=dict)
     sound: bool = field(init=False)
     """Whether it ended, and learned something."""
     order: tuple[float, float, int] = field(init=False)
@@ -105,24 +116,30 @@ class Stand:
 def compare(records: Sequence[Record]) -> list[Record]:
     """The records, each with the verdicts that its neighbours leave of its own; as they were where
     there are none that learned anything."""
-    companies: dict[tuple[Any, Any], list[Stand]] = {}
+    companies: dict[Shared, list[Stand]] = {}
     for stand, shared in _stands(records):
         companies.setdefault(shared, []).append(stand)
+    models: dict[tuple[Any, Any], Stand] = {}  # The best of a model, by whichever schedule.
     largest: dict[Any, Stand] = {}  # The best of all models with all else alike.
-    for (_, others), company in companies.items():
-        if best := _best(company, largest.get(others)):
-            largest[others] = best
+    for (model, others, _), company in companies.items():
+        if best := _best(company, models.get((model, others))):
+            models[model, others] = best
+            largest[others] = _best((best,), largest.get(others)) or best
     found: dict[int, tuple[Diagnosis, ...]] = {}
-    for (_, others), company in companies.items():
-        if best := _best(company):
-            larger = None if largest[others] is best else largest[others]
-            guide = _guide(company, best)
-            for each in place_among(company):
-                verdicts = judge_among(each, best, larger, guide)
-                if verdicts != each.own.verdicts:  # Most stay what they are.
-                    found[each.own.number] = verdicts
+    for (model, others, _), company in companies.items():
+        own, larger = models.get((model, others)), largest.get(others)
+        best = _best(company)
+        guide = _guide(company, best) if best else None
+        for each in place_among(company) if larger else ():
+            verdicts = each.own.verdicts
+            if best and guide:
+                verdicts = judge_among(each, best, guide)
+            if larger and larger is not own:
+                verdicts = judge_size(each.own, verdicts, own, larger)
+            if verdicts != each.own.verdicts:  # Most stay what they are.
+                found[each.own.number] = verdicts
     for place, best in _find_near_places(records, companies):
-        verdicts = judge_among(place, best, None, best)
+        verdicts = judge_among(place, best, best)
         if verdicts != place.own.verdicts:
             found[place.own.number] = verdicts
     return [
@@ -134,7 +151,7 @@ def compare(records: Sequence[Record]) -> list[Record]:
 
 
 def _find_near_places(
-    records: Sequence[Record], companies: Mapping[tuple[Any, Any], Sequence[Stand]]
+    records: Sequence[Record], companies: Mapping[Shared, Sequence[Stand]]
 ) -> Iterator[tuple[Place, Stand]]:
     """The places of trials that no other differs from in the rate alone, among those that are near
     in all else, and the best of these."""
@@ -176,23 +193,34 @@ def _find_near_places(
                 yield Place(own, ranked[lower], ranked[higher], None, near=True), guide
 
 
-def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, tuple[Any, Any]]]:
+Shared = tuple[Any, Any, Any]
+"""Values that neighbours have in common, of all but the rate: the model's, the others, and the
+schedule's."""
+
+
+def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, Shared]]:
     """The records as their neighbours see them, those with a verdict and one known rate; and what
-    neighbours have in common, all but the rate: the model's values, and the others."""
+    neighbours have in common."""
     known = columns(records)
     rates = [own for name, own in known.items() if names_rate(name)]
     models = {name: own for name, own in known.items() if name.startswith(MODEL)}
-    model = [written(own) for name, own in models.items() if not names_rate(name)]
+    schedules = {name: own for name, own in known.items() if name.split(".")[0] in SCHEDULE}
+    model, plan = (
+        [written(own) for name, own in each.items() if not names_rate(name)]
+        for each in (models, schedules)
+    )
     others = [
         written(own)
         for name, own in known.items()
-        if not names_rate(name) and not name.startswith(MODEL)
+        if not names_rate(name) and name not in models and name not in schedules
     ]
     nothing, completed = [()] * len(records), Outcome.COMPLETED
     keys = zip(*model, strict=True) if model else nothing
     rest = zip(*others, strict=True) if others else nothing
+    plans = zip(*plan, strict=True) if plan else nothing
     whose = zip(*rates, strict=True) if rates else nothing
-    for place, (record, own, key, more) in enumerate(zip(records, whose, keys, rest, strict=True)):
+    rows = zip(records, whose, keys, rest, plans, strict=True)
+    for place, (record, own, key, more, schedule) in enumerate(rows):
         result, trial = record.result, record.trial
         if result is None or not result.verdicts:
             continue
@@ -212,8 +240,9 @@ def _stands(records: Sequence[Record]) -> Iterator[tuple[Stand, tuple[Any, Any]]
             sign("swing", math.nan),
             result.verdicts,
             result.outcome is completed,
+            schedule={name: own[place] for name, own in schedules.items() if own[place] is not ...},
         )
-        yield stand, (key, (more, trial.seed, trial.fold))
+        yield stand, (key, (more, trial.seed, trial.fold), schedule)
 
 
 def _best(stands: Iterable[Stand], best: Stand | None = None) -> Stand | None:
@@ -269,12 +298,9 @@ def place_among(company: Sequence[Stand]) -> list[Place]:
     return found
 
 
-def judge_among(
-    place: Place, best: Stand, larger: Stand | None, guide: Stand
-) -> tuple[Diagnosis, ...]:
+def judge_among(place: Place, best: Stand, guide: Stand) -> tuple[Diagnosis, ...]:
     """The verdicts on a trial among those that differ from it in the rate, of which `best` is the
-    best, and `guide` the one to go to; `larger` is the best of all models where that is of another
-    one."""
+    best, and `guide` the one to go to."""
     own, lower, higher, edge = place.own, place.lower, place.higher, place.edge
     if own.verdicts[0].evidence.get("step") == 0.0:
         return own.verdicts  # It was lost before its first step: no rate has a part in it.
@@ -286,25 +312,40 @@ def judge_among(
     slow = all(each.verdict in SLOW for each in own.verdicts)
     at_edge = edge and lower and by_lower >= 0 and own.swing >= NOISIER * lower.swing
     behind = BEHIND_NEAR if place.near else BEHIND
-    if lower and by_lower >= by_higher and (by_lower >= behind or at_edge):
+    # Beyond a rate that is too high all is worse still: what seeds differ by does not go on.
+    goes_on = edge or by_lower >= COSTLY or -by_higher >= by_lower
+    if lower and by_lower >= by_higher and ((by_lower >= behind and goes_on) or at_edge):
         beyond = edge.rate if edge else math.nan
-        found = _too_high(own, lower, _witness(own, lower, missed=by_lower, beyond=beyond))
-    elif slow and higher and by_higher >= MISSED:
+        return _too_high(own, lower, _witness(own, lower, missed=by_lower, beyond=beyond))
+    if slow and higher and by_higher >= MISSED:
         ahead = guide if guide.rate > own.rate else higher
-        found = _too_low(own, higher, _witness(own, ahead, missed=own.missed(ahead)))
-    else:
-        found = _settled(own, lower, higher)
-        # With a model that is too small no rate does better.
-        small = own.tells("underfitting") and not best.tells("underfitting")
-        if small and slow and higher and best is higher and by_higher > 0:
-            found = _too_low(own, higher, _witness(own, higher, missed=by_higher))
-    if larger is None or any(each.verdict == "overfitting" for each in found):
+        return _too_low(own, higher, _witness(own, ahead, missed=own.missed(ahead)))
+    # With a model that is too small no rate does better.
+    small = own.tells("underfitting") and not best.tells("underfitting")
+    if small and slow and higher and best is higher and by_higher > 0:
+        return _too_low(own, higher, _witness(own, higher, missed=by_higher))
+    free = lower and not edge and by_lower < BEHIND and by_higher > -COSTLY
+    return _settled(own, lower, higher, free=bool(free))
+
+
+def judge_size(
+    own: Stand, found: tuple[Diagnosis, ...], best: Stand | None, larger: Stand
+) -> tuple[Diagnosis, ...]:
+    """The verdicts `found` on a trial, and whether its model is too small: `best` is the best of
+    its model, None where no rate has learned anything, `larger` the best of all models."""
+    names = [each.verdict for each in found]
+    lost = own.verdicts[0].verdict in LOST and "stagnating" not in names
+    if not own.whole or lost or "overfitting" in names:
         return found
-    # The best of a model that is too slow may come further: that is no matter of its size.
-    small = min(best.missed(larger), own.missed(larger)) >= MISSED and not best.tells("too_slow")
-    if not small:
+    missed, rest = own.missed(larger), best.missed(larger) if best else 1.0
+    # One that still falls comes further: as far as by as many steps at the same speed, at most.
+    for each in best.verdicts if best else ():
+        if each.verdict == "too_slow":
+            rest -= each.evidence.get("fall", math.inf) / FIFTH * (1 - rest)
+    if missed < MISSED or rest < MISSED * missed:
         return found
-    witness = Witness(larger.number, larger.rate, own.missed(larger), larger.model)
+    schedule = larger.schedule if larger.schedule != own.schedule else {}
+    witness = Witness(larger.number, larger.rate, missed, {**larger.model, **schedule})
     others = [each for each in found if each.verdict not in (HEALTHY, "underfitting")]
     return (*others[:1], _by("underfitting", own, witness, MISSED))
 
@@ -335,11 +376,15 @@ def _kept(own: Stand, other: Stand) -> list[Diagnosis]:
     return [each for each in own.verdicts if each.verdict in stay]
 
 
-def _settled(own: Stand, lower: Stand | None, higher: Stand | None) -> tuple[Diagnosis, ...]:
-    """A rate beside which no other did better: swings that cost nothing are none, and the other
-    rates are not what to try."""
+def _settled(
+    own: Stand, lower: Stand | None, higher: Stand | None, *, free: bool
+) -> tuple[Diagnosis, ...]:
+    """A rate beside which no other did better: swings that cost nothing (it is `free` of costs) are
+    none, and the other rates are not what to try."""
     kept = []
     for each in own.verdicts:
+        if each.verdict == "oscillating" and free:
+            continue
         if each.verdict in TOO_HIGH and lower and own.order < lower.order:
             if each.verdict == "oscillating" and each.confidence < CERTAIN:
                 continue

@@ -57,16 +57,18 @@ that tell it, at least."""
 FAINT = 1e-6
 """Share of the loss's size below which a gradient is gone that was never any larger."""
 
-FALL = 0.06
-"""Share of all that was learned which the last fifth may bring: of a loss that falls as exp(-3 t)
-over the training, a twentieth of the way is left."""
+FALL, HALF = 0.05, 0.5
+"""Share of all that was learned which a fifth of the training may bring at its end, by the slope of
+the last half: of a loss that falls as exp(-3 t) it brings 7 %, and a twentieth of the way is
+left."""
 
-DECAYED = 3.0
-"""The factor on that by the sum of the rates, of which a rate that decays spends the last fifth on
-more than a fifth of the steps."""
+FLAT, DECAYED = 0.75, 2.5
+"""Share of its highest that a rate is left with in the last fifth which has not decayed; the factor
+on the limit of one that has, by the sum of the rates: of that the last steps have little."""
 
-AGREED = 4.0
-"""The fall of the training loss over that of the validation loss, at most."""
+MOST_LEFT = 1.5
+"""Multiple of what was learned that may be left to learn, at most: beyond it nobody knows how much
+of it can be learned at all."""
 
 UNKNOWN = 2.0
 """The factor on that where the first loss is unknown: part of the way is not seen."""
@@ -74,9 +76,10 @@ UNKNOWN = 2.0
 RISE = 0.1
 """Share of its fall that a validation loss may rise by from its lowest."""
 
-GAP, TIMES = 0.15, 5.0
+GAPS = ((0.15, 5.0), (0.1, 20.0))
 """Share of what was learned that lies between training and validation loss, and how many times the
-training loss the validation loss is, where the samples are known by heart."""
+training loss the validation loss is, where the samples are known by heart: the more completely, the
+less of a gap says so."""
 
 HIGH = 0.65
 """Share of its size that a training loss is left with by a model that is too small."""
@@ -382,30 +385,32 @@ def find_overfitting(reading: Reading) -> Found | None:
     gap = (reading.validation_end - reading.end) / learned if learned > 0 else 0.0
     if reading.course.losses and reading.validation_end > 0:
         times = reading.validation_end / max(reading.end, 1e-300)
-        limit = GAP if reading.course.known else UNKNOWN * GAP
-        margin = max(margin, min(gap / limit, times / TIMES))
+        factor = 1.0 if reading.course.known else UNKNOWN
+        margin = max(margin, *(min(gap / factor / far, times / most) for far, most in GAPS))
     return Found("overfitting", margin, {"rise": rise, "gap": gap})
 
 
 def find_slow(reading: Reading) -> Found | None:
-    """A loss that still falls at the end: the validation loss, too, where there is one."""
-    if not reading.fall:
+    """A loss that still falls at the end: the validation loss where there is one, whose samples
+    stay the same."""
+    course, series = reading.course, reading.validation
+    if len(series) < FEWEST_EVALUATIONS:
+        series = reading.training
+    if len(series) < FEWEST_EVALUATIONS:
         return None
     learned = max(reading.learned, NONE * reading.size)
-    validation = reading.validation
-    steady = max(reading.fall) / learned
-    # Where a rate decays next to nothing falls at last, however much there is left to learn.
-    decayed = max(reading.fall_by_rate) / learned
-    if len(validation) >= FEWEST_EVALUATIONS:
-        steady = min(steady, AGREED * reading.drop(validation) / learned)
-        by_rate = reading.course.by_rate(validation)
-        decayed = min(decayed, AGREED * reading.drop(by_rate) / learned)
-    limit = FALL if reading.course.known else UNKNOWN * FALL
-    if decayed > DECAYED * steady:
-        share, limit = decayed, DECAYED * limit
-    else:
-        share = steady
-    return Found("too_slow", share / limit, {"fall": share, "limit": limit} | reading.ratio)
+    limit = FALL if course.known else UNKNOWN * FALL
+    # Where a rate decays the loss settles, which a longer budget does not bring once more.
+    if course.rates and course.rates.mean(1 - FIFTH, 1) < FLAT * course.rate:
+        series, limit = course.by_rate(series), DECAYED * limit
+    slope, error = series.slope(HALF, 1)
+    fall = FIFTH * (-slope - 2 * error) / learned
+    # No more than what is left may be learned, of a loss that is never below zero.
+    left = MOST_LEFT
+    if course.losses and min(series.values) >= 0:
+        left = min(left, series.mean(1 - TAIL, 1) / learned)
+    limit = limit / math.sqrt(max(left, SMALLEST))
+    return Found("too_slow", fall / limit, {"fall": fall, "limit": limit} | reading.ratio)
 
 
 def find_underfitting(reading: Reading) -> Found | None:
@@ -454,7 +459,7 @@ def judge(course: Course, *, whole: bool = True) -> list[Found]:
     every = [each for rule in rules if (each := rule(reading)) is not None]
     beyond = sorted((each for each in every if each.margin >= 1), key=lambda each: -each.margin)
     names = [each.verdict for each in beyond]
-    if "too_slow" in names and beyond[names.index("too_slow")].margin >= 2:
+    if "too_slow" in names and beyond[names.index("too_slow")].margin >= 3:
         beyond = [each for each in beyond if each.verdict != "underfitting"]
     if {"overfitting", "underfitting"} == {each.verdict for each in beyond[:2]}:
         beyond = beyond[:1]  # What is done against one brings the other.

@@ -505,30 +505,89 @@ def test_a_peak_that_no_recorded_step_shows_is_one() -> None:
     assert found.verdict == "diverged" and found.evidence["peak"] > 1e8
 
 
+EVALUATED = [k / 25 for k in range(1, 26)]
+
+
+def judged(train, valid, rate=lambda _: 0.1):
+    """The verdicts on a training whose losses, in units of the start, and rate are functions of the
+    place, at 25 evaluations of a thousand steps."""
+    curve = {
+        "step": [round(BUDGET * place) for place in EVALUATED],
+        "train_loss": [START * train(place - 0.02) for place in EVALUATED],
+        "loss": [START * valid(place) for place in EVALUATED],
+        "lr": [rate(place) for place in EVALUATED],
+    }
+    return names(told(curve, Records(start=START, baseline=START)))
+
+
 def test_what_a_decaying_rate_leaves_is_too_slow_not_underfitting() -> None:
     """A loss that falls as the sum of a cosine's rates, far from its end: it stands at last, since
     the rate is next to nothing there."""
-    places = [k / 25 for k in range(1, 26)]
 
     def at(place):
-        return START * math.exp(-0.1 * (place + math.sin(math.pi * place) / math.pi))
+        return math.exp(-0.1 * (place + math.sin(math.pi * place) / math.pi))
+
+    assert judged(at, at, lambda place: 1e-4 * (1 + math.cos(math.pi * place)))[0] == "too_slow"
+    # Of one that has come to its end by a rate that stays the model is to blame.
+    assert judged(*2 * [lambda place: 0.9 + 0.1 * math.exp(-9 * place)]) == ["underfitting"]
+
+
+@pytest.mark.parametrize("height", [0.08, 0.12, 0.16])
+def test_what_a_rate_settles_by_as_it_decays_is_not_too_slow(height: float) -> None:
+    """A loss that stands as high above its floor as its rate swings it, as that of noisy batches
+    does: warmup-stable-decay and one-cycle bring it down last, whatever the budget."""
 
     def rate(place):
-        return 1e-4 * (1 + math.cos(math.pi * place))
+        return min(1.0, (1 - place) / 0.4)
 
-    def judged(given):
-        curve = {
-            "step": [round(1000 * place) for place in places],
-            "train_loss": [at(place - 0.02) for place in places],
-            "loss": [at(place) for place in places],
-            "lr": [given(place) for place in places],
-        }
-        records = Records(start=START, baseline=START)
-        return diagnose({}, curve, records, Result(Outcome.COMPLETED, 1000, 1.0, 1.0), LOSS)
+    def loss(floor, height):
+        return lambda place: floor + 0.5 * math.exp(-8 * place) + height * rate(place)
 
-    assert judged(rate)[0].verdict == "too_slow"
-    # Under a rate that stays it has come to its end.
-    assert [each.verdict for each in judged(lambda _: 1e-4)] == ["underfitting"]
+    assert judged(loss(0.1, 2 * height), loss(0.22, height), rate) == ["healthy"]
+    # By a rate that stays, as much would go on.
+    assert judged(loss(0.1, 0.3), loss(0.22, 0.3)) == ["too_slow"]
+
+
+@pytest.mark.parametrize("fall", [0.0, 0.1])
+def test_noise_does_not_hide_what_the_validation_loss_still_gains(fall: float) -> None:
+    """A budget that is far too short: single batches are as noisy as half of what was learned, and
+    the validation loss falls on by a line, less sure from fifth to fifth than over the last
+    half."""
+
+    def loss(place):
+        return 1 - 0.2 * (1 - math.exp(-9 * place)) - fall * place
+
+    slow = 0
+    for seed in range(10):
+        dice = random.Random(seed)
+        found = judged(
+            lambda place, dice=dice: loss(place) + 0.1 * dice.gauss(0, 1),
+            lambda place, dice=dice: loss(place) + 0.004 * dice.gauss(0, 1),
+        )
+        slow += "too_slow" in found
+    assert slow >= 9 if fall else slow <= 1
+
+
+def test_who_has_little_left_to_learn_is_not_too_slow() -> None:
+    """Losses that fall by a line, by 8 % of what they learned a fifth, to shares of their start."""
+
+    def to(left, below=0.0):
+        return lambda place: (
+            left - below + (1 - left) * (0.6 * math.exp(-20 * place) + 0.4 * (1 - place))
+        )
+
+    assert judged(to(0.1), to(0.1)) == ["healthy"]
+    assert judged(to(0.5), to(0.5)) == ["too_slow"]
+    assert judged(to(0.1, 0.15), to(0.1, 0.15)) == ["too_slow"], "How far may it fall below zero?"
+
+
+@pytest.mark.parametrize(("floor", "verdict"), [(0.03, "healthy"), (1e-4, "overfitting")])
+def test_the_more_is_known_by_heart_the_less_of_a_gap_tells_it(floor: float, verdict: str) -> None:
+    def loss(end):
+        return lambda place: decay(place, 12.0, end)
+
+    assert judged(loss(floor), loss(0.13 + floor)) == [verdict]
+    assert judged(loss(floor), loss(0.06)) == ["healthy"], "It generalizes."
 
 
 def test_what_blew_up_before_the_first_evaluation_is_not_learned() -> None:

@@ -8,6 +8,7 @@ import math
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -95,6 +96,32 @@ def test_a_training_is_judged_beside_those_of_its_search(
     assert (
         benchmark.judge_among(judged, came, alone).verdicts == benchmark.judge(case, came).verdicts
     )
+
+
+def test_a_small_model_is_held_against_the_sound_one_by_another_schedule_too(
+    benchmark: ModuleType,
+) -> None:
+    import failing
+
+    def come(end: float) -> dict[str, Any]:
+        """A training whose losses fall from 1 to an end."""
+        losses = [end + (1 - end) * math.exp(-k / 2) for k in range(1, 26)]
+        curve = {"step": [*range(4, 104, 4)], "train_loss": losses, "loss": losses}
+        return {"outcome": "completed", "steps": 100, "curve": curve,
+                "records": {"start": 1.0, "baseline": 1.0}}  # fmt: skip
+
+    small = failing.make(
+        "waves-conv", "nesterov", "too small a model", ["underfitting"], 0, model={"width": 1},
+        schedule={"name": "cosine", "final": 0.0},
+    )  # fmt: skip
+    judged, own = benchmark.judge(small, come(0.5)), benchmark.name_search(small)
+    assert judged.verdicts == ("healthy",)
+    assert benchmark.judge_among(judged, come(0.5), {own: []}).verdicts == ("healthy",)
+    sound = benchmark.enlarge(small)[1]
+    assert sound.spec["train"]["schedule"] == {"name": "constant"}
+    company = [benchmark.make_record(1, sound, come(0.1))]
+    companies = {own: [], benchmark.name_search(sound): company}
+    assert benchmark.judge_among(judged, come(0.5), companies).verdicts == ("underfitting",)
 
 
 def test_no_two_of_a_scattered_search_differ_in_the_rate_alone(

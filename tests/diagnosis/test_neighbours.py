@@ -177,6 +177,66 @@ def test_a_model_with_which_no_rate_learns_what_another_does_is_too_small() -> N
     ]
 
 
+def test_a_model_may_be_too_small_where_its_rate_is_too_low_or_nothing_is_learned() -> None:
+    """The model is to blame for what the best of its rates misses, too: here half of it."""
+    low, good = (
+        trial(k, rate, loss, loss, model__hidden=[1])
+        for k, rate, loss in ((1, 0.001, 1.55), (2, 0.1, 1.1))
+    )
+    large = trial(3, 0.1, 0.1, 0.2, model__hidden=[64])
+    assert told([low, good, large])[1] == ["too_slow", "underfitting"]
+    fair = trial(2, 0.1, 0.3, 0.4, model__hidden=[1])
+    assert told([low, fair, large])[1] == ["too_slow"], "Another rate makes up for all of it."
+    blank = trial(4, 1e-6, 1.99, 1.99, "stagnating", model__hidden=[1])
+    found = compare([good, large, blank])[2].result.verdicts
+    assert [each.verdict for each in found] == ["stagnating", "underfitting"]
+    assert "trial 3 learned with model.hidden [64]: try that one" in found[1].advice
+    assert told([large, blank])[4] == ["stagnating", "underfitting"], "None of its rates learned."
+    assert told([blank, good])[4] == ["stagnating"]
+    for verdict in ("diverged", "dead"):
+        lost = trial(4, 9.0, 2.0, 2.0, verdict, model__hidden=[1])
+        assert told([good, large, lost])[4] == [verdict]
+
+
+def test_who_would_not_catch_up_by_falling_on_is_too_small() -> None:
+    def falls(share):
+        found = trial(1, 0.01, 1.1, 1.1, "too_slow", model__hidden=[1])
+        verdict = replace(found.result.verdicts[0], evidence={"fall": share, "limit": 0.05})
+        return replace(found, result=replace(found.result, verdicts=(verdict,)))
+
+    large = trial(3, 0.02, 0.1, 0.2, model__hidden=[64])
+    assert told([falls(0.06), large])[1] == ["too_slow", "underfitting"]
+    assert told([falls(0.15), large])[1] == ["too_slow"]
+
+
+def test_models_are_held_against_each_other_by_whichever_schedule() -> None:
+    small = trial(1, 0.01, 1.1, 1.1, model__hidden=[1], schedule="cosine")
+    large = trial(2, 0.01, 0.1, 0.2, model__hidden=[64], schedule="linear", schedule__final=0.1)
+    assert told([small, large]) == {1: ["underfitting"], 2: ["healthy"]}
+    advice = compare([small, large])[0].result.verdicts[0].advice
+    assert "with model.hidden [64] schedule linear schedule.final 0.1" in advice
+    # It is the schedule, where the same model does as well by the other one.
+    same = trial(3, 0.01, 0.1, 0.2, model__hidden=[1], schedule="linear", schedule__final=0.1)
+    assert told([small, large, same])[1] == ["healthy"]
+    # Rates are not: by another schedule another one is best.
+    rate = replace(small, params={**small.params, "lr": 0.1, "schedule": "linear"})
+    assert told([trial(3, 0.01, 0.1, 0.2, model__hidden=[1], schedule="cosine"), rate])[1] == [
+        "healthy"
+    ]
+
+
+def test_a_rate_is_too_high_by_little_only_where_it_goes_on() -> None:
+    """Seeds of sound trainings differ by as much: a higher rate then does no worse."""
+    lower, own = trial(1, 0.01, 0.2, 0.3), trial(2, 0.1, 0.3, 0.4)
+    assert told([lower, own, trial(3, 1.0, 0.3, 0.4)])[2] == ["healthy"]
+    assert told([lower, own, trial(3, 1.0, 0.6, 0.7)])[2] == ["oscillating"]
+    assert told([lower, own])[2] == ["oscillating"], "Nobody knows."
+    lost = trial(4, 0.3, 2.0, 2.0, "diverged", outcome="diverged")
+    assert told([lower, own, lost, trial(3, 1.0, 0.3, 0.4)])[2] == ["oscillating"]
+    far = trial(2, 0.1, 0.5, 0.6)
+    assert told([lower, far, trial(3, 1.0, 0.5, 0.6)])[2] == ["oscillating"]
+
+
 def test_a_swing_that_costs_nothing_is_none() -> None:
     lower = trial(1, 0.01, 0.3, 0.4)
     assert told([lower, trial(2, 0.1, 0.2, 0.3, "oscillating")])[2] == ["healthy"]
@@ -184,6 +244,17 @@ def test_a_swing_that_costs_nothing_is_none() -> None:
     assert told([trial(2, 0.1, 0.2, 0.3, "oscillating")])[2] == ["oscillating"]
     kept = compare([lower, trial(2, 0.1, 0.2, 0.3, "unstable")])[1].result.verdicts[0]
     assert kept.verdict == "unstable" and "trial 1 at lr 0.01 ended no better" in kept.advice
+
+    # However far it swings, where a higher rate does as well: the edge is far.
+    def wild(verdict):
+        own = trial(2, 0.1, 0.3, 0.41, verdict)
+        sure = replace(own.result.verdicts[0], confidence=0.9)
+        return replace(own, result=replace(own.result, verdicts=(sure,)))
+
+    higher = trial(3, 1.0, 0.32, 0.43)
+    assert told([lower, wild("oscillating"), higher])[2] == ["healthy"]
+    assert told([lower, wild("unstable"), higher])[2] == ["unstable"]
+    assert told([lower, wild("oscillating"), trial(3, 1.0, 0.9, 1.0)])[2] == ["oscillating"]
     # Nor is a higher rate to be tried that is known to do no better.
     slow = compare([trial(1, 0.01, 0.3, 0.4, "too_slow"), trial(2, 0.1, 0.4, 0.6)])[0]
     assert slow.result.verdicts[0].advice == (

@@ -84,7 +84,7 @@ def _clients(samples: int = 14_000) -> tuple[Array, Array]:
         for column in draw.choice(x.shape[1], 2, replace=False):
             leaf = 2 * leaf + (x[:, column] > np.quantile(x[:, column], draw.uniform(0.3, 0.7)))
         votes += draw.standard_normal((4, 4))[leaf]
-    y = (votes - votes.mean(0)).argmax(1)
+    y = ((votes - votes.mean(0)) / votes.std(0)).argmax(1)
     y = np.where(draw.random(samples) < 1 / 12, draw.integers(0, 4, samples), y)
     return x, y.astype(np.int64)
 

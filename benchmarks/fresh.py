@@ -19,7 +19,7 @@ def load(name: str, scale: float = 1.0) -> tuple[Array, Array] | tuple[Tensor, T
     """The data of a name, standardized, times a scale: (x, y). `arm` are 4,000 poses of a robot's
     arm of three links and six joints, and how far its hand is from a place; `shapes` 3,000 coloured
     images of 12 x 12 of discs, rings, frames, crosses, bars and wedges; `clients` 14,000 rows of
-    six skewed numbers and four columns of kinds, whose class of four eight shallow trees decide,
+    six skewed numbers and four columns of kinds, whose class of four as many shallow trees decide,
     and of one in twelve chance; `tags` 3,000 sentences of 14 words of sixty, each of which gets one
     of seven tags: these follow each other by a Markov chain, and many words stand for several."""
     x, y = {"arm": _arm, "shapes": _shapes, "clients": _clients, "tags": _tags}[name]()
@@ -79,12 +79,12 @@ def _clients(samples: int = 14_000) -> tuple[Array, Array]:
     )
     x = np.concatenate([numbers, (one_hot - one_hot.mean(0)) / one_hot.std(0)], 1)
     votes = np.zeros((samples, 4))
-    for _ in range(8):
+    for _ in range(4):
         leaf = np.zeros(samples, dtype=int)
         for column in draw.choice(x.shape[1], 2, replace=False):
             leaf = 2 * leaf + (x[:, column] > np.quantile(x[:, column], draw.uniform(0.3, 0.7)))
         votes += draw.standard_normal((4, 4))[leaf]
-    y = (votes - votes.mean(0)).argmax(1)
+    y = ((votes - votes.mean(0)) / votes.std(0)).argmax(1)
     y = np.where(draw.random(samples) < 1 / 12, draw.integers(0, 4, samples), y)
     return x, y.astype(np.int64)
 

@@ -62,6 +62,12 @@ def recent_mean(steps: Sequence[float], losses: Sequence[float], budget: int) ->
     return math.fsum(part for part, _ in parts) / sum(length for _, length in parts)
 
 
+def recent_steps(steps: Sequence[float], budget: int) -> float:
+    """The number of steps that `recent_mean` is the mean of."""
+    since, begun = steps[-1] - find_patience(budget), [0, *steps[:-1]]
+    return steps[-1] - next(begin for begin, end in zip(begun, steps, strict=True) if end > since)
+
+
 def diverged(
     scale: float,
     steps: Sequence[float],

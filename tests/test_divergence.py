@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsearch.divergence import FACTOR, PATIENCE, SHORTEST, diverged, find_scale, recent_mean
+from lrsearch.divergence import (
+    FACTOR,
+    PATIENCE,
+    SHORTEST,
+    diverged,
+    find_scale,
+    recent_mean,
+    recent_steps,
+)
 
 INTERVALS = (1, 2, 3, 7, 10, 25, 50)
 numbers = st.floats(0, 1e9)
@@ -94,6 +102,7 @@ def test_the_mean_of_the_last_steps():
     steps, means = [10, 20, 100, 200], [5.0, 4.0, 3.0, 1.0]
     assert recent_mean(steps, means, 1010) == pytest.approx((80 * 3 + 100 * 1) / 180)
     assert recent_mean(steps, means, 1000) == recent_mean(steps, means, 10) == 1.0
+    assert (recent_steps(steps, 1010), recent_steps(steps, 1000)) == (180, 100)
 
 
 # How often it is looked at

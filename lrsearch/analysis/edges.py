@@ -39,9 +39,8 @@ class Range:
 @dataclass(frozen=True)
 class Edge:
     """A range at whose end the best lies: `side` is lowest or highest, `near` says that the best is
-    not that end itself. `line` is the range to search as a line of the spec, "" where the parameter
-    takes no more values; `settings` the same for `--set`, none where no path leads there; `suggest`
-    has its min and max, or values."""
+    not that end itself. `line` is the range to search as a line of the spec; `settings` the same
+    for `--set`, none where no path leads there; `suggest` has its min and max, or values."""
 
     name: str
     side: str
@@ -62,16 +61,17 @@ class Edge:
 
 
 def find_edges(best_params: Mapping[str, Any], ranges: Sequence[Range]) -> list[Edge]:
-    """The ranges at whose end the best lies. Skipped are ranges of one value, and those that are no
-    numeric part of `best_params` (of another choice, say)."""
+    """The ranges at whose end the best lies. Skipped are ranges of one value, those that are no
+    numeric part of `best_params` (of another choice, say), and ends that nothing lies beyond, such
+    as a momentum of 0 of the user's own."""
     found = []
     for searched in ranges:
         value = best_params.get(searched.name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         side = _end(float(value), searched)
-        if side:
-            found.append(_edge(float(value), searched, side))
+        if side and (edge := _edge(float(value), searched, side)).suggest:
+            found.append(edge)
     return found
 
 
@@ -114,7 +114,7 @@ def _edge(value: float, searched: Range, side: str) -> Edge:
         low=searched.low,
         high=searched.high,
         near=value not in (searched.low, searched.high),
-        line=f"{name}: {_flow(values or suggest)}" if suggest else "",
+        line=f"{name}: {_flow(values or suggest)}",
         settings=tuple(settings) if searched.path else (),
         suggest=suggest,
     )

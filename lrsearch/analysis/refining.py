@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, fit, group, is_rate
+from lrsearch.analysis.decimals import in_decimals
 from lrsearch.analysis.edges import Range, extend
 from lrsearch.analysis.points import PointSummary, rank, set_apart
 from lrsearch.catalogue import SETTINGS
@@ -427,7 +428,7 @@ def describe_round(body: Mapping[str, Any]) -> str:
         parts.append(f"the best {body['name']} lies between {_span(body['interval'])}")
         if body["before"] is not None:
             parts[0] += f" (before: {_span(body['before'])})"
-        value = f"{body['metric']} {body['value']:.4g} at {body['best']:.3g}"
+        value = f"{body['metric']} {in_decimals(body['value'])} at {body['best']:.3g}"
         curves = f", {body['curves']} curves may hold the best" if body["curves"] > 1 else ""
         parts.append(value + curves)
     points = "1 point" if body["points"] == 1 else f"{body['points']} points"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,7 @@ class Command(TyperCommand):
             name, hint = _find_long(name, given, known)
             text = value_of(name, given)
             hint = hint or option_hint(name, text, given, str(ctx.info_name), known)
+            hint = hint or _elsewhere(name)
             hint = hint or _mistyped(name, text, given, str(ctx.info_name), known)
             hint = hint or f"lrsearch {ctx.info_name} --help lists the options"
             _refuse(f"there is no option {name}", hint.strip())
@@ -228,6 +229,22 @@ _OF_REPORT = {
 _NO_PRUNING = ("no_prune", "no_pruning", "no_early_stopping", "no_pruner", "disable_pruning")
 
 
+whole: Callable[[], typer.Typer] = typer.Typer
+"""Makes the whole command line: `tree`, which makes its commands of the classes here, puts it
+here."""
+
+
+def _elsewhere(name: str) -> str:
+    """The commands that have an option which this one has not; "" where none has."""
+    group: Any = typer.main.get_command(whole())
+    found = [
+        each
+        for each, command in group.commands.items()
+        if any(name in part.opts for part in command.params if not getattr(part, "hidden", False))
+    ]
+    return f"it is an option of lrsearch {', '.join(found)}" if found else ""
+
+
 def _mistyped(
     name: str, text: str | None, args: Sequence[str], command: str, known: set[str]
 ) -> str:
@@ -268,7 +285,15 @@ def option_hint(
     name: str, text: str | None, args: Sequence[str], command: str, known: set[str]
 ) -> str:
     """The option to write in place of another tool's, with the value that it was given, if any;
-    "" where the name is unknown."""
+    "" where the name is unknown, or the command has no such option."""
+    hint = _find_hint(name, text, args, command, known)
+    option = re.match(r"write (--[a-z-]+)", hint)
+    return hint if option is None or option[1] in known else ""
+
+
+def _find_hint(
+    name: str, text: str | None, args: Sequence[str], command: str, known: set[str]
+) -> str:
     from lrsearch.spec.foreign import words
     from lrsearch.spec.foreign.names import snake
 

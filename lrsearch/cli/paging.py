@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lrsearch.analysis.decimals import in_decimals
 from lrsearch.cli.closing import say
 from lrsearch.cli.exporting import export_text
 from lrsearch.cli.stored import StoredRun, Unsearched, view_run
@@ -238,4 +239,4 @@ def _worth(view: RunView, point: int) -> str:
     value = next(each.objective for each in view.points if each.point == point)
     if answer is not None and answer.recommended.point == point:
         value = answer.value
-    return "not measured" if value is None else f"{view.objective.metric} {value:.4g}"
+    return "not measured" if value is None else f"{view.objective.metric} {in_decimals(value)}"

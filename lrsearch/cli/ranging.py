@@ -69,6 +69,12 @@ def range_(
     engine: searching.Engine = "auto",
     lanes: Lanes = None,
     allow_import: options.AllowImport = None,
+    allow_command: Annotated[
+        bool,
+        typer.Option(
+            "--allow-command", hidden=True, help="Taken, and of no use: a command is refused."
+        ),
+    ] = False,
     dry_run: searching.DryRun = False,
     quiet: searching.Quiet = False,
     json: options.Json = False,
@@ -140,7 +146,7 @@ def _refuse_outside(spec: Spec) -> None:
         raise UsageError(
             "a command sets its rates itself, and a range test has to, step by step: only a loop "
             "can take part, which asks trial.lr_at",
-            where=spec.source,
+            where=f"{spec.source}: command",
             hint="search a wide range instead, such as lr: {min: 1e-5, max: 1.0, points: 6}",
         )
 

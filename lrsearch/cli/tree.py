@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lrsearch import __version__
+from lrsearch.cli import foreign
 from lrsearch.cli.closing import call
 from lrsearch.cli.foreign import Command, Group, Report
 
@@ -57,6 +58,9 @@ def make_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
         kind = Report if name == "report" else Command
         app.command(name, help=_TRAINING.get(name), cls=kind)(_guarded(command))
     return app
+
+
+foreign.whole = make_app
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
+from lrsearch.analysis.decimals import in_decimals
 from lrsearch.cli import consent
 from lrsearch.cli.closing import say
 from lrsearch.cli.executors import make_executor
@@ -72,4 +73,4 @@ def describe(found: Verification, metric: str) -> list[str]:
 
 
 def _value(value: float | None) -> str:
-    return "not completed" if value is None else f"{value:.4f}"
+    return "not completed" if value is None else in_decimals(value)

@@ -38,9 +38,7 @@ from lrsearch.trial import Outcome, Record
 
 def describe_edge(edge: Edge) -> str:
     """An edge in a sentence, with what to search instead."""
-    text = str(edge)
-    if edge.line:
-        text += f". Search {edge.line}"
+    text = f"{edge}. Search {edge.line}"
     if edge.settings:
         words = [word for each in edge.settings for word in ("--set", each)]
         text += f" ({command_line(words)})"

@@ -107,6 +107,7 @@ class Progress:
         self._cloud: list[tuple[float, float | None]] = []
         self._best: tuple[str, Mapping[str, Any]] | None = None
         self._noticed = 0
+        self._swept: dict[str, int] = {}
         self._first: float | None = None
         self._ended: list[float] = []
         self._epochs = 0.0
@@ -242,6 +243,9 @@ class Progress:
         """A range test is over: it gets a line that stays."""
         with self._lock:
             place = self._leave(number, seconds)
+            first = self._swept.setdefault(told, number)
+        if first != number and told.startswith("no range"):  # The reason is told once.
+            told = f"no range, as range test {first}"
         parts = [f"{place} range test {number:<{self._digits}}", told, format_seconds(seconds)]
         self._print_end(parts, params, "", "")
 

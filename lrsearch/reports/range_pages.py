@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -42,32 +43,53 @@ class _Page:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        for place, view in enumerate(self.views):
+        for place, (view, alike) in enumerate(_join(self.views)):
             if place:
                 yield Text()
-            yield _headline(self.name, view)
-            if view.params:
-                shown = Text(format_params(view.params), style="bold")
+            yield _headline(self.name, view, len(alike))
+            for params in filter(None, alike):
+                shown = Text(format_params(params), style="bold")
                 yield from hanging(Text("  "), shown, console, width)
             drawn = _draw(view, min(width, _WIDTH), options.encoding)
             if drawn:
                 yield from (Text(), Text(drawn))
             yield Text()
-            for label, text, style in _facts(view):
+            for label, text, style in _facts(view, len(alike)):
                 head = Text(label.ljust(10), style=style or "bold")
                 yield from hanging(head, Text(text, style=style), console, width)
 
 
-def _headline(name: str, view: RangeView) -> Text:
+def _join(views: Sequence[RangeView]) -> list[tuple[RangeView, list[Mapping[str, Any]]]]:
+    """The range tests, those with one fault and no curve as one of them, with the cost of all; and
+    what tells each of them from others."""
+    faults: dict[object, list[RangeView]] = {}
+    for place, view in enumerate(views):
+        faults.setdefault(view.fault or place, []).append(view)
+    return [
+        (
+            replace(
+                each[0],
+                steps=sum(view.steps for view in each),
+                epochs=math.fsum(view.epochs for view in each),
+                seconds=math.fsum(view.seconds for view in each),
+            ),
+            [view.params for view in each],
+        )
+        for each in faults.values()
+    ]
+
+
+def _headline(name: str, view: RangeView, alike: int) -> Text:
     head = Text.assemble((f"{one_line(name)}: ", "bold"))
     if isinstance(view.found, sweeps.Refusal):
-        return head.append("no range of rates", style="yellow")
+        all_ = f", in {alike} range tests alike" if alike > 1 else ""
+        return head.append(f"no range of rates{all_}", style="yellow")
     low, high = round_ends(view.found)
     return head.append("lr ").append(f"{low} to {high}", style="green")
 
 
-def _facts(view: RangeView) -> Iterator[tuple[str, str, str]]:
-    """Label, text and style of each line."""
+def _facts(view: RangeView, alike: int) -> Iterator[tuple[str, str, str]]:
+    """Label, text and style of each line about so many range tests that are alike."""
     found = view.found
     if isinstance(found, sweeps.Refusal):
         yield "refused", one_line(found.reason), "yellow"
@@ -84,9 +106,9 @@ def _facts(view: RangeView) -> Iterator[tuple[str, str, str]]:
             for name, rate in view.points.items()
         )
         yield "points", f"{told} ({LOW})", ""
-    if view.beside:
+    if view.beside and not view.fault:
         yield "beside", f"{format_params(view.beside)}, searched too, and held fixed here", ""
-    cost = f"{count(view.seeds, 'seed')}, {count(view.steps, 'step')}"
+    cost = f"{count(view.seeds, 'seed')}{' each' if alike > 1 else ''}, {count(view.steps, 'step')}"
     cost += f" ({format_value(view.epochs, 3)} epochs)" if view.epochs else ""
     cost += f" in {format_seconds(view.seconds)}"
     side = "side by side" if view.engine == "fused" else f"one by one: {one_line(view.reason)}"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.analysis.decimals import decimals_for as decimals_for
 from lrsearch.catalogue import arguments_of
 from lrsearch.terminal import visible
 
@@ -74,16 +75,6 @@ def _number(value: float, digits: int) -> str:
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     return f"{mantissa}e{int(exponent)}"
-
-
-def decimals_for(best: float, digits: int = 4) -> int | None:
-    """Decimals that show `best` with so many significant digits, for its whole column; None where
-    fixed decimals do not suit its size. Just below one it has up to four more, lest it reads 1."""
-    if not 1e-3 <= abs(best) < 1e6:
-        return None
-    least = max(0, digits - 1 - math.floor(math.log10(abs(best))))
-    most = least + 4 if abs(best) < 1 else least
-    return next((n for n in range(least, most) if round(abs(best), n) < 1), most)
 
 
 def format_fixed(value: float, decimals: int | None) -> str:

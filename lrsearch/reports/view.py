@@ -314,8 +314,9 @@ def _describe_unmeasured(points: Sequence[PointSummary], ranges: Sequence[Range]
 def _comments(points: Sequence[PointSummary], objective: Objective) -> list[str]:
     """Sentences on ranked points."""
     winner = best(points[:1], objective)
-    if winner is None:
-        return []
+    known = [point.objective for point in points if point.objective is not None]
+    if winner is None or (len(known) > 1 and len(set(known)) == 1):
+        return []  # Where every point came to one value, the evidence says so.
     comments = []
     tied = ties(points, objective)
     if tied:
@@ -326,7 +327,6 @@ def _comments(points: Sequence[PointSummary], objective: Objective) -> list[str]
         else:
             verb = "has" if len(tied) == 1 else "have"
             comments.append(f"{subject} {verb} the best's value exactly")
-    measured = sum(point.objective is not None for point in points)
-    if measured > 1 and len(winner.trials) == 1:
+    if len(known) > 1 and len(winner.trials) == 1:
         comments.append("the best has one seed: a small lead over the next may be luck")
     return comments

@@ -98,7 +98,9 @@ def read_named(
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping):
-        reader.misshaped(path, raw, f"names no {word}", suggest("", table))
+        none = kind == "schedule" and (raw is None or raw is False)
+        hint = reader.hint(path, [Line(path, "constant")]) if none else suggest("", table)
+        reader.misshaped(path, raw, f"names no {word}", hint)
         return {}
     name = raw.get("name")
     if "name" not in raw:

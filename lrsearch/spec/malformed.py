@@ -60,6 +60,9 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
     mark = error.problem_mark or error.context_mark
     line, problem = mark.line + 1 if mark else 0, error.problem or str(error)
     if "'\\t'" in problem:
+        given = _line(text.splitlines(), line)
+        if not given[: len(given) - len(given.lstrip())].count("\t"):
+            return line, "not valid YAML: a tab stands between the words: write a blank there", ""
         return line, "a tab cannot indent YAML: use spaces", ""
     told = f"{error.context}, {problem}" if error.context else problem
     begun = error.context_mark.line + 1 if error.context_mark else line

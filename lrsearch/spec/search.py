@@ -65,13 +65,17 @@ def _check_missing(
     if "lr" not in found and "lr" not in train and sound:
         optimizers = found.get("optimizer")
         if not (isinstance(optimizers, Choice) and all(map(carries_rate, optimizers.options))):
-            reader.fault(("train",), "'lr' is missing: give it a value, or a range in search")
+            hint = (
+                "write lr: 1e-2 under train, or lr: {min: 1e-4, max: 1.0, points: 9} under search"
+            )
+            reader.fault(("train",), "'lr' is missing: give it a value, or a range in search", hint)
     sound = reader.sound("search.budget") and not reader.is_promised(
         "train.budget", "search.budget", "search"
     )
     if "budget" not in found and "budget" not in train and sound:
         allowed = catalogue.TRAIN["budget"].allowed()
-        reader.fault(("train",), f"'budget' is missing: it takes {allowed}")
+        told = f"'budget' is missing: it takes {allowed}"
+        reader.fault(("train",), told, "write budget: 20ep under train")
     parts = [path for path in found if path.startswith("warmup.")]
     sound = reader.sound("train.warmup", "search.warmup.for")
     if parts and "warmup.for" not in found and not train["warmup"] and sound:

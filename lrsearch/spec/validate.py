@@ -61,6 +61,17 @@ _GOES_ELSEWHERE = {
 }
 """Hints for keys of a command or a loop beside built-in trainings."""
 
+_FIRST = {
+    "data": "write data: digits, or one of "
+    + ", ".join([*catalogue.DATA][1:])
+    + ", or {class_path: my_package.load}",
+    "model": "write model: mlp, or one of "
+    + ", ".join(each for each in catalogue.MODELS if each != "mlp")
+    + ", or {class_path: my_package.Net}",
+    "train": "write train: {budget: 20ep, lr: 1e-2}",
+}
+"""Lines for keys that every spec of a built-in training has."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _WRITE: dict[str, dict[str, Any]] = {
@@ -160,7 +171,7 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     for key in INSIDE:
         there = key in top or (key == "model" and searched_model)
         if not there and not reader.is_promised(key):
-            reader.fault((), f"'{key}' is missing")
+            reader.fault((), f"'{key}' is missing", _FIRST[key])
     data = read_data(reader, top["data"]) if "data" in top else {}
     model = read_component(reader, "model", ("model",), top["model"]) if "model" in top else {}
     train = read_train(reader, top["train"]) if "train" in top else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -177,6 +178,8 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
         unit = _UNITS.get(str(key).lower())
         known = unit in parameter.units and is_numeric(amount) and amount > 0
         return (str(lasting(amount, unit)), "") if unit and known else None
+    if duration.is_never(value) and {"dur"} <= {*parameter.units} and parameter.open_low:
+        return "1dur", "that is the end alone"
     if isinstance(value, str):
         match = _WORDED.fullmatch(value.strip())
         unit = _UNITS.get(match[3].lower()) if match else None
@@ -204,10 +207,14 @@ def check_duration(parameter: Parameter, value: Any) -> duration.Duration:
     try:
         length = duration.parse(value)
     except ValueError:
+        told = f"{show(value)} is not {parameter.allowed()}"
         meant = _meant_length(parameter, value)
         if meant is not None:
-            raise Unfit(f"{show(value)} is not {parameter.allowed()}", *meant) from None
-        raise ValueError(f"{show(value)} is not {parameter.allowed()}") from None
+            raise Unfit(told, *meant) from None
+        with contextlib.suppress(ValueError):
+            duration.parse_time(duration.find_time(value))
+            told += "; a trial's time is limited by timeout, a search's by --time"
+        raise ValueError(told) from None
     if length.unit not in parameter.units:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
     if length.value > MAX_LENGTH:
@@ -325,10 +332,17 @@ def _check_any(value: Any) -> Any:
     return value
 
 
+_COUNTED = re.compile(
+    r"(\d{1,9})\s*(?:sample|example|image|row|point|seed|trial|round|fold|step|item)s?"
+)
+"""A number with the word for what it counts, which is its key's affair."""
+
+
 def _check_number(parameter: Parameter, value: object) -> float | int:
     allowed = f"it takes {parameter.allowed()}"
     if isinstance(value, str):
-        meant = read_number(value)
+        counted = _COUNTED.fullmatch(value.strip()) if parameter.kind == "int" else None
+        meant = int(counted[1]) if counted else read_number(value)
         if meant != value:
             quoted = isinstance(plain_scalar(value), int | float)
             told = "in quotes is text, not a number" if quoted else "is not a number"
@@ -342,7 +356,7 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
         if value != int(value):
             raise ValueError(f"{show(value)} is not a whole number: {allowed}")
         value = int(value)
-        if abs(value) > MAX_WHOLE:
+        if abs(value) > MAX_WHOLE and parameter.high is None:
             raise ValueError(f"{show(value)} is too large or small: {allowed}, up to {MAX_WHOLE}")
     else:
         try:
@@ -357,10 +371,24 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
         near = f"the nearest are {below:g} and {below + parameter.every:g}"
         raise ValueError(f"{show(value)} is none of its values: {allowed}; {near}")
     if low is not None and (value < low or (parameter.open_low and value == low)):
-        raise ValueError(f"{show(given)} is too small: {allowed}")
+        message = f"{show(given)} is too small: {allowed}"
+        if parameter.optional and value == 0:
+            raise Unfit(message, None)
+        raise _beyond(message, parameter, low, is_open=parameter.open_low)
     if high is not None and (value > high or (parameter.open_high and value == high)):
-        raise ValueError(f"{show(given)} is too large: {allowed}")
+        message = f"{show(given)} is too large: {allowed}"
+        raise _beyond(message, parameter, high, is_open=parameter.open_high)
     return value
+
+
+def _beyond(message: str, parameter: Parameter, end: float, *, is_open: bool) -> ValueError:
+    """The error for a number beyond an end of what a parameter takes: the end is meant, where it
+    takes that, or the default of what is counted from 1."""
+    if is_open:
+        return ValueError(message)
+    counted = end == parameter.low == 1 and type(parameter.default) is int
+    meant = parameter.default if counted else end
+    return Unfit(message, int(meant) if parameter.kind == "int" else meant)
 
 
 _CHECKS: dict[str, Callable[[Parameter, Any], Any]] = {

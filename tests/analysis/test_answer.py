@@ -505,6 +505,22 @@ def test_no_rate_of_a_loop_is_searched_at_0(tmp_path):
     ]  # fmt: skip
 
 
+def test_an_end_that_nothing_lies_beyond_is_no_edge(tmp_path):
+    from lrsearch.spec.searched import find_searched
+
+    path = tmp_path / "spec.yaml"
+    searched = (
+        "momentum: [0, 0.5, 0.9]\n  layers: [1, 2, 4]\n  decay: {min: 0, max: 0.1, points: 3}"
+    )
+    path.write_text(f"{LOOP.partition('  lr:')[0]}  {searched}\n")
+    ranges = find_searched(read_spec(path))
+    lowest = {"momentum": 0, "layers": 1, "decay": 0.0}
+    assert find_edges(lowest, ranges) == []
+    highest = find_edges({"momentum": 0.9, "layers": 4, "decay": 0.1}, ranges)
+    assert [edge.name for edge in highest] == ["momentum", "layers", "decay"]
+    assert all(edge.line and edge.settings for edge in highest)
+
+
 # -- renderings
 
 

@@ -245,9 +245,12 @@ def test_a_round_is_told_in_a_line() -> None:
     }
     assert describe_round(body) == (
         "refine, round 2 of at most 3: the best lr lies between 0.01 and 0.1 "
-        "(before: 0.001 and 1); loss 0.25 at 0.03; "
+        "(before: 0.001 and 1); loss 0.2500 at 0.03; "
         "trains 3 points: the interval is wider than 0.5 decades"
     )
+    # As the tables of a report write it.
+    assert "; loss 1.000 at 0.03; " in describe_round({**body, "value": 1.0})
+    assert "; loss 3.1e-05 at 0.03; " in describe_round({**body, "value": 3.1e-5})
     none = describe_round({**body, "points": 0, "round": 0, "state": "narrow"})
     assert none.startswith("refine, before any round: ")
     over = {**body, "points": 0, "round": 3, "state": "rounds"}

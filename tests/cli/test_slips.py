@@ -93,6 +93,11 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("grid", "a.yaml", "--confirm-top", "3"), "write --set confirm.top=3"),
         (("grid", "a.yaml", "--n-jbos", "3"), "write --workers 3"),
         (("confirm", "a.yaml", "--seedss", "3"), "did you mean --seeds?"),
+        (("check", "a.yaml", "--workers", "2"), "an option of lrsearch range, grid, random, bayes"),
+        (("check", "a.yaml", "--dry-run"), "it is an option of lrsearch range, grid, random"),
+        (("show", "a.yaml", "--allow-command"), "it is an option of lrsearch check, grid, random"),
+        (("grid", "a.yaml", "--html", "b.html"), "it is an option of lrsearch report"),
+        (("check", "a.yaml", "--jobs", "4"), "lrsearch check --help lists the options"),
         (("report", "a", "--modle", "gp"), "lrsearch report --help lists the options"),
         (("bayes", "a.yaml", "--trials", "0"), "--trials: '0': it takes a number greater than"),
         (("confirm", "a.yaml", "--top", "0"), "write --top 4"),
@@ -177,6 +182,19 @@ def test_a_rate_that_is_set_inside_the_optimizer_is_one_line_to_write(tmp_path, 
         f"'{key}'",
         "  write --set train.lr=0.3",
     ]
+
+
+def test_a_command_is_refused_by_range_for_its_own_reason_whatever_it_may_run(tmp_path):
+    (tmp_path / "t.py").write_text("")
+    spec = tmp_path / "mine.yaml"
+    spec.write_text(
+        "command: python t.py {lr}\nobjective: {metric: loss}\nsearch: {lr: [0.1, 1]}\n"
+    )
+    for more in ((), ("--allow-command",), ("--dry-run",)):
+        said = lrsearch("range", str(spec), *more)
+        assert said.code == 2 and "mine.yaml: command: a command sets its rates itself" in said.err
+        assert "search a wide range instead" in said.err
+    assert "--allow-command" not in lrsearch("range", "--help").out
 
 
 def test_before_the_first_search_is_told_how_one_begins(tmp_path, monkeypatch):

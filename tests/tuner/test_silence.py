@@ -109,12 +109,13 @@ def test_what_hangs_fails_and_the_rest_is_trained(here: Path) -> None:
         assert result.outcome is Outcome.FAILED and result.reason.startswith(reason)
         assert ("was stopped" in result.reason) is (fault == "stop")
         assert "last step 1" in result.reason and " of 200" in result.reason
-        assert 6 <= result.seconds < 12 and 0 < result.steps < 20
+        assert result.seconds >= 6 and 0 < result.steps < 20
         assert result.reason in said.stderr
     slow = found["slow"]
     told = f"it was not done after its timeout of 6 seconds: {slow.steps} of 200 steps"
     assert (slow.outcome, slow.reason) == (Outcome.FAILED, told)
-    assert 6 <= slow.seconds < 8 and slow.last and 50 < slow.steps < 130
+    # A step takes 0.05 seconds at least: it was told to end, long before its last one.
+    assert slow.seconds >= 6 and slow.last and 0 < slow.steps <= slow.seconds / 0.05
 
 
 def test_lanes_that_take_too_long_fail_with_what_they_have_come_to(here: Path) -> None:
@@ -132,7 +133,7 @@ def test_lanes_that_take_too_long_fail_with_what_they_have_come_to(here: Path) -
         assert result.engine == "fused" and result.outcome is Outcome.FAILED
         told = f"it was not done after its timeout of 3 seconds: {result.steps} of 200000 steps"
         assert result.reason == told and result.last["accuracy"] > 0.1
-        assert 3 <= result.seconds < 5
+        assert result.seconds >= 3 and 0 < result.steps < 200_000
 
 
 def test_a_probe_that_hangs_costs_the_lanes_and_no_trial(
@@ -245,12 +246,17 @@ def test_without_a_timeout_the_user_is_told_and_may_have_it_go_on(
 
     monkeypatch.setattr(silence, "tell_silence", listen)
 
+    woken: list[float] = []
+
     def go_on() -> None:
+        woken.append(time.time())
         os.kill(int(paused.read_text()), signal.SIGCONT)
 
     thread = when(lambda: sum(said_of) == 2, go_on)
     changes: dict[str, object] = {"search": {"model.init_args.fault": ["none", "pause"]}}
+    begun = time.time()
     history, said = search(here, changes, "--engine", "solo")
+    ended = time.time()
     thread.join()
     assert said.exit_code == 0, said.output
     told = [line for line in said.stderr.splitlines() if line.startswith("nothing has been heard")]
@@ -267,7 +273,8 @@ def test_without_a_timeout_the_user_is_told_and_may_have_it_go_on(
     assert all(f"from trial {number} for a minute, its last step 1" in line for line in mine)
     assert {result.outcome for result in history.results.values()} == {Outcome.COMPLETED}
     # What it was stopped for is none of its training.
-    assert history.results[number].seconds < 5
+    pause = woken[0] - paused.stat().st_mtime
+    assert pause >= 4 and history.results[number].seconds <= ended - begun - pause
 
 
 LOADING = """

@@ -11,7 +11,7 @@ from typing import Any
 from lrsearch import schedules
 from lrsearch.analysis.answer import Answer
 from lrsearch.diagnosis import HEALTHY
-from lrsearch.reports.answer import choice, describe_cost, describe_edge, describe_law, evidence
+from lrsearch.reports.answer import choice, describe_edge, describe_law, evidence
 from lrsearch.reports.lengths import list_lengths, tell_lengths
 from lrsearch.reports.marks import Figure
 from lrsearch.reports.page.figures import draw_curves, format_objective
@@ -359,8 +359,6 @@ def describe_making(view: RunView, making: Making) -> list[tuple[str, str]]:
         if view.records
         else []
     )
-    if view.cost["trials"] or view.cost["range_seconds"]:
-        found.append(("cost", describe_cost(view)))
     if view.data:
         found.append(("data", one_line(view.data)))
     found += [(name, shorten(value, 500)) for name, value in making.facts]

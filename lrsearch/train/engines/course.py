@@ -218,9 +218,13 @@ class Course:
             self.baseline: f"the {scale:.3g} of a model that knows nothing "
             f"(its start was {self.start:.3g})",
         }
-        told = f" and validation loss {validation:.3g}" if self.alike else ""
+        told = f"{losses[-1]:.3g}"
+        if told != f"{mean:.3g}":  # It ends with the last of the curve, and is judged by its mean.
+            over = divergence.recent_steps(steps, budget)
+            told += f", {mean:.3g} over the last {over:.0f} steps,"
+        told += f" and validation loss {validation:.3g}" if self.alike else ""
         return (
-            f"training loss is {mean:.3g}{told} after {step} steps, "
+            f"training loss is {told} after {step} steps, "
             f"more than {self.factor:g} times "
             + against.get(scale, f"the size of its lowest of {-scale:.3g}")
         )

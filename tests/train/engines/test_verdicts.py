@@ -325,6 +325,17 @@ def test_the_reason_says_what_the_loss_is_held_against():
         assert reason.endswith(words)
 
 
+def test_the_reason_has_the_loss_that_the_curve_ends_with_and_the_mean_that_decides():
+    course = Course("solo", start=2.5, baseline=2.3)
+    for step, loss in ((2, 50.0), (8, 90.0), (13, 70.0)):
+        told = course.measure(Measurement(step, {"train_loss": loss, "loss": 80.0}), 100)
+    mean = (90 * 6 + 70 * 5) / 11
+    assert told.startswith(
+        f"training loss is 70, {mean:.3g} over the last 11 steps, and validation loss 80 after 13 "
+        "steps, more than 10 times its start of 2.5"
+    ), told
+
+
 def test_what_a_loss_remembers_is_the_training_s(tmp_path):
     """Measuring the baseline is no call of the loss that trains."""
     text = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import traceback
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -118,7 +119,8 @@ class Course:
     that has to be a number, as the losses have to. `recording` has the records of single steps.
     Its first `shared` steps were trained by another trial, in `shared_seconds` of its seconds.
     At the step `judged` (0: never) of its `whole` budget it ends where it makes no progress.
-    `trace` is the traceback of what its code raised once it was lost.
+    `trace` is the traceback of what its code raised once it was lost, `model` refers to what it
+    trains alone, as long as that is there.
     """
 
     engine: str
@@ -141,6 +143,7 @@ class Course:
     whole: int = 0
     rule: str = ""
     trace: str = ""
+    model: weakref.ReferenceType[nn.Module] | None = None
 
     def take(self) -> dict[str, Any]:
         """The course as a saved state keeps it."""

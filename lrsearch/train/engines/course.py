@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import traceback
@@ -178,6 +179,12 @@ class Course:
     def spent(self) -> float:
         """The seconds charged to it by now."""
         return self.seconds + (0.0 if self.clock is None else pulse.clock() - self.clock)
+
+    def drop_model(self) -> None:
+        """Have the model go now that its training is over, though its parts refer to each other:
+        on a GPU the next trials might find no memory before Python collects the garbage."""
+        if self.model is not None and self.model() is not None:
+            gc.collect()
 
     def is_late(self, cohort: Cohort) -> bool:
         """Whether it has used up a trial's time limit."""

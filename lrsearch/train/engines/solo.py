@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import gc
 import time
 import weakref
 from collections.abc import Generator, Mapping, Sequence
@@ -155,10 +154,7 @@ def run_trial(
                 break
             # Outside the try: errors thrown in here, as when a job is closed, are not the trial's.
             replies = yield event
-    if course.model is not None and course.model() is not None:
-        # Its parts refer to each other, and next to a model on a GPU the garbage is small: until
-        # it is collected the next trials may find no memory.
-        gc.collect()
+    course.drop_model()
     with contextlib.suppress(RuntimeError):  # The device may be lost, as is seen below.
         course.recording.flush()
     records = course.tell(whole=True)

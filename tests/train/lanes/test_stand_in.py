@@ -40,7 +40,7 @@ from lrsearch.trial import Trial, Workplace
 
 GPU = torch.device("cuda:0")
 HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ())
-STEPS, BATCH, LANES = 4, 16, 3
+STEPS, BATCH, LANES = 3, 16, 3
 
 WAITS = {
     *("_local_scalar_dense", "is_nonzero", "nonzero", "nonzero_static", "equal", "bincount"),
@@ -191,6 +191,7 @@ AUGMENTED = {
     ],
 }
 NORMED = MLP | {"batch_norm": True, "dropout": 0.3}
+TINY = MLP | {"hidden": [4]}
 NORMED_CNN = CNN | {"batch_norm": True, "dropout": 0.2}
 STRUCTURES: dict[str, dict[str, Any]] = {
     "clipped, smoothed": config(NORMED, clip_norm=1.0, label_smoothing=0.1),
@@ -198,7 +199,7 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "bfloat16": config(NORMED_CNN, precision="bfloat16"),
     "text": config(CHARACTERS, TEXT),
     "regression": config(source="diabetes", loss="huber"),
-    **{name: config(NORMED, optimizer=optimizer(name)) for name in catalogue.OPTIMIZERS},
+    **{name: config(TINY, optimizer=optimizer(name)) for name in catalogue.OPTIMIZERS},
 }
 
 
@@ -220,10 +221,12 @@ def test_lanes_never_wait(name: str) -> None:
         watch.copies.clear()  # The table of mixup's shares goes over with the first step.
         numbers = program.tabulate(list(zip(trains, curves, [0] * LANES, strict=True)))
         assert len(watch.copies) == 1 and watch.copies[0].startswith("device.py to_device")
-        for rows in (ready.rows(STEPS, LANES, BATCH), ready.rows(STEPS, BATCH)):
-            program.advance(rows, numbers)
-        assert len(program._steps) == 2
-        assert [each.tape.host for each in program._steps.values()] == ["", ""]
+        layouts = [(STEPS, LANES, BATCH), (STEPS, BATCH)][
+            : 1 if name in catalogue.OPTIMIZERS else 2
+        ]
+        for layout in layouts:
+            program.advance(ready.rows(*layout), numbers)
+        assert [each.tape.host for each in program._steps.values()] == [""] * len(layouts)
         watch.copies.clear()
         program.advance(ready.rows(STEPS, LANES, BATCH), numbers)
         assert watch.copies == []
@@ -243,17 +246,17 @@ def test_lanes_never_wait(name: str) -> None:
         assert {each.device for each in program.stack.held()} == {GPU}
 
 
-BY_ITSELF = {"adafactor", "prodigy"}
-"""Optimizers whose packages read numbers back at each step."""
-
-UNKNOWN = {"sgd"}
-"""Those whose fused step torch has no fake form of."""
+OWN_WAYS = ("adam", "nadam", "adagrad", "lion", "muon", "schedule_free_adamw")
+"""Optimizers that keep their state in ways of their own. The packages of adafactor and prodigy read
+numbers back at each step, and torch has no fake form of sgd's fused step."""
 
 
-@pytest.mark.parametrize("name", [each for each in STRUCTURES if each not in BY_ITSELF | UNKNOWN])
+@pytest.mark.parametrize(
+    "name", [each for each in STRUCTURES if each in OWN_WAYS or each not in catalogue.OPTIMIZERS]
+)
 def test_alone_never_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = STRUCTURES[name]
-    if given["train"]["optimizer"]["name"] in UNKNOWN:
+    if given["train"]["optimizer"]["name"] == "sgd":
         given = {**given, "train": {**given["train"], "optimizer": optimizer("adamw")}}
     ready = Ready(given)
 

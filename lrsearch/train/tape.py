@@ -256,6 +256,7 @@ _COPYING = (
     torch.ops.aten.index_put.default,
     torch.ops.aten.index_put_.default,
     torch.ops.aten._index_put_impl_.default,
+    torch.ops.aten.where.self,  # Which takes a number on the CPU, and copies it itself.
 )
 
 

@@ -459,6 +459,8 @@ HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a number moved": (moved_number, "_to_copy"),
     "beside": (brought, "empty"),
     "put": (put, "index_put_"),
+    "chosen": (lambda x: torch.where(x > 0, x, torch.tensor(0.0)), "where"),
+    "chosen there": (lambda x: torch.where(x > 0, x, 0.0), ""),
     "checked": (checked, "_linalg_check_errors"),
 }
 

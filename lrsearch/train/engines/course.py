@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import traceback
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -122,7 +124,8 @@ class Course:
     that has to be a number, as the losses have to. `recording` has the records of single steps.
     Its first `shared` steps were trained by another trial, in `shared_seconds` of its seconds.
     At the step `judged` (0: never) of its `whole` budget it ends where it makes no progress.
-    `trace` is the traceback of what its code raised once it was lost.
+    `trace` is the traceback of what its code raised once it was lost, `model` refers to what it
+    trains alone, as long as that is there.
     """
 
     engine: str
@@ -145,6 +148,7 @@ class Course:
     whole: int = 0
     rule: str = ""
     trace: str = ""
+    model: weakref.ReferenceType[nn.Module] | None = None
 
     def take(self) -> dict[str, Any]:
         """The course as a saved state keeps it."""
@@ -179,6 +183,12 @@ class Course:
     def spent(self) -> float:
         """The seconds charged to it by now."""
         return self.seconds + (0.0 if self.clock is None else pulse.clock() - self.clock)
+
+    def drop_model(self) -> None:
+        """Have the model go now that its training is over, though its parts refer to each other:
+        on a GPU the next trials might find no memory before Python collects the garbage."""
+        if self.model is not None and self.model() is not None:
+            gc.collect()
 
     def is_late(self, cohort: Cohort) -> bool:
         """Whether it has used up a trial's time limit."""

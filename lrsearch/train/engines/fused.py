@@ -71,8 +71,9 @@ SEGMENT = 512
 SEEDS = 8
 """Seeds whose initial weights are kept."""
 
-WORTH_COMPACTING = 50
-"""Steps of a program that a smaller one must save: building one costs some dozens."""
+WORTH_COMPACTING = {"cpu": 50, "mps": 50, "cuda": 500}
+"""Steps of a program that a smaller one must save, by kind of device: building one costs some
+dozens, and hundreds of those that a graph replays, where it is captured, too."""
 
 
 def run(cohort: Cohort, device: torch.device) -> Telling:
@@ -235,7 +236,7 @@ class _Session:
     def _too_empty(self, wanted: int) -> bool:
         remaining = max((lane.budget - lane.step for lane in self.places if lane), default=0)
         empty, size = len(self.places) - wanted, len(self.places)
-        return empty * remaining > WORTH_COMPACTING * size
+        return empty * remaining > WORTH_COMPACTING[self.device.type] * size
 
     def _put_in(self, place: int, lane: Lane) -> None:
         """Put a lane into an empty place, to go on there."""

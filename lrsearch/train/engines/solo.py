@@ -6,6 +6,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import time
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -153,6 +154,7 @@ def run_trial(
                 break
             # Outside the try: errors thrown in here, as when a job is closed, are not the trial's.
             replies = yield event
+    course.drop_model()
     with contextlib.suppress(RuntimeError):  # The device may be lost, as is seen below.
         course.recording.flush()
     records = course.tell(whole=True)
@@ -316,6 +318,7 @@ def _begin(
     timed = {**train, "batch_size": course.batch}  # What durations are counted by.
     criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
     model = build(trial, data, cohort.workplace)
+    course.model = weakref.ref(model)
     rates = learning_rates(timed, course.samples, cohort.workplace).tolist()
     wide = sum_type(device)
     seed_everything(seeds.noise)

@@ -118,18 +118,21 @@ def _capture(tape: Tape, inputs: Sequence[Tensor]) -> tuple[torch.cuda.CUDAGraph
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
-    """End a capture that failed, within it or at its end."""
+    """End a capture that failed, within it or at its end, and let its memory go."""
     with suppress(RuntimeError):
         graph.capture_end()
         return
-    _failed.append(graph)
     try:
         graph.pool()
     except RuntimeError:  # It never came to its end, where it would have let its pool go.
+        _failed.append(graph)
         device = torch.cuda.current_device()
         for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
             with suppress(RuntimeError, AttributeError):  # Not every version of torch has both.
                 getattr(torch._C, name)(device, pool)
+    else:  # It ended, and memory was short for what is launched: its own is needed for the next.
+        with suppress(RuntimeError):
+            graph.reset()
 
 
 def _recover() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -66,6 +67,57 @@ class _Attention(torch.autograd.Function):
         return out.reshape(lanes, -1, *out.shape[1:]), 0
 
 
+@dataclass(frozen=True, eq=False)
+class _AttentionRule:
+    """The rule for attention, whose dropout draws from the noise."""
+
+    noise: Noise
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """One batch of all lanes, or the formula itself: the flash kernel has no rule and runs lane
+        after lane.
+
+        The formula is that of the reference code of
+        torch.nn.functional.scaled_dot_product_attention; a query that may look at nothing gets
+        zeros, as from the kernels.
+        """
+        if dropout_p > 0.0 and query.device.type == "cuda":
+            raise NotRecordable(
+                "it uses dropout in attention, whose numbers a GPU's kernel draws by itself"
+            )
+        plain = attn_mask is None and dropout_p == 0.0 and not enable_gqa
+        if plain and _fits_one_batch(query, key, value):
+            return apply(_Attention, query, key, value, is_causal, scale)
+        if enable_gqa:
+            key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
+            value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
+        factor = 1 / math.sqrt(query.size(-1)) if scale is None else scale
+        scores = (query * factor) @ key.transpose(-2, -1)
+        if is_causal:
+            allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
+            scores = scores.masked_fill(~allowed, -math.inf)
+        if attn_mask is None:
+            weights = scores.softmax(-1)
+        else:
+            if attn_mask.dtype is torch.bool:
+                scores = scores.masked_fill(~attn_mask, -math.inf)
+            else:
+                scores = scores + attn_mask
+            blind = (scores == -math.inf).all(-1, keepdim=True)
+            weights = scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
+        return drop(self.noise, weights, dropout_p) @ value
+
+
 class Rules(TorchFunctionMode):
     """Context in which the rules are in force."""
 
@@ -74,9 +126,9 @@ class Rules(TorchFunctionMode):
         self.noise = noise
         self.rules: dict[Callable[..., Any], Callable[..., Any]] = {
             F.linear: linear,
-            # By the noise, not by a method: in a circle its numbers, which lie on the device, would
-            # wait for the garbage collector.
-            F.scaled_dot_product_attention: functools.partial(_attention, noise),
+            # No method of this object: in a circle the numbers of its noise, which lie on the
+            # device, would wait for the garbage collector.
+            F.scaled_dot_product_attention: _AttentionRule(noise),
             torch.embedding: _embedding,
             **{each: functools.partial(_convolve, each) for each in _CONVOLUTIONS},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
@@ -94,51 +146,6 @@ class Rules(TorchFunctionMode):
             with self:  # Functions that it calls, as multi_head_attention_forward calls linear.
                 return _unwrap(func)(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
-
-
-def _attention(
-    noise: Noise,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """One batch of all lanes, or the formula itself: the flash kernel has no rule and runs lane
-    after lane.
-
-    The formula is that of the reference code of
-    torch.nn.functional.scaled_dot_product_attention; a query that may look at nothing gets
-    zeros, as from the kernels.
-    """
-    if dropout_p > 0.0 and query.device.type == "cuda":
-        raise NotRecordable(
-            "it uses dropout in attention, whose numbers a GPU's kernel draws by itself"
-        )
-    plain = attn_mask is None and dropout_p == 0.0 and not enable_gqa
-    if plain and _fits_one_batch(query, key, value):
-        return apply(_Attention, query, key, value, is_causal, scale)
-    if enable_gqa:
-        key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
-        value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
-    factor = 1 / math.sqrt(query.size(-1)) if scale is None else scale
-    scores = (query * factor) @ key.transpose(-2, -1)
-    if is_causal:
-        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
-        scores = scores.masked_fill(~allowed, -math.inf)
-    if attn_mask is None:
-        weights = scores.softmax(-1)
-    else:
-        if attn_mask.dtype is torch.bool:
-            scores = scores.masked_fill(~attn_mask, -math.inf)
-        else:
-            scores = scores + attn_mask
-        blind = (scores == -math.inf).all(-1, keepdim=True)
-        weights = scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
-    return drop(noise, weights, dropout_p) @ value
 
 
 def _embedding(

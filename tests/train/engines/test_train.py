@@ -641,6 +641,38 @@ def test_an_ended_trial_leaves_no_tensors(place):
         gc.enable()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_model_whose_parts_refer_to_each_other_is_gone_with_its_trial(fails, place):
+    where = place(
+        nets=NETS
+        + """
+    import weakref
+    import torch._C._functorch as functorch
+    functorch.alive = []  # Globals of its own are put back between trials.
+
+    class Around(Net):
+        def __init__(self, in_features, num_classes, fails):
+            super().__init__(in_features, num_classes)
+            self.fails, self.own = fails, [self]
+            functorch.alive += [weakref.ref(each) for each in self.parameters()]
+
+        def forward(self, x):
+            if self.fails and self.training:
+                raise KeyError("lost thing")
+            return super().forward(x)
+    """
+    )
+    gc.disable()
+    try:
+        ended = run(config(net("nets.Around", fails=fails), budget="2ba"), place=where)
+        outcome = Outcome.FAILED if fails else Outcome.COMPLETED
+        assert ended.result.outcome is outcome, ended.result.traceback
+        alive = sys.modules["nets"].functorch.alive
+        assert len(alive) == 4 and not any(each() is not None for each in alive)
+    finally:
+        gc.enable()
+
+
 def walk(job, answers):
     """All events of a job, each `None` and `Reached` answered by the next of `answers`."""
     events, replies = [], None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -121,3 +122,14 @@ def check_alive(
 def sum_type(device: torch.device) -> torch.dtype:
     """The type sums are kept in: float64 where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def release(error: BaseException | None) -> None:
+    """Free the frames of an error and of its causes: they hold the model and its activations, and
+    the next trial needs the memory."""
+    released: set[int] = set()
+    while error is not None and id(error) not in released:
+        released.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__  # Errors that are not shown hold it as well.

@@ -26,9 +26,9 @@ from lrsearch.data.raised import find_line
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch, copy, take
 from lrsearch.train.batches.resident import Resident
-from lrsearch.train.device import is_out_of_memory
-from lrsearch.train.engines.course import release, state_of
-from lrsearch.train.engines.solo import build, calibrate, validation_sums
+from lrsearch.train.device import is_out_of_memory, release
+from lrsearch.train.engines.course import state_of
+from lrsearch.train.engines.solo import build, calibrate
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes.draws import Noise
@@ -36,8 +36,9 @@ from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.models.criterion import CHUNK, Criterion, make_criterion
+from lrsearch.train.models.validation import validation_sums
 from lrsearch.train.optimizers.registry import STACKED
-from lrsearch.train.randomness import batches, set_noise, trial_seeds
+from lrsearch.train.randomness import batches, get_noise, set_noise, trial_seeds
 from lrsearch.train.tape import NotRecordable, record
 from lrsearch.train.users.memory import recall
 from lrsearch.trial import Trial, Workplace
@@ -480,7 +481,10 @@ class _Comparison:
         """Compare evaluations: outputs of a chunk, and the summed loss over the validation
         split."""
         self._put(program, states, (0, 1))
-        recorded, replayed = program.evaluate([0, 1]), program.evaluate([0, 1])
+        recorded = program.evaluate([0, 1])
+        after = [program.take(lane).noise for lane in range(2)]
+        self._put(program, states, (0, 1))  # It may have drawn random numbers.
+        replayed = program.evaluate([0, 1])
         places = [program.evaluated(lane) for lane in range(2)]
         parameters, fixed = (
             {name: torch.stack([each[name] for each in pair]) for name in pair[0]}
@@ -489,16 +493,24 @@ class _Comparison:
         batch = copy(next(self.data.validation_batches(self.data.chunk(CHUNK))))
         self.skeleton.model.eval()
         with torch.no_grad():
-            outputs = program.stack.evaluate_outputs(parameters, fixed, batch)
+            outputs = (
+                None
+                if program.evaluation.singly
+                else program.stack.evaluate_outputs(parameters, fixed, batch)
+            )
         for lane, state in enumerate(states):
             evaluated = self._evaluated_alone(lane, state, *places[lane])
             alone = self._evaluate(self.models[lane], evaluated, batch)
-            for (name, left), (_, right) in zip(leaves(alone), leaves(outputs), strict=True):
-                what = f"an evaluation's output {name}".rstrip()
-                self._agree(what, left, right[lane])
+            if outputs is not None:
+                for (name, left), (_, right) in zip(leaves(alone), leaves(outputs), strict=True):
+                    what = f"an evaluation's output {name}".rstrip()
+                    self._agree(what, left, right[lane])
             remembered = self._remember()
+            set_noise(state.noise, self.device)
             sums = validation_sums(self.models[lane], self.data, self.criteria[lane])
             self._compare_memory(remembered)
+            if not torch.equal(get_noise(self.device), after[lane]):
+                raise _Differs("in lanes an evaluation draws other random numbers")
             self._agree("the validation loss", sums[0], recorded[lane][0])
             if not self.criterion.stacks or self.criterion.measures:
                 self._agree("a metric", sums[1:], recorded[lane][1:])

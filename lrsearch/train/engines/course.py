@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import itertools
 import math
-import traceback
 import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -383,7 +382,7 @@ class BestSoFar:
 
 
 def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) -> dict[str, float]:
-    """Metrics of the validation split from `solo.validation_sums`: the summed loss, the sums that
+    """Metrics of the validation split from `validation_sums`: the summed loss, the sums that
     metrics or a step's are computed from, the values of the user's metrics."""
     samples = data.validation_samples
     names = criterion.names or ()
@@ -404,17 +403,6 @@ def tell_late(cohort: Cohort, step: int, budget: int) -> str:
     """The reason for the failure of a trial that took too long."""
     assert cohort.timeout is not None
     return f"{describe_timeout(cohort.timeout)}: {step} of {budget} steps"
-
-
-def release(error: BaseException | None) -> None:
-    """Free the frames of an error and of its causes: they hold the model and its activations, and
-    the next trial needs the memory."""
-    released: set[int] = set()
-    while error is not None and id(error) not in released:
-        released.add(id(error))
-        traceback.clear_frames(error.__traceback__)
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__  # Errors that are not shown hold it as well.
 
 
 def worth_keeping(cohort: Cohort, result: Result) -> bool:

@@ -18,14 +18,19 @@ from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import DataError
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
-from lrsearch.train.device import check_alive, free_memory, is_out_of_memory, numbers_on
+from lrsearch.train.device import (
+    check_alive,
+    free_memory,
+    is_out_of_memory,
+    numbers_on,
+    release,
+)
 from lrsearch.train.engines import solo
 from lrsearch.train.engines.course import (
     Event,
     Replies,
     check_sources,
     open_data,
-    release,
     serialize,
     tell_late,
     validation_metrics,

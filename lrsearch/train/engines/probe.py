@@ -16,9 +16,15 @@ from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.train.batches.batch import take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed
-from lrsearch.train.device import check_alive, find_device, free_memory, is_out_of_memory
+from lrsearch.train.device import (
+    check_alive,
+    find_device,
+    free_memory,
+    is_out_of_memory,
+    release,
+)
 from lrsearch.train.engines.comparison import refuse
-from lrsearch.train.engines.course import Data, check_sources, open_data, release
+from lrsearch.train.engines.course import Data, check_sources, open_data
 from lrsearch.train.engines.solo import build
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
 from lrsearch.train.engines.training import Training

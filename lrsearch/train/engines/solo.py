@@ -19,14 +19,19 @@ from lrsearch import catalogue, divergence, pulse
 from lrsearch.analysis.pruning import judging_step
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.raised import tell_raised, tell_trace
-from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
 from lrsearch.schedules import Plateau
 from lrsearch.states import Unusable
 from lrsearch.train.batches.averaging import evaluation_weights, recalibrate
-from lrsearch.train.batches.batch import Batch, copy, join, shape_of
+from lrsearch.train.batches.batch import Batch, copy, shape_of
 from lrsearch.train.batches.streamed import Streamed
-from lrsearch.train.device import check_alive, free_memory, is_out_of_memory, sum_type
+from lrsearch.train.device import (
+    check_alive,
+    free_memory,
+    is_out_of_memory,
+    release,
+    sum_type,
+)
 from lrsearch.train.engines.course import (
     BestSoFar,
     Course,
@@ -37,7 +42,6 @@ from lrsearch.train.engines.course import (
     State,
     check_sources,
     open_data,
-    release,
     serialize,
     state_of,
     tell_late,
@@ -69,8 +73,9 @@ from lrsearch.train.engines.timetable import (
 from lrsearch.train.engines.training import Training
 from lrsearch.train.jobs import await_verdict
 from lrsearch.train.models.build import build_model
-from lrsearch.train.models.criterion import CHUNK, Criterion, baseline_loss, make_criterion
+from lrsearch.train.models.criterion import Criterion, baseline_loss, make_criterion
 from lrsearch.train.models.metrics import SUMS
+from lrsearch.train.models.validation import chunk_of, validation_sums
 from lrsearch.train.randomness import (
     get_generators,
     seed_everything,
@@ -94,11 +99,6 @@ from lrsearch.trial import (
     Verdict,
     Workplace,
 )
-
-ALONE_CHUNK = 1024
-"""Samples per forward pass of an evaluation (`Resident.chunk`) by a built-in loss; fixed, so that
-results do not follow the batch. Code of the user's gets `criterion.CHUNK`, as in lanes."""
-
 
 # trials
 
@@ -187,7 +187,7 @@ def start_losses(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
     stay on the device.
     """
     model.eval()  # Leaves the statistics of batch norm alone.
-    batch = data.spread_out(_chunk(data, criterion))
+    batch = data.spread_out(chunk_of(data, criterion))
     kept = copy(batch)  # A user's code may change it in place.
     wide = sum_type(data.device)
     loss = criterion.loss(model, batch).to(wide)
@@ -566,30 +566,3 @@ def copy_state(model: nn.Module) -> State:
 def calibrate(model: nn.Module, data: Data, train: Mapping[str, Any], criterion: Criterion) -> None:
     """Gather batch norm's statistics at the model's present weights, see `averaging`."""
     recalibrate(model, data.calibration(train["batch_size"]), partial(criterion.visit, model))
-
-
-def _chunk(data: Data, criterion: Criterion) -> int:
-    return data.chunk(ALONE_CHUNK if criterion.stacks else CHUNK)
-
-
-def validation_sums(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
-    """The summed loss and the sums for the task's metrics over the validation split, and the values
-    of the user's metrics, [sums + metrics]."""
-    sums: list[Tensor] = []
-    seen: list[Any] = []
-    targets: list[Tree] = []
-    model.eval()
-    with torch.no_grad():
-        for kept in data.validation_batches(_chunk(data, criterion)):
-            pulse.beat()
-            batch = copy(kept)  # A user's code may change it in place.
-            found, outputs = criterion.sums(model, batch)
-            sums.append(found)
-            if criterion.measures:
-                seen.append(outputs)
-                targets.append(batch.y)
-        total = torch.stack(sums).sum(0)
-        if not criterion.measures:
-            return total
-        values = criterion.measure(join(seen), join(targets))
-        return torch.cat([total, torch.stack(values).to(total)])

@@ -16,9 +16,9 @@ from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import DataError
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
-from lrsearch.train.device import check_alive, find_device, free_memory, sum_type
+from lrsearch.train.device import check_alive, find_device, free_memory, release, sum_type
 from lrsearch.train.engines.comparison import refuse
-from lrsearch.train.engines.course import Data, check_sources, open_data, release
+from lrsearch.train.engines.course import Data, check_sources, open_data
 from lrsearch.train.engines.losing import find_loss, tell_error
 from lrsearch.train.engines.orders import Order, advance
 from lrsearch.train.engines.solo import build

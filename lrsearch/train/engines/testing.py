@@ -22,6 +22,7 @@ from lrsearch.train.engines.course import (
 )
 from lrsearch.train.engines.telling import Telling
 from lrsearch.train.models.criterion import make_criterion
+from lrsearch.train.models.validation import validation_sums
 from lrsearch.train.users.isolation import isolated
 from lrsearch.trial import Cohort, Ended, Looked, Started, Trial
 
@@ -59,6 +60,6 @@ def _look(cohort: Cohort, trial: Trial, device: torch.device, weights: bytes) ->
     with torch.no_grad():
         for name, tensor in state_of(model).items():
             tensor.copy_(stored[name])
-    sums = solo.validation_sums(model, data, criterion).tolist()
+    sums = validation_sums(model, data, criterion).tolist()
     metrics = validation_metrics(sums, data, criterion)
     return Looked(trial.number, metrics, data.validation_samples)

@@ -13,18 +13,20 @@ from torch.backends import mha
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrsearch import pulse
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree, leaves, replace_leaves
 from lrsearch.train.batches.averaging import normalizing, recalibration_batches
 from lrsearch.train.batches.batch import Batch, join, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Window
-from lrsearch.train.device import numbers_on, sum_type
+from lrsearch.train.device import is_out_of_memory, numbers_on, release, sum_type
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.graphs import Recorded, replayable
-from lrsearch.train.lanes.stack import Stack, copy_all, copy_lane
+from lrsearch.train.lanes.stack import Stack, copy_all, copy_lane, view_lane
 from lrsearch.train.lanes.state import Tensors, stack_like
 from lrsearch.train.models.criterion import CHUNK, lane_of
 from lrsearch.train.models.metrics import SUMS, stacked_loss
+from lrsearch.train.models.validation import validation_sums
 from lrsearch.train.optimizers.stacked import StackedOptimizer, beside
 from lrsearch.train.tape import Tape, record
 
@@ -83,6 +85,9 @@ class Evaluation:
         self.criterion, self.device = stack.criterion, stack.device
         self.weights = torch.zeros(stack.lanes, dtype=stack.dtype, device=stack.device)
         """Weights of the optimizer's `average`, [lanes]."""
+        self.singly = False
+        """Whether lanes are evaluated one after the other, as alone: the user's code cannot be
+        mapped over them there, since it reads values back, say, or draws random numbers."""
         self._evaluators: dict[int, _Evaluator] = {}
         self._forwards: dict[tuple[object, ...], tuple[Tape, Tree]] = {}
         self._averaged: dict[int, tuple[_Evaluator, int]] = {}
@@ -101,7 +106,28 @@ class Evaluation:
 
     def evaluate(self, lanes: Sequence[int]) -> Tensor:
         """The summed loss and the sums for the task's metrics over the validation split, float64
-        [len(lanes), sums]. Never waits for the device. Raises tape.NotRecordable."""
+        [len(lanes), sums]. Waits for the device in the user's code alone."""
+        if not self.singly:
+            try:
+                return self._evaluate_together(lanes)
+            except any_but_interrupts(is_out_of_memory) as error:
+                release(error)
+            self.singly = True
+        if self.optimizer.average is not None and not self._averaged.keys() >= set(lanes):
+            self._average(lanes)  # Before an evaluation draws: training's batches come first.
+        return torch.stack([self._evaluate_lane(lane) for lane in lanes])
+
+    def _evaluate_lane(self, lane: int) -> Tensor:
+        """The sums of one lane, [sums], by the module itself, which has the lane's tensors and
+        random numbers."""
+        parameters, fixed, place = self._evaluated_at(lane)
+        model = self.stack.skeleton.fill(view_lane(parameters, place), view_lane(fixed, place))
+        generator = self.stack.generators[lane]
+        return validation_sums(model, self.data, self.criterion, generator)
+
+    def _evaluate_together(self, lanes: Sequence[int]) -> Tensor:
+        """The sums of these lanes by one program. Raises what the user's code raises under vmap,
+        and tape.NotRecordable."""
         if self.optimizer.average is not None:
             average, size = self._average(lanes)
             return self._evaluate(size, average.parameters, average.fixed)[: len(lanes)]

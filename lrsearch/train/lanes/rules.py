@@ -3,17 +3,20 @@ would tie the lanes together (`draws`). Every other operation keeps torch's rule
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
+from torch.utils import checkpoint as checkpointing
 
 from lrsearch.train.lanes.draws import Noise, draw_rules, drop
 from lrsearch.train.lanes.linear import apply, linear, lower, move, transforms_itself
@@ -142,10 +145,57 @@ class Rules(TorchFunctionMode):
     ) -> Any:
         if func in self.rules:
             return self.rules[func](*args, **(kwargs or {}))
+        if kwargs and isinstance(kwargs.get("out"), Tensor) and not isinstance(func, FunctionType):
+            return _write(func, *args, **kwargs)
         if isinstance(func, FunctionType) and func.__module__ == F.__name__ and _asks(func):
             with self:  # Functions that it calls, as multi_head_attention_forward calls linear.
                 return _unwrap(func)(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def mapped() -> Iterator[None]:
+    """Context of what is mapped over lanes, where torch's Python code stands in the way.
+
+    Distributions do not look at values, unless they were made to: there are none to look at, and a
+    training that leaves their support loses its loss as well. Activation checkpointing keeps what
+    it would compute again, which is the same.
+    """
+    kept: list[tuple[Any, str, Any]] = [(Distribution, "_validate_args", False)]
+    kept += [(checkpointing, name, plain) for name, plain in _CHECKPOINTING.items()]
+    before = [getattr(owner, name) for owner, name, _ in kept]
+    for owner, name, value in kept:
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for (owner, name, _), value in zip(kept, before, strict=True):
+            setattr(owner, name, value)
+
+
+def _keep(*_: Any, **__: Any) -> Iterator[None]:
+    """Stand around a forward pass that is to be computed again, and do nothing."""
+    yield
+
+
+def _apply(function: Callable[..., Any], _: bool, *args: Any) -> Any:
+    """A forward pass that is to be computed again, as it is."""
+    return function(*args)
+
+
+_CHECKPOINTING: Mapping[str, Any] = {
+    "_checkpoint_without_reentrant_generator": _keep,
+    "CheckpointFunction": SimpleNamespace(apply=_apply),
+}
+"""Plain functions for those that `torch.utils.checkpoint` calls, by name."""
+
+
+def _write(func: Callable[..., Tensor], *args: Any, out: Tensor, **kwargs: Any) -> Tensor:
+    """A function's result written into a tensor, for which torch has no rules."""
+    found = func(*args, **kwargs)
+    if found.shape != out.shape:
+        raise NotRecordable(f"it calls {func.__name__} with an out= of another shape")
+    return out.copy_(found)
 
 
 def _embedding(

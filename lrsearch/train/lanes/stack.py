@@ -12,7 +12,7 @@ from torch.func import vmap
 from lrsearch.data.trees import Tree, map_tree
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.lanes.draws import Noise
-from lrsearch.train.lanes.rules import Rules
+from lrsearch.train.lanes.rules import Rules, mapped
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.optimizers.stacked import StackedOptimizer
@@ -122,7 +122,7 @@ class Stack:
         def run(parameters: Tensors, fixed: Tensors, *parts: Tree) -> Any:
             return self.skeleton.apply(function, parameters, fixed, *parts)
 
-        with Rules(noise):
+        with Rules(noise), mapped():
             # "different": operations that still draw random numbers are refused by the recording.
             return vmap(run, randomness="different")(parameters, fixed, *given)
 

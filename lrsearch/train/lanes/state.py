@@ -75,10 +75,14 @@ class Skeleton:
         # functional_call's own tying goes by the tensors' hashes, and does nothing under vmap.
         return functional_call(self._within, tensors, (function, *arguments), tie_weights=False)
 
-    @torch.no_grad()
     def load(self, state: LaneState) -> nn.Module:
         """The module itself, with a lane's tensors copied into its own."""
-        given = {**state.parameters, **state.fixed}
+        return self.fill(state.parameters, state.fixed)
+
+    @torch.no_grad()
+    def fill(self, parameters: Tensors, fixed: Tensors) -> nn.Module:
+        """The module itself, with these tensors copied into its own."""
+        given = {**parameters, **fixed}
         for name, each in {**self.parameters, **self.fixed}.items():
             each.copy_(given[name])
         return self.model

@@ -23,12 +23,10 @@ from lrsearch.trial import Workplace
 HERE = Workplace(str(DEVICE), str(Path(layers.__file__).parent), ("layers",))
 
 READS = "reads values back from tensors"
-DRAWS = "draws random numbers in evaluation, too"
 SHAPE = "the shape of a result depends on values"
 
 REFUSED_LAYERS = {
     "batch norm, momentum none": READS,
-    "dropout, twice, functional": "uses dropout in evaluation",
     "rrelu": "vmap has no rule for aten::rrelu",
     "rrelu, no range": "vmap has no rule for aten::rrelu",
     "embedding, max norm": "changes layer.weight",
@@ -38,10 +36,6 @@ REFUSED_LAYERS = {
     "indexed by a mask": SHAPE,
     "scatter": "RuntimeError: Function ScatterAddBackward0",
     "assigned by a mask": SHAPE,
-    "checkpoint": "as activation checkpointing does",
-    "checkpoint, reentrant": "has no rule for vmap",
-    "checkpoint with dropout": "as activation checkpointing does",
-    "spectral norm": "vmap has no rule for aten::div",
     "spectral norm, by a hook": "hooks are registered",
     "packed sequences": READS,
 }
@@ -60,11 +54,9 @@ REFUSED = {
     "CountsInAPlainTensor": "neither parameter, buffer nor its own",
     "AveragesInAPlainTensor": "changes in place what all lanes share",
     "DrawsByNumpy": "numpy's random",
-    "NoisyInEvaluation": DRAWS,
     "NoisyFromItsOwn": "from a generator of its own",
-    "DropsInEvaluation": "uses dropout in evaluation",
     "CountsInEvaluation": "in evaluation, too",
-    "Samples": "unless made with validate_args=False",
+    "SamplesChecked": "unless made with validate_args=False",
     "Mixes": "has no rule for vmap",
     "Seeds": "seeds torch's random numbers",
     "KeepsItsState": "changes kept, which",
@@ -75,11 +67,13 @@ REFUSED = {
     "HookedParameter": "hooks are registered",
     "OwnFunction": "has no rule for vmap",
     "SavesMore": "_extra_state",
+    "CheckpointsItsInput": "in lanes other parameters get gradients",
 }
 
 FUSED = (
     *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
-    *("Slopes", "Turns"),
+    *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
+    *("ReadsInEvaluation", "Checkpoints"),
 )
 
 CORE = (
@@ -101,10 +95,7 @@ CORE = (
 )
 
 
-NO_RULE = "an autograd function that it uses has no rule for vmap"
 OLDER = {
-    "checkpoint": ((2, 13), NO_RULE),
-    "checkpoint with dropout": ((2, 13), NO_RULE),
     "median, quantile": ((2, 13), READS),
     "instance norm, statistics": ((2, 11), "changes layer.running_mean in evaluation, too"),
 }

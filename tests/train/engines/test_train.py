@@ -37,10 +37,9 @@ from lrsearch.catalogue import OPTIMIZER_PACKAGES as PACKAGES
 from lrsearch.errors import DataError, ImportRefused, ModelError, UsageError
 from lrsearch.train import device, randomness
 from lrsearch.train.batches import resident
-from lrsearch.train.engines import solo
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
-from lrsearch.train.models import activations, metrics
+from lrsearch.train.models import activations, metrics, validation
 from lrsearch.train.models.build import build_model
 from lrsearch.train.optimizers.lion import Lion
 from lrsearch.train.optimizers.registry import build_optimizer
@@ -486,7 +485,7 @@ def test_a_lucky_first_batch_is_no_start():
 
 
 def test_the_start_is_the_loss_over_samples_of_the_training_split(monkeypatch):
-    monkeypatch.setattr(solo, "ALONE_CHUNK", 100)
+    monkeypatch.setattr(validation, "ALONE_CHUNK", 100)
     own = config({"name": "logistic"}, lr=1e3, label_smoothing=0.1, evaluate="10ba")
     reason = run(own).result.reason
     placed = placed_data(own)
@@ -879,7 +878,7 @@ def test_r2_of_a_constant_target_is_scikit_learn_s():
 
 
 def test_a_model_s_metrics_over_several_chunks(monkeypatch):
-    monkeypatch.setattr(solo, "ALONE_CHUNK", 100)
+    monkeypatch.setattr(validation, "ALONE_CHUNK", 100)
     noisy = MLP | {"dropout": 0.5, "batch_norm": True}
     own = config(noisy, budget="1ep", label_smoothing=0.2)
     ended = run(own)

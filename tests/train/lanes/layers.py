@@ -737,6 +737,37 @@ class Samples(Net):
         return torch.distributions.Normal(mean, 1.0).rsample() if self.training else mean
 
 
+class SamplesChecked(Net):
+    """From a distribution that is made to check its parameters."""
+
+    def hidden(self, x):
+        mean = super().hidden(x)
+        return torch.distributions.Normal(mean, 1.0, validate_args=True).rsample()
+
+
+class ReadsInEvaluation(Net):
+    """A value, once all is trained."""
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        return h if self.training else h / max(1.0, h.abs().max().item())
+
+
+class Checkpoints(Net):
+    """Its first layer, with noise, in both ways."""
+
+    def hidden(self, x):
+        h = checkpoint(super().hidden, x, use_reentrant=False)
+        return checkpoint(F.dropout, h, 0.3, self.training, use_reentrant=True)
+
+
+class CheckpointsItsInput(Net):
+    """In the older way, which gives its first layer no gradients, since the input needs none."""
+
+    def hidden(self, x):
+        return checkpoint(super().hidden, x, use_reentrant=True)
+
+
 class Mixes(Net):
     """By a draw that torch differentiates itself."""
 

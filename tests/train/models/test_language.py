@@ -29,7 +29,7 @@ from lrsearch.spec import read_spec
 from lrsearch.train.engines import solo
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.lanes import evaluation
-from lrsearch.train.models import metrics
+from lrsearch.train.models import metrics, validation
 from lrsearch.train.models.build import build_model
 from lrsearch.train.models.criterion import Criterion
 from lrsearch.trial import Objective, Outcome, Workplace
@@ -349,7 +349,7 @@ def test_a_model_that_knows_nothing_needs_log_of_the_vocabulary():
         each.data.zero_()
     criterion = Criterion(own["train"], data.task)
     found = solo.validation_metrics(
-        solo.validation_sums(model, data, criterion).tolist(), data, criterion
+        validation.validation_sums(model, data, criterion).tolist(), data, criterion
     )
     assert found["loss"] == pytest.approx(math.log(data.outputs), rel=1e-6)
     for each in solo.start_losses(model, data, criterion).tolist():  # It knows nothing.
@@ -360,7 +360,7 @@ def test_a_model_that_knows_nothing_needs_log_of_the_vocabulary():
 
 @pytest.mark.parametrize("smoothing", [0, 0.1])
 def test_the_loss_is_a_cross_entropy_by_hand(monkeypatch, smoothing):
-    monkeypatch.setattr(solo, "ALONE_CHUNK", 2)  # Of text eight samples.
+    monkeypatch.setattr(validation, "ALONE_CHUNK", 2)  # Of text eight samples.
     own = text_config(label_smoothing=smoothing)
     ended = run(own, objective=NATS)
     assert ended.result.outcome is Outcome.COMPLETED

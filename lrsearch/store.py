@@ -502,8 +502,8 @@ def _replay(folder: Path, data: bytes) -> History:
     try:
         # Some lines at a time: the text of a long run should not be held twice.
         while lines := list(itertools.islice(file, TOGETHER)):
-            contents = _decode_together(number + 1, lines) or [None] * len(lines)
-            for line, content in zip(lines, contents, strict=True):
+            contents = _decode_together(number + 1, lines) or itertools.repeat(None)
+            for line, content in zip(lines, contents, strict=False):
                 number += 1
                 if content is None:
                     if not line.endswith(b"\n"):

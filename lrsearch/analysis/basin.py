@@ -191,17 +191,16 @@ def find_batch_size(points: Sequence[PointSummary]) -> str | None:
 
 
 def _find(points: Sequence[PointSummary], known: Sequence[str]) -> str | None:
-    names = columns(points)
     for wanted in known:
-        for name in names:
-            if name.rpartition(".")[2].lower() == wanted and _varies(points, name):
+        for name, own in columns(points).items():
+            if name.rpartition(".")[2].lower() == wanted and _varies(own):
                 return name
     return None
 
 
-def _varies(points: Sequence[PointSummary], name: str) -> bool:
-    """Whether a parameter has two values that are rates."""
-    values = (each for each in columns(points)[name] if is_rate(each))
+def _varies(own: Sequence[Any]) -> bool:
+    """Whether two values of a parameter are rates, and differ."""
+    values = (each for each in own if is_rate(each))
     first = next(values, None)
     return any(value != first for value in values)
 

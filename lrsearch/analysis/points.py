@@ -140,12 +140,17 @@ def _is_lost(result: Result) -> bool:
 def columns(rows: Sequence[Record] | Sequence[PointSummary]) -> dict[str, list[Any]]:
     """The values of each parameter of trials or points, `...` of those that lack it; the names in
     the order in which they first appear."""
+    for whose, _, found in _columns:
+        if whose is rows:
+            return found
     params = list(map(attrgetter("params"), rows))
-    for known, found in _columns:
+    whose = rows if isinstance(rows, tuple) else None  # A list may change.
+    for place, (_, known, found) in enumerate(_columns):
         if same(known, params):
+            _columns[place] = whose, known, found
             return found
     found = {name: _column(params, name) for name in dict.fromkeys(chain.from_iterable(params))}
-    _columns.appendleft((params, found))
+    _columns.appendleft((whose, params, found))
     return found
 
 
@@ -155,9 +160,12 @@ def _column(params: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
     return [each.get(name, ...) for each in params]
 
 
-_columns: deque[tuple[list[Mapping[str, Any]], dict[str, list[Any]]]] = deque(maxlen=2)
-"""The columns that were asked for last, of which parameters: a report asks for those of its trials
-and of its points again and again, and to look into each of ten thousand takes its time."""
+_Asked = tuple[tuple[object, ...] | None, list[Mapping[str, Any]], dict[str, list[Any]]]
+
+_columns: deque[_Asked] = deque(maxlen=2)
+"""The columns that were asked for last, of which rows and parameters: a report asks for those of
+its trials and of its points again and again, and to look into each of ten thousand takes its
+time."""
 
 
 def same(left: Sequence[object], right: Sequence[object]) -> bool:
@@ -179,16 +187,17 @@ def written(column: Sequence[Any]) -> Sequence[Any]:
     return list(map(repr, column))
 
 
-def set_apart(points: Iterable[PointSummary]) -> list[PointSummary]:
+def set_apart(points: Sequence[PointSummary]) -> Sequence[PointSummary]:
     """The points, with those that are `lost` as diverged ones: their values are those of trainings
     that blew up, and say nothing of the objective beside them."""
     diverged = Outcome.DIVERGED
-    return [
+    found = [
         replace(each, outcome=diverged, objective=None, spread=None, scores={})
         if each.lost and each.objective is not None
         else each
         for each in points
     ]
+    return points if same(found, points) else tuple(found)
 
 
 def rank(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:

@@ -1,5 +1,6 @@
 """Points, ties, edges of the search and required values."""
 
+import itertools
 import math
 import statistics
 from dataclasses import replace
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lrsearch.analysis.edges import Range, find_edges
-from lrsearch.analysis.points import best, last_metrics, rank, summarize
+from lrsearch.analysis.points import best, columns, last_metrics, rank, summarize, written
 from lrsearch.analysis.requirement import parse_requirement
 from lrsearch.analysis.tied import student, ties
 from lrsearch.errors import UsageError
@@ -99,6 +100,42 @@ def test_completed_point_without_a_finite_value_is_not_best(value):
 def test_objective_at_best_reads_the_best_evaluation():
     (point,) = summarize([record(1, value=0.5)], Objective("accuracy", "max", "best"))
     assert point.objective == 1.0
+
+
+def test_columns_are_of_the_rows_that_are_given_whatever_was_asked_for_before():
+    rows = [record(1, 1), record(2, 2), record(3, 3)]
+    rows = [replace(each, params={"lr": each.point, "a": 0.0}) for each in rows]
+    for make in (list, tuple):
+        for _ in range(2):
+            assert columns(make(rows)) == {"lr": [1, 2, 3], "a": [0.0] * 3}
+        whole = make(rows)
+        assert columns(whole) is columns(whole)
+        assert columns(make(rows[:2])) == {"lr": [1, 2], "a": [0.0] * 2}
+        mixed = make([*rows[1:], replace(rows[0], params={"b": 5})])
+        assert columns(mixed) == {"lr": [2, 3, ...], "a": [0.0, 0.0, ...], "b": [..., ..., 5]}
+    rows.reverse()
+    assert columns(rows)["lr"] == [3, 2, 1]
+    rows.append(rows[0])
+    assert columns(rows)["lr"] == [3, 2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [1, 1.0, True, "1", None, ...],
+        [0.0, -0.0, 1.0, ...],
+        [math.nan, float("nan"), 1.0],
+        [0.1, 0.1, ..., 2.0],
+        [math.inf, -math.inf, math.inf, ...],
+        ["a", "b", "a"],
+        [1, 2, 1],
+        [[1], [1.0], [1]],
+    ],
+)
+def test_values_are_told_apart_by_what_is_written(column):
+    keys = written(column)
+    for (one, first), (other, second) in itertools.combinations(zip(keys, column, strict=True), 2):
+        assert (one == other and hash(one) == hash(other)) == (repr(first) == repr(second))
 
 
 def test_rank_puts_best_first_then_ties_by_number_then_those_without_a_value():

@@ -10,17 +10,18 @@ replay could differ from running it again is refused while recording.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
-from torch.utils._pytree import tree_iter
 
 Function = Callable[..., Sequence[Tensor]]
 
@@ -89,6 +90,19 @@ _REFUSED = {
 }
 
 
+@functools.cache
+def _refusals(func: OpOverload) -> list[str]:
+    """The reasons against an operation, unless it is one of the sound kinds."""
+    return [reason for tag, reason in _REFUSED.items() if tag in func.tags]
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(source: str) -> CodeType:
+    """The code of a recording. To compile it takes as long as some replays, and cohorts of one
+    structure have the same."""
+    return compile(source, "<tape>", "exec")
+
+
 def _memory(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
@@ -107,7 +121,9 @@ class _Recorder(TorchDispatchMode):
         # Everything seen stays alive until the tape is done: ids and addresses are not reused.
         self.seen: list[object] = [inputs, static]
         self.names: dict[int, str] = {}
-        self.constants: dict[str, object] = {}
+        self.constants: dict[int, tuple[str, object]] = {}
+        """Names and values of the source's constants, by the values' ids. They are numbered: two
+        recordings of one structure have one source."""
         self.renewed: set[int] = set()
         self.bytes = 0
         self.host = ""
@@ -126,10 +142,8 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if _Recorder.paused:
             return func(*args, **kwargs)
-        for tag, reason in _REFUSED.items():
-            if tag in func.tags and not (
-                _picks_by_number(func, args) or _drops_nothing(func, args)
-            ):
+        for reason in _refusals(func):
+            if not (_picks_by_number(func, args) or _drops_nothing(func, args)):
                 raise NotRecordable(reason.format(name=func))
         out = func(*args, **kwargs)
         self.note(func, args, kwargs, out)
@@ -137,10 +151,10 @@ class _Recorder(TorchDispatchMode):
 
     def note(self, func: OpOverload, args: Any, kwargs: Mapping[str, Any], out: Any) -> None:
         self.seen.append((args, kwargs, out))
-        outputs = [each for each in tree_iter(out) if isinstance(each, Tensor)]
+        outputs = _tensors(out)
         if any(each.layout is not torch.strided for each in outputs):
             raise NotRecordable(f"it has sparse tensors ({func})")
-        for each in self._written(func, args, kwargs):
+        for each in _written(func, args, kwargs):
             if _memory(each) in self.given:
                 raise NotRecordable(f"it changes its input in place ({func})")
             if _memory(each) not in self.renewed and _memory(each) not in self.lasting:
@@ -152,7 +166,7 @@ class _Recorder(TorchDispatchMode):
             if torch.Tag.inplace_view in func.tags and [*self.names.values()].count(name) != 1:
                 # A constant would be changed by every replay, and all views of it.
                 raise NotRecordable(f"it changes the shape of a tensor in place ({func})")
-        reads = [each for each in tree_iter((args, dict(kwargs))) if isinstance(each, Tensor)]
+        reads = _tensors((args, kwargs))
         if self.away and not self.host and _touches_host(func, reads, outputs):
             self.host = f"it uses the CPU within a step ({func})"
         if _is_view(func) and all(self._stays(each) for each in reads):
@@ -178,15 +192,6 @@ class _Recorder(TorchDispatchMode):
         target = ", ".join(names) + ("," if isinstance(out, tuple | list) else "")
         self.lines.append((f"{target} = ", names, f"{self._constant('f', func)}({call})"))
 
-    def _written(self, func: OpOverload, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
-        found = []
-        for position, argument in enumerate(func._schema.arguments):
-            if argument.alias_info is None or not argument.alias_info.is_write:
-                continue
-            given = args[position] if position < len(args) else kwargs.get(argument.name)
-            found += [each for each in tree_iter(given) if isinstance(each, Tensor)]
-        return found
-
     def _stays(self, tensor: Tensor) -> bool:
         return id(tensor) not in self.names and _memory(tensor) not in self.renewed
 
@@ -199,8 +204,7 @@ class _Recorder(TorchDispatchMode):
         return self._constant("c", tensor)
 
     def _constant(self, kind: str, value: object) -> str:
-        name = f"{kind}{id(value)}"
-        self.constants[name] = value
+        name, _ = self.constants.setdefault(id(value), (f"{kind}{len(self.constants)}", value))
         return name
 
     def _text(self, value: object) -> str:
@@ -231,10 +235,44 @@ class _Recorder(TorchDispatchMode):
                 body.append(f"    del {', '.join(dead[at])}")
         body.append(f"    return [{', '.join(results)}]")
         source = "\n".join(body)
-        scope: dict[str, Any] = dict(self.constants)
-        exec(compile(source, "<tape>", "exec"), scope)
+        scope: dict[str, Any] = dict(self.constants.values())
+        exec(_compiled(source), scope)
         # Out of its own globals: in a circle the tensors would wait for the garbage collector.
         return Tape(scope.pop("run"), source, len(self.lines), self.bytes, self.host)
+
+
+def _tensors(value: object) -> list[Tensor]:
+    """The tensors among an operation's arguments or results, which are no other trees than lists,
+    tuples and mappings."""
+    if isinstance(value, Tensor):
+        return [value]
+    found = []
+    if isinstance(value, list | tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            if isinstance(each, Tensor):
+                found.append(each)
+            elif isinstance(each, list | tuple | dict):
+                found += _tensors(each)
+    return found
+
+
+@functools.cache
+def _writes(func: OpOverload) -> list[tuple[int, str]]:
+    """The places and names of the arguments that an operation writes to."""
+    return [
+        (position, argument.name)
+        for position, argument in enumerate(func._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+
+
+def _written(func: OpOverload, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors that an operation writes to."""
+    return [
+        each
+        for position, name in _writes(func)
+        for each in _tensors(args[position] if position < len(args) else kwargs.get(name))
+    ]
 
 
 def _touches_host(func: OpOverload, reads: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
@@ -275,6 +313,7 @@ def _drops_nothing(func: OpOverload, args: Any) -> bool:
     return func is flash and (len(args) < 4 or args[3] == 0.0)
 
 
+@functools.cache
 def _is_view(func: OpOverload) -> bool:
     """Whether an operation's results share an argument's memory and nothing is written."""
     returns = func._schema.returns

@@ -9,6 +9,7 @@ files are as if they were not there.
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import sys
@@ -161,11 +162,17 @@ def imports_of(file: Path, name: str) -> set[str]:
     if file.suffix != ".py":
         return set()
     package = name if file.stem == "__init__" else name.rpartition(".")[0]
+    return set(_imports_in(file.read_bytes(), package, name))
+
+
+@functools.lru_cache(maxsize=256)
+def _imports_in(source: bytes, package: str, name: str) -> frozenset[str]:
+    """`imports_of` a source, which is asked for with each trial, and seldom another by then."""
     found = {name}
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(source)
     except (SyntaxError, ValueError):  # Importing it says so.
-        return found
+        return frozenset(found)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -176,4 +183,4 @@ def imports_of(file: Path, name: str) -> set[str]:
                 base = ".".join([*above, base] if base else above)
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     steps = (each.split(".") for each in found if each)
-    return {".".join(parts[:end]) for parts in steps for end in range(1, len(parts) + 1)}
+    return frozenset(".".join(parts[:end]) for parts in steps for end in range(1, len(parts) + 1))

@@ -9,6 +9,7 @@ import io
 import itertools
 import logging
 import operator
+import os
 import random
 import sys
 import sysconfig
@@ -116,24 +117,13 @@ class _Look:
 
     def _at(self, value: Any, depth: int) -> object:
         self.left -= 1
-        if isinstance(
-            value, bool | int | float | complex | str | bytes | None | np.generic | itertools.count
-        ):
+        kind = type(value)
+        if kind in _ATOMS:
             return repr(value)  # NaN equals itself so.
-        if isinstance(value, Tensor):
-            return _Same(value), id(value) in self.held or value._version
-        if id(value) in self.held or isinstance(value, logging.Logger):
-            return _Same(value)
-        if isinstance(value, np.ndarray):
-            return value.tobytes() if value.nbytes < 2**20 else (_Same(value), sample(value))
-        if isinstance(value, torch.Generator):
-            return value.get_state().numpy().tobytes()
-        if isinstance(value, random.Random):
-            return value.getstate()
-        if isinstance(value, np.random.Generator):
-            return repr(value.bit_generator.state)
-        if isinstance(value, np.random.RandomState):
-            return self._at(value.get_state(), depth)
+        if kind not in _OPEN:  # Of which there are the most, and which are none of these.
+            known, content = self._know(value, depth)
+            if known:
+                return content
         parts: Iterable[Any]
         if isinstance(value, Mapping):
             parts = itertools.chain.from_iterable(value.items())
@@ -147,8 +137,37 @@ class _Look:
         if depth == 0 or self.left < 0:
             return _Same(value)
         whole = iter(parts)
-        near = tuple(self._at(each, depth - 1) for each in itertools.islice(whole, self.left))
+        near = tuple([self._at(each, depth - 1) for each in itertools.islice(whole, self.left)])
         return type(value), near, tuple(map(_Same, whole))
+
+    def _know(self, value: Any, depth: int) -> tuple[bool, object]:
+        """Whether a value is of a kind that has a way of its own to tell its content, and that."""
+        if isinstance(
+            value, bool | int | float | complex | str | bytes | None | np.generic | itertools.count
+        ):
+            return True, repr(value)
+        if isinstance(value, Tensor):
+            return True, (_Same(value), id(value) in self.held or value._version)
+        if id(value) in self.held or isinstance(value, logging.Logger):
+            return True, _Same(value)
+        if isinstance(value, np.ndarray):
+            whole = value.nbytes < 2**20
+            return True, value.tobytes() if whole else (_Same(value), sample(value))
+        if isinstance(value, torch.Generator):
+            return True, value.get_state().numpy().tobytes()
+        if isinstance(value, random.Random):
+            return True, value.getstate()
+        if isinstance(value, np.random.Generator):
+            return True, repr(value.bit_generator.state)
+        if isinstance(value, np.random.RandomState):
+            return True, self._at(value.get_state(), depth)
+        return False, None
+
+
+_ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
+
+_OPEN = frozenset({FunctionType, MethodType, type, ModuleType, dict, list, tuple, set, frozenset})
+"""Kinds of values that are known by their parts alone."""
 
 
 def look_at(value: object) -> object:
@@ -469,7 +488,7 @@ def is_users(module: str) -> bool:
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None or module.partition(".")[0] in ("torch", "lrsearch"):
         return False
-    return _is_users_file(file if Path(file).is_absolute() else str(Path(file).resolve()))
+    return _is_users_file(file if os.path.isabs(file) else str(Path(file).resolve()))  # noqa: PTH117
 
 
 @functools.lru_cache(maxsize=10_000)

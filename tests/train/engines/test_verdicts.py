@@ -119,8 +119,8 @@ def here(tmp_path_factory):
             model = nn.Sequential(
                 nn.Linear(64, 64), *norms, nn.ReLU(), nn.Dropout(0.0), nn.Linear(64, 10)
             )
-            optimizer = torch.optim.Adam(model.parameters(), 0.01)
-            for _ in range(500):
+            optimizer = torch.optim.Adam(model.parameters(), 0.03)
+            for _ in range(200):
                 optimizer.zero_grad()
                 loss = F.cross_entropy(model(x), y)
                 loss.backward()
@@ -145,7 +145,9 @@ TUNED = {
     "dropout": lambda here: own_config(code("digits"), warm(here, dropout=0.5)),
     "smoothing": lambda here: own_config(code("digits"), warm(here), label_smoothing=0.1),
     "nothing": lambda here: own_config(code("digits"), warm(here)),
-    "batch norm": lambda here: own_config(code("digits"), warm(here, "norm"), batch_size=8),
+    "batch norm": lambda here: own_config(
+        code("digits"), warm(here, "norm"), batch_size=8, budget="1ep"
+    ),
     "own loss, mixup": lambda here: own_config(
         code("digits"), warm(here), transform("mixup", alpha=0.4), loss=code("crossed")
     ),

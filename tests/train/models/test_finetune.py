@@ -30,7 +30,7 @@ WAITING = (
     *(f"asyncio.{name}" for name in ("base_events", "tasks", "locks", "queues", "streams")),
     *("asyncio.futures", "asyncio.events", "threading", "concurrent.futures._base"),
 )
-WORDS, SAMPLES, STEPS, TOKENS = 16, 200, 1200, 28
+WORDS, SAMPLES, STEPS, TOKENS = 16, 200, 400, 28
 
 
 def docstrings(module: str) -> list[str]:
@@ -53,15 +53,18 @@ def pieces(modules: tuple[str, ...]) -> list[str]:
 
 def pretrain(model: Any, ids: torch.Tensor, mask_id: int) -> None:
     """Masked language modelling (Devlin et al. 2019, section 3.1), on one thread."""
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
     for step in range(STEPS):
-        x = ids[torch.randint(len(ids), (24,))]
-        hidden = (torch.rand(x.shape) < 0.25) & (x > 4)  # The first five are special.
+        x = ids[torch.randint(len(ids), (48,))]
+        # So many hidden, and so large batches, take the fewest steps. The first five are special.
+        hidden = (torch.rand(x.shape) < 0.4) & (x > 4)
         states = model.bert(
             input_ids=torch.where(hidden, mask_id, x), attention_mask=(x != 0).long()
         ).last_hidden_state[hidden]
         loss = torch.nn.functional.cross_entropy(model.cls(states), x[hidden])
-        optimizer.param_groups[0]["lr"] = 3e-3 * min((step + 1) / 50, 1.1 * (1 - step / STEPS))
+        optimizer.param_groups[0]["lr"] = 6e-3 * min((step + 1) / 50, 1.1 * (1 - step / STEPS))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -162,7 +165,7 @@ def test_a_pretrained_start_is_searched_and_is_worth_it(place: Path, encoder: Pa
         found[start].append(trial["objective"])
     means = {start: sum(part) / 4 for start, part in found.items()}
     assert [len(part) for part in found.values()] == [4, 4], "two rates, two schedules"
-    # Half of the texts are of either class; when this was written the means were 0.77 and 0.66.
+    # Half of the texts are of either class; when this was written the means were 0.75 and 0.64.
     assert report["best"]["objective"] > 0.65, found
     assert means["encoder"] > means["raw"] + 0.03, found
 

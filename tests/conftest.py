@@ -12,9 +12,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -41,23 +40,6 @@ sys.dont_write_bytecode = _bytecode
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("same")
-
-WAITING = (
-    *("test_silence", "test_executors", "test_pulse", "test_signals", "test_stopping"),
-    *("test_dead_ends", "test_loop_process"),
-)
-"""Files whose tests wait more than they work: one process runs them one after another, while others
-work."""
-
-LONG = (
-    *("test_states", "test_fused", "test_frameworks", "test_comparison", "test_stacked_optimizers"),
-    *("test_calls", "test_confirming", "test_sharing", "test_finetune", "test_verdicts"),
-    *("test_benchmarks", "test_shared_budgets", "test_closing", "test_own_code", "test_beside"),
-    *("test_kills", "test_cli", "test_repeating", "test_averaging", "test_rungs", "test_loops"),
-    *("test_terminal", "test_resume", "test_finding", "test_saved_states", "test_proposer"),
-    *("test_listening", "test_shadows", "test_changed_files", "test_forking", "test_tuner"),
-)
-"""Files that take longest, the longest first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -178,6 +160,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     if devices.DEVICE.type == "cpu":
         if (processes := _share(config)[1]) > 1:
+            from spreading import spread
+
             items[:] = spread(items, processes)
         return
     modules = {each.module for each in items if isinstance(each, pytest.Function)}
@@ -196,27 +180,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=[each for each in items if each not in set(chosen)])
     items[:] = sorted(chosen, key=lambda each: "torch" not in vars(each.module))
-
-
-def spread(items: Sequence[pytest.Item], processes: int) -> list[pytest.Item]:
-    """The order of tests of which each process is given an equal number, those that follow each
-    other (`--dist worksteal`), and takes from the end of another's when it has done its own: the
-    first process begins with what waits, the others with what takes longest."""
-    files = {name: [*each] for name, each in groupby(items, key=lambda item: item.path.stem)}
-    heads: list[list[pytest.Item]] = [[] for _ in range(processes)]
-    for name in WAITING:
-        heads[0] += files.pop(name, [])
-    for number, name in enumerate(filter(files.__contains__, LONG)):
-        heads[1 + number % (processes - 1)] += files.pop(name)
-    rest = [item for each in files.values() for item in each]
-    found: list[pytest.Item] = []
-    for number, head in enumerate(heads):
-        # As many as `--dist worksteal` gives it; what is more begins the next one's.
-        size = (len(items) - len(found)) // (processes - number)
-        more = max(0, size - len(head))
-        found += [*head, *rest[:more]]
-        del rest[:more]
-    return found + rest
 
 
 def _takes_from(module: ModuleType, others: set[str]) -> bool:

@@ -17,7 +17,7 @@ ROOT = Path(lrsearch.__file__).parent
 
 TESTS = Path(__file__).parent
 
-WHOLE = {"benchmarks", "devices", "docs", "house", "rooms"}
+WHOLE = {"benchmarks", "devices", "docs", "house", "rooms", "spreading"}
 """Tests of no one room."""
 
 ROOMS = sorted({path.relative_to(ROOT).parts[0].removesuffix(".py") for path in ROOT.rglob("*.py")})

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import Basin, agrees, find_rate, group, is_rate
+from lrsearch.analysis.basin import Basin, agrees, find_rate, group, has_values, is_rate
 from lrsearch.analysis.confirmation import Finalist
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.characters import Pieces, draw_figure
@@ -157,7 +157,7 @@ def matters(answer: Answer | None, combination: Combination, rate: str) -> bool:
     recommended, the highest, a finalist or tied with these; or its curve reaches, at its best and
     within its band of 95 %, the value of the best curve; or it has no curve to tell."""
     _, points, basin = combination
-    if answer is None or answer.steady or len({p.params[rate] for p in points}) < FEW:
+    if answer is None or answer.steady or not has_values(points, rate, FEW):
         return False
     again = answer.confirmation.finalists if answer.confirmation is not None else ()
     told = {each.point for each in again if not each.control}

@@ -139,16 +139,21 @@ def check_end(until: Requirement, objective: Objective, *, ours: bool = True) ->
             where=where,
             hint=f'write --until "{until.metric}{sign}={until.bound:g}"',
         )
-    low, high = ENDS.get(objective.metric, (-math.inf, math.inf)) if ours else (-math.inf, math.inf)
-    end = high if sign == ">" else low
-    beyond = until.bound > end if sign == ">" else until.bound < end
-    if beyond or (until.bound == end and "=" not in until.comparison):
-        share = until.bound / 100
-        percent = (low, high) == (0.0, 1.0) and 1 < until.bound <= 100
-        hint = f'write --until "{until.metric}>={share:g}"' if percent else ""
+    if ours:
+        check_bound(until, option="--until")
+
+
+def check_bound(requirement: Requirement, *, option: str = "--require") -> None:
+    """Raises UsageError for a bound beyond what lrsearch's own metric of that name can be, which
+    nothing meets."""
+    metric, bound, comparison = requirement.metric, requirement.bound, requirement.comparison
+    low, high = ENDS.get(metric, (-math.inf, math.inf))
+    above = comparison[0] == ">"
+    end = high if above else low
+    if (bound > end if above else bound < end) or (bound == end and "=" not in comparison):
+        percent = above and (low, high) == (0.0, 1.0) and 2 <= bound <= 100
         raise UsageError(
-            f"no {objective.metric} is {'above' if sign == '>' else 'below'} {end:g}: nothing "
-            "meets it",
-            where=where,
-            hint=hint,
+            f"no {metric} is {'above' if above else 'below'} {end:g}: nothing meets it",
+            where=f"{option} {requirement}",
+            hint=f'write {option} "{metric}>={bound / 100:g}"' if percent else "",
         )

@@ -43,6 +43,8 @@ def plain_command(words: Sequence[str]) -> Callable[[], None] | None:
     from lrsearch.cli.places import USUAL_RUNS
 
     runs = Path(os.environ.get("LRSEARCH_RUNS") or USUAL_RUNS)
+    if os.path.isfile(runs):  # noqa: PTH113
+        return None
     target = (*words, None)[1] if words[:1] == ["report"] and len(words) <= 2 else "-"
     if target is None or (target[:1] != "-" and _is_there(target, runs)):
         return lambda: showing.show_run(target, runs)

@@ -178,7 +178,12 @@ def _check_place(output: Path, chosen: Format, force: bool) -> None:
                 f"{output} exists already", where="--output", hint="name a folder that does not"
             )
     elif output.is_dir():
-        raise UsageError(f"{output} is a folder: a file is written", where="--output")
+        named = quote(path_word(output / f"best{chosen.suffix}"))
+        raise UsageError(
+            f"{output} is a folder: a file is written",
+            where="--output",
+            hint=f"write --output {named}",
+        )
     elif output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="--force overwrites it")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,8 +29,25 @@ Set = Annotated[
         help="Override a value of the spec, such as train.lr=0.1. Repeatable.",
     ),
 ]
+
+
+def _check_folder(value: Path) -> Path:
+    """The value as it is. Raises BadParameter for a file, and a path below one."""
+    there = next((each for each in (value, *value.parents) if os.path.lexists(each)), value)
+    if there.exists() and not there.is_dir():
+        raise typer.BadParameter(f"{there} is a file, and --runs takes a folder")
+    return value
+
+
 Runs = Annotated[
-    Path, typer.Option("--runs", envvar="LRSEARCH_RUNS", metavar="DIR", help="Where runs are kept.")
+    Path,
+    typer.Option(
+        "--runs",
+        envvar="LRSEARCH_RUNS",
+        metavar="DIR",
+        help="Where runs are kept.",
+        callback=_check_folder,
+    ),
 ]
 AllowImport = Annotated[
     list[str] | None,

@@ -369,7 +369,7 @@ def _show_plan(search: _Search, begun: _Begun) -> None:
 def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     """Read the spec, and check it and the options against each other. Raises the user's errors in
     them, and RunLocked."""
-    from lrsearch.analysis.requirement import check_end, parse_requirement
+    from lrsearch.analysis.requirement import check_bound, check_end, parse_requirement
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
@@ -388,8 +388,12 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     if spec.kind is None and spec.train["step"] is None:
         metrics = (*METRICS, *(spec.train["metrics"] or ()))
     requirements = read_requirements(given.require, metrics, given.baseline, given.runs)
-    for each in requirements if spec.task is not None else ():
-        check_metric(each, spec)
+    for each in requirements:
+        if spec.task is not None:
+            check_metric(each, spec)
+        own = metrics is None or each.metric in (spec.train["metrics"] or ())
+        if not own and given.baseline is None:
+            check_bound(each)
     until = None
     if given.until is not None:
         until = parse_requirement(given.until, metrics, option="--until")

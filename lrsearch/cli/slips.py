@@ -74,7 +74,7 @@ def _of_value(error: Any, args: Sequence[str]) -> tuple[str, str]:
         allowed = f"it takes a number greater than or equal to {least[1]}"
     elif most := re.search(r"less than or equal to (\S+)", allowed):
         allowed = f"it takes a number less than or equal to {most[1]}"
-    shown = f"'{given}': " if given is not None else ""
+    shown = f"'{given}': " if given is not None and not allowed.startswith(given) else ""
     return f"{option}: {shown}{allowed}", f"write {option} {_USUAL.get(option, 'VALUE')}"
 
 

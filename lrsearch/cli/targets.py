@@ -26,6 +26,9 @@ def find_run(target: str | None, root: Path) -> Path:
     except OSError as error:  # Its name is too long, or a folder may not be looked into.
         told = f"{path} is not a run: {error.strerror}"
         raise RunError(told, hint=list_runs(root, "")) from None
+    if is_file and (path.parent / "run.json").is_file() and path.name != "spec.yaml":
+        run = quote(path_word(path.parent))
+        raise UsageError(f"{path} is a file of a run", hint=f"write the run's folder: {run}")
     if is_file:
         folder = root / spec_name(path)
         if folder.is_dir():

@@ -20,7 +20,12 @@ def find_loop(path: str, workplace: Workplace, params: Mapping[str, Any]) -> Any
     """Import the function a class path names. Raises ModelError where it cannot be called with a
     trial alone, or takes parameters of the trial's (`params`) instead, and the errors of
     `importing.resolve`."""
-    found = resolve(path, workplace)
+    try:
+        found = resolve(path, workplace)
+    except ModelError as error:
+        if error.where:
+            raise
+        raise ModelError(error.message, where="loop", hint=error.hint or _FORM) from None
     if isinstance(found, type):
         raise ModelError(f"{path} is a class", where="loop", hint=_FORM)
     if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):

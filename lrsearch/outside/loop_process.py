@@ -20,7 +20,7 @@ from typing import Any
 from lrsearch import forks, reporting
 from lrsearch.data.raised import tell_raised, tell_trace
 from lrsearch.data.seeding import LateSeeding
-from lrsearch.errors import LrsearchError, Stopped, suggest
+from lrsearch.errors import LrsearchError, Stopped, nearest, suggest
 from lrsearch.outside.functions import find_device, find_loop, refuse_unfinished
 from lrsearch.reporting import encode
 from lrsearch.train.users.importing import importable, source_hashes
@@ -140,6 +140,8 @@ class LoopTrial:
             hint = "trial.report raises lrsearch.Stopped where it is to stop"
         elif name in ("log", "log_metrics", "log_dict"):
             hint = "write trial.report(step, **metrics)"
+        elif (meant := nearest(name, [*own, *params])) in params:
+            hint = f"did you mean trial.params['{meant}']?"
         else:
             hint = suggest(name, own)
         raise AttributeError(f"a trial has no '{name}': {hint}")

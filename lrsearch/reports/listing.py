@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
+FEW = 8
+"""Folders that are no runs of which each has a line; of more a few are named in one."""
+
 UNREADABLE = ("damaged", "foreign", "unreadable")
 """States of folders of which only the name is known."""
 
@@ -82,8 +85,13 @@ def listing(lines: Sequence[RunLine]) -> object:
 
     runs = [line for line in lines if line.state not in UNREADABLE]
     parts: list[object] = [_Table(runs)] if runs else []
+    foreign = [line for line in lines if line.state == "foreign"]
+    if len(foreign) > FEW:
+        names = ", ".join(one_line(line.name) for line in foreign[:FEW])
+        more = f"{names} and {len(foreign) - FEW} more are no runs"
+        parts.append(Text(f"foreign  {more}", style="dim"))
     for line in lines:
-        if line.state in UNREADABLE:
+        if line.state in UNREADABLE and (line.state != "foreign" or len(foreign) <= FEW):
             reason = one_line(line.reason.removeprefix(f"{line.folder}/"))
             text = f"{line.state}  {one_line(line.folder)}: {reason}"
             parts.append(Text(text, style="dim" if line.state == "foreign" else "red"))

@@ -219,7 +219,7 @@ def read_patterns(reader: Reader, raw: Any, kind: str, objective: str) -> dict[s
         reader.fault(path, "'metrics' finds metrics in what a command prints", hint)
         return {}
     name = objective or "loss"
-    example = f"write {{{name}: '{name}: ([\\d.]+)'}}: one group, which is the number"
+    example = f"write metrics: {{{name}: '{name}: ([\\d.]+)'}}: one group, which is the number"
     if not isinstance(raw, Mapping) or not raw:
         reader.fault(path, f"{show(raw)} is no mapping of metrics to patterns", example)
         return {}
@@ -229,7 +229,7 @@ def read_patterns(reader: Reader, raw: Any, kind: str, objective: str) -> dict[s
         if not is_name(metric):
             allowed = f"1 to {LONGEST_NAME} printable characters"
             reader.fault(path, f"{show(metric)} is no metric's name", f"it has {allowed}")
-        elif (wrong := _check_pattern(pattern, example)) is not None:
+        elif (wrong := _check_pattern(metric, pattern, example)) is not None:
             reader.fault(place, *wrong)
         else:
             found[metric] = pattern
@@ -244,7 +244,7 @@ _DIGITS = re.compile(r"\[[^\]]*\\d[^\]]*\][+*]?|\\d[+*]?(?:\\\.\\d[+*]?)?|\\S[+*
 """The part of a pattern that stands for a number."""
 
 
-def _check_pattern(pattern: Any, example: str) -> tuple[str, str] | None:
+def _check_pattern(metric: str, pattern: Any, example: str) -> tuple[str, str] | None:
     """The fault of a pattern, and the hint; None for a sound one."""
     if not isinstance(pattern, str):
         return f"{show(pattern)} is no pattern", example
@@ -259,4 +259,4 @@ def _check_pattern(pattern: Any, example: str) -> tuple[str, str] | None:
         return message, "a group that is not the number is written (?:...)"
     message = f"{show(pattern)} has no group to say which part is the number"
     grouped = _DIGITS.sub(lambda found: f"({found[0]})", pattern, count=1)
-    return message, f"write {write(grouped)}" if grouped != pattern else example
+    return message, f"write {write({metric: grouped})[1:-1]}" if grouped != pattern else example

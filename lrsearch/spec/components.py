@@ -216,7 +216,7 @@ def settle_mode(reader: Reader, path: Path, metrics: list[Any], plateau: dict[st
         if metrics == [name] == [aim.get("metric")] and aim.get("goal") in ("min", "max"):
             plateau["mode"] = aim["goal"]
             continue
-        hint = f"write {{name: plateau, metric: {name}, mode: max}}, or mode: min"
+        hint = f"write schedule: {{name: plateau, metric: {name}, mode: max}}, or mode: min"
         message = f"'mode' is missing: is a large '{name}' good, or a small one?"
         reader.fault(path, message, hint)
 
@@ -289,8 +289,23 @@ def is_class_path(reader: Reader, path: Path, raw: Any) -> bool:
     """Whether a text has the form of a class path; a fault where it has not."""
     if isinstance(raw, str) and CLASS_PATH.fullmatch(raw):
         return True
-    reader.fault(path, f"{show(raw)} is no dotted path such as my_package.nets.Net")
+    example = "my_module.train" if path == ("loop",) else "my_package.nets.Net"
+    reader.fault(path, f"{show(raw)} is no dotted path such as {example}", _dotted(path, raw))
     return False
+
+
+def _dotted(path: Path, raw: Any) -> str:
+    """The hint for a path of a file, or of an entry point, in place of a class path."""
+    if not isinstance(raw, str):
+        return ""
+    plain = re.sub(r"\(\)$", "", raw.strip()).removeprefix("./")
+    plain = re.sub(r"\.py(?=:|/|$)|/$", "", plain).replace("/", ".").replace(":", ".")
+    if CLASS_PATH.fullmatch(plain) and raw.strip()[-3:] != ".py":
+        return f"write {path[-1]}: {plain}"
+    if re.fullmatch(r"[A-Za-z_][\w.]*", plain):
+        what = "the function" if path == ("loop",) else "a class or a function"
+        return f"write {path[-1]}: {plain}.NAME, with the name of {what} in it"
+    return ""
 
 
 _SCHEDULERS = ("torch.optim.lr_scheduler.", "keras.", "tensorflow.", "transformers.", "timm.")

@@ -25,7 +25,9 @@ def read_objective(
     if raw is None:
         return None, "last", None
     if not isinstance(raw, Mapping):
-        reader.fault(path, f"{show(raw)} is no objective", "write {metric: accuracy, at: last}")
+        reader.fault(
+            path, f"{show(raw)} is no objective", "write objective: {metric: accuracy, at: last}"
+        )
         return None, "last", None
     reader.unknown(path, raw, ("metric", "goal", "at"))
     metric, goal = raw.get("metric"), raw.get("goal")
@@ -51,7 +53,9 @@ def read_objective(
     told = reader.is_promised("objective.goal")
     if usual is None and goal is None and (metric in own or stepped) and not told:
         message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
-        reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
+        reader.fault(
+            path, message, f"write objective: {{metric: {metric}, goal: max}}, or goal: min"
+        )
     elif usual is not None and goal not in (None, usual[0]):
         reader.fault((*path, "goal"), f"the goal of {metric} is {usual[0]}: leave it out")
     elif metric is None and goal is not None and not reader.is_promised("objective.metric"):
@@ -73,7 +77,7 @@ def read_goal(reader: Reader, path: Path, raw: Any) -> Any:
 def read_outside_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
     """Metric, goal and `at` of the objective of a training outside lrsearch."""
     path: Path = ("objective",)
-    example = "write {metric: loss, goal: min, at: last}, with a metric that it reports"
+    example = "write objective: {metric: loss, goal: min, at: last}, with a metric that it reports"
     if raw is None:
         if not reader.is_promised("objective"):
             reader.fault(
@@ -97,7 +101,9 @@ def read_outside_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
     if goal is None:
         if known is None and metric and not reader.is_promised("objective", "objective.goal"):
             message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
-            reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
+            reader.fault(
+                path, message, f"write objective: {{metric: {metric}, goal: max}}, or goal: min"
+            )
         goal = known[0] if known else "min"
     goal = read_goal(reader, (*path, "goal"), goal)
     at = Parameter("text", "last", choices=("last", "best"))

@@ -190,7 +190,9 @@ def read_warmup(reader: Reader, path: Path, raw: Any, dimensions: list[Any] | No
             return None
     if not isinstance(raw, Mapping):
         reader.fault(
-            path, f"{show(raw)} is no warmup", "write {for: 0.05dur, shape: linear}, or null"
+            path,
+            f"{show(raw)} is no warmup",
+            "write warmup: {for: 0.05dur, shape: linear}, or warmup: null",
         )
         return None
     reader.unknown(path, raw, tuple(catalogue.WARMUP))

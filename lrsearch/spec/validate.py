@@ -89,6 +89,9 @@ _PLAIN: dict[str, Parameter] = {
     "max_failures": Parameter("int", 10, low=0),
 }
 
+SHOWN = 80
+"""Characters of a text that is no spec that are shown."""
+
 SAVE = "5m"
 """The time between two saved states of a training, if the spec names none."""
 
@@ -136,7 +139,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         reader.fault((), "the file is empty: a spec has at least data, model and train")
         return None
     if not isinstance(top, Mapping):
-        kind = "a list" if isinstance(top, list) else show(top)
+        kind = "a list" if isinstance(top, list) else _shorten(show(top))
         hint = find_assigned(top) if isinstance(top, str) else ""
         reader.fault((), f"a spec is a mapping (key: value), this is {kind}", hint)
         return None
@@ -157,6 +160,10 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
             notes = (*spec.notes, *note_budgets(spec), *note_flat(spec))
             spec = replace(spec, notes=notes)
     return spec
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:

@@ -279,6 +279,8 @@ def _check_sides(parameter: Parameter, value: Any) -> list[int]:
 
 
 def _check_columns(parameter: Parameter, value: Any) -> list[str]:
+    if isinstance(value, str) and value:
+        raise Unfit(f"{show(value)} is not {parameter.allowed()}", [value])
     if not isinstance(value, list):
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
     for index, part in enumerate(value):

@@ -472,8 +472,9 @@ class Ledger:
             f"run '{self.spec.name}' holds {len(searched)} trials, "
             f"none of which belongs to this spec:\n  {shown}",
             where=self.spec.source,
-            hint=f"{self._way_back(last)}give the spec another name, or set the old run aside with "
-            "--fresh (it is renamed, nothing is deleted)",
+            hint=f"{self._way_back(last)}give the spec another name (--set "
+            f"name={self.spec.name[:62]}-2), or set the old run aside with --fresh (it is renamed, "
+            "nothing is deleted)",
         )
 
     def _way_back(self, last: Trial) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 from test_exporting_runs import OLDER, call
@@ -75,3 +76,30 @@ def test_what_is_said():
     assert "nobody knows what is noise" in describe_difference(Difference("a", "b", "unknown", 0.1))
     apart = Difference("a", "b", "not comparable", reasons=("the data are not the same",))
     assert describe_difference(apart) == "a and b are not comparable: the data are not the same"
+
+
+SCRIPT = """\
+import json, sys
+rate, seed = float(sys.argv[1]), int(sys.argv[2])
+worth = {0.01: 0.6, 0.03: 0.8, 0.1: 0.88, 0.3: 0.89, 1.0: 0.885, 3.0: 0.895, 10.0: 0.1}[rate]
+noise = (-0.02, 0.0, 0.02)[(seed + int(rate * 100)) % 3]
+print(json.dumps({"accuracy": worth + noise}))
+"""
+
+
+def test_a_list_has_the_value_of_the_headline_and_not_the_highest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "tied.yaml").write_text(
+        f"command: {sys.executable} script.py {{lr}} {{seed}}\nobjective: accuracy\nseeds: 3\n"
+        "search: {lr: [0.01, 0.03, 0.1, 0.3, 1, 3, 10]}\n"
+    )
+    found = call("grid", "tied.yaml", "--allow-command", "--quiet", "--workers", "2").stdout
+    assert (
+        found.startswith("tied: accuracy 0.8850 (3 seeds") and "measured better (0.8950)" in found
+    )
+    answer = json.loads(call("report", "tied", "--json").stdout)["answer"]
+    [line] = json.loads(call("list", "--json").stdout)["runs"]
+    assert line["recommended"] == answer["value"] == pytest.approx(0.885)
+    assert (line["best"], line["confirmed"]) == (pytest.approx(0.895), None)
+    assert "accuracy 0.8850 " in call("list").stdout

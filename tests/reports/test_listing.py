@@ -61,6 +61,17 @@ def test_what_cannot_be_read_stands_below_without_a_table():
     assert shown(80, [*LINES, foreign])[-1] == "foreign  runs/x: it is not a run"
 
 
+def test_many_folders_that_are_no_runs_are_named_in_one_line():
+    foreign = [RunLine(f"x{n}", f"a/x{n}", 1.7e9, "foreign", reason="") for n in range(40)]
+    damaged = RunLine("y", "a/y", 1.7e9, "damaged", reason="line 3")
+    lines = shown(120, [*foreign, damaged])
+    assert lines == [
+        "foreign  x0, x1, x2, x3, x4, x5, x6, x7 and 32 more are no runs",
+        "damaged  a/y: line 3",
+    ]
+    assert len(shown(120, foreign[:8])) == 8
+
+
 @pytest.mark.parametrize(
     ("value", "told"), [(1.0, "f1 1.000"), (0.991, "f1 0.9910"), (2e-5, "f1 2e-5")]
 )

@@ -79,3 +79,66 @@ def test_a_tab_is_told_where_it_stands(tmp_path):
         with pytest.raises(SpecError) as error:
             parse(text, "x.yaml")
         assert error.value.faults[0].line == 6 and told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("nets:Net", "write class_path: nets.Net"),
+        ("./nets.py:Net", "write class_path: nets.Net"),
+        ("pkg/nets.Net", "write class_path: pkg.nets.Net"),
+        ("nets.Net()", "write class_path: nets.Net"),
+        (
+            "./pkg/nets.py",
+            "write class_path: pkg.nets.NAME, with the name of a class or a function",
+        ),
+        ("nets", "write class_path: nets.NAME, with the name of a class or a function in it"),
+        ("my nets", ""),
+    ],
+)
+def test_a_file_or_an_entry_point_is_told_its_dotted_path(tmp_path, given, written):
+    model = f"model: {{class_path: '{given}'}}"
+    fault = fault_of(BASE.replace("model: {name: mlp, hidden: [16]}", model), tmp_path)
+    assert f"'{given}' is no dotted path such as my_package.nets.Net" in fault.message
+    assert fault.hint.startswith(written) and bool(fault.hint) == bool(written)
+
+
+def test_a_loop_by_its_file_is_told_its_dotted_path(tmp_path):
+    text = "loop: ./mine.py\nobjective: loss\nsearch: {lr: [0.1, 1]}\n"
+    fault = fault_of(text, tmp_path)
+    assert (fault.line, fault.hint) == (
+        1,
+        "write loop: mine.NAME, with the name of the function in it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "written"),
+    [
+        (
+            ["objective: foo"],
+            "objective",
+            "write objective: {metric: foo, goal: max}, or goal: min",
+        ),
+        (
+            ["objective: 3"],
+            "objective",
+            "write objective: {metric: loss, goal: min, at: last}, with",
+        ),
+        (["seeds: 1"], "", "write objective: {metric: loss, goal: min, at: last}, with a metric"),
+        (
+            ["objective: loss", r"metrics: {loss: 'l: \d+'}"],
+            "metrics.loss",
+            r"write loss: 'l: (\d+)'",
+        ),
+        (
+            ["objective: loss", "metrics: {loss: '('}"],
+            "metrics.loss",
+            "write metrics: {loss: 'loss:",
+        ),
+    ],
+)
+def test_the_objective_and_the_patterns_of_a_command_have_their_keys(tmp_path, lines, key, written):
+    text = "\n".join(["command: echo {lr}", "search: {lr: [0.1, 1]}", *lines, ""])
+    fault = fault_of(text, tmp_path)
+    assert fault.key == key and fault.hint.startswith(written), fault

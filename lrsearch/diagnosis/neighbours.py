@@ -126,6 +126,7 @@ def compare(records: Sequence[Record]) -> list[Record]:
             models[model, others] = best
             largest[others] = _best((best,), largest.get(others)) or best
     found: dict[int, tuple[Diagnosis, ...]] = {}
+    sizes: dict[int, tuple[Stand | None, Stand]] = {}
     for (model, others, _), company in companies.items():
         own, larger = models.get((model, others)), largest.get(others)
         best = _best(company)
@@ -135,11 +136,14 @@ def compare(records: Sequence[Record]) -> list[Record]:
             if best and guide:
                 verdicts = judge_among(each, best, guide)
             if larger and larger is not own:
+                sizes[each.own.number] = own, larger
                 verdicts = judge_size(each.own, verdicts, own, larger)
             if verdicts != each.own.verdicts:  # Most stay what they are.
                 found[each.own.number] = verdicts
     for place, best in _find_near_places(records, companies):
         verdicts = judge_among(place, best, best)
+        if place.own.number in sizes:
+            verdicts = judge_size(place.own, verdicts, *sizes[place.own.number])
         if verdicts != place.own.verdicts:
             found[place.own.number] = verdicts
     return [

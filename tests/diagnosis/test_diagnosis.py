@@ -532,6 +532,20 @@ def test_what_a_decaying_rate_leaves_is_too_slow_not_underfitting() -> None:
     assert judged(*2 * [lambda place: 0.9 + 0.1 * math.exp(-9 * place)]) == ["underfitting"]
 
 
+def test_a_rate_that_is_zero_at_last_tells_no_slope() -> None:
+    """By the sum of the rates all evaluations lie at one place then."""
+
+    def loss(place):
+        return 0.2 - 1e-4 * place
+
+    for spent in (0.04, 0.3, 0.52):
+        rate = lambda place, end=spent: 0.1 * (place <= end)  # noqa: E731
+        assert judged(loss, loss, rate) == ["healthy"]
+    assert math.isnan(Series((0.6, 0.6, 0.6), (3.0, 2.0, 1.0)).slope(0.5, 1)[0])
+    assert math.isnan(Series((0.6, 0.9), (3.0, 2.0)).slope(0.5, 1)[0])
+    assert Series((0.6, 0.8, 1.0), (3.0, 2.0, 1.0)).slope(0.5, 1)[0] == pytest.approx(-5)
+
+
 @pytest.mark.parametrize("height", [0.08, 0.12, 0.16])
 def test_what_a_rate_settles_by_as_it_decays_is_not_too_slow(height: float) -> None:
     """A loss that stands as high above its floor as its rate swings it, as that of noisy batches

@@ -6,6 +6,7 @@ import contextlib
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO, cast
 
@@ -20,6 +21,11 @@ from lrsearch.terminal import VisibleStream
 
 INTERVAL = 0.25
 """Seconds between two redraws, at least."""
+
+REST, SLOWEST = 10.0, 1.0
+"""The time until the next redraw, at least, as a multiple of that which the lines took: of tens of
+thousands of trials, four in a second would take a third of the process's time, for which the search
+waits; and the seconds that it is no longer for that."""
 
 _GONE = (OSError, ValueError, SystemExit)
 """Errors of a terminal that has gone away; SystemExit is rich's for a broken pipe."""
@@ -97,6 +103,7 @@ class Screen:
         self._frame = frame
         self._console = _SteadyConsole(stream)
         self._lines: list[Text] = []
+        self._spent = 0.0
         self._live = Live(
             self,
             console=self._console,
@@ -116,7 +123,10 @@ class Screen:
         self._thread.start()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from self._frame(max(1, console.size.height - 1), options.max_width)
+        begun = time.thread_time()
+        lines = self._frame(max(1, console.size.height - 1), options.max_width)
+        self._spent = time.thread_time() - begun
+        yield from lines
 
     @property
     def width(self) -> int:
@@ -137,7 +147,7 @@ class Screen:
     def _redraw(self) -> None:
         over = False
         while not over:
-            over = self._over.wait(INTERVAL)
+            over = self._over.wait(max(INTERVAL, min(REST * self._spent, SLOWEST)))
             # Only this thread takes lines away; others append, which is atomic.
             ready = len(self._lines)
             lines = self._lines[:ready]

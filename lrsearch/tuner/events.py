@@ -57,7 +57,7 @@ class Listener:
         self.dispatch, self.jobs, self.rungs = dispatch, dispatch.jobs, dispatch.rungs
         self.conclusions, self.saving = dispatch.conclusions, dispatch.saving
         self.best, self.memory = self.conclusions.best, self.conclusions.memory
-        self.watch = Watch(self.executor, self.watcher.note, self._describe_job, self._hear)
+        self.watch = Watch(self.executor, self.watcher.note, self._describe, self._hear)
         self.signs = Signs(session.objective)
         self.stillborn = 0
         self.spent: dict[int, float] = {}
@@ -215,21 +215,8 @@ class Listener:
         saved &= under_way  # Of a trial that has yet to begin the stem may be saved.
         raise Left(describe_left(len(saved), len(before), len(under_way - saved - before)))
 
-    def _describe_job(self, heard: Heard) -> Subject:
-        """The subject of a silent job."""
-        job = self.jobs[heard.handle]
-        if isinstance(job.task, Probe):
-            return Subject("the worker that tries lanes", timeout=self.spec.timeout)
-        numbers = sorted(job.begun or job.left)
-        place = ""
-        if len(numbers) == 1:
-            last = job.measured.get(numbers[0])
-            step = max(heard.step, last.measurement.step if last else 0)
-            of = f" of {last.steps}" if last and last.steps else ""
-            place = f"step {step}{of}" if step else "before the first step was told"
-        return Subject(
-            name_trials(numbers), place, self.spec.timeout, alone=job.plan.engine == "solo"
-        )
+    def _describe(self, heard: Heard) -> Subject:
+        return describe_job(self.jobs[heard.handle], heard, self.spec.timeout)
 
     # ends
 
@@ -358,3 +345,19 @@ def describe_left(saved: int, before: int, again: int) -> str:
             noun = "" if parts else " trial under way" if number == 1 else " trials under way"
             parts.append(f"{number}{noun} {text if number == 1 else several}")
     return ", ".join(parts)
+
+
+def describe_job(job: Assignment, heard: Heard, timeout: float | None) -> Subject:
+    """The subject of a silent job; `timeout` is the spec's, in seconds."""
+    if isinstance(job.task, Probe):
+        return Subject("the worker that tries lanes", timeout=timeout)
+    numbers = sorted(job.begun or job.left)
+    if not numbers:  # Its own end is yet to come; there is no trial that could fail.
+        return Subject("a worker whose trials have ended")
+    place = ""
+    if len(numbers) == 1:
+        last = job.measured.get(numbers[0])
+        step = max(heard.step, last.measurement.step if last else 0)
+        of = f" of {last.steps}" if last and last.steps else ""
+        place = f"step {step}{of}" if step else "before the first step was told"
+    return Subject(name_trials(numbers), place, timeout, alone=job.plan.engine == "solo")

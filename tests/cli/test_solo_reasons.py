@@ -81,9 +81,11 @@ NETS = '''
         def backward(ctx, gradient):
             return gradient * 2
 
+    twice = Twice.apply
+
     class Custom(Net):
         def middle(self, x):
-            return Twice.apply(x)  # differentiates
+            return twice(x)  # differentiates
 
     class Rules(Net):
         def middle(self, x):

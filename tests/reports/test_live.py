@@ -14,16 +14,19 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from devices import DEVICE
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.text import Text
 
-from lrsearch.reports import live
+from lrsearch.reports import live, screen
 from lrsearch.reports.characters import choose_signs, draw, plain
 from lrsearch.reports.frame import Snapshot, Trial, lay_out, tell_pace, tell_plainly
 from lrsearch.reports.live import Progress
@@ -627,3 +630,28 @@ def test_an_interrupted_range_test_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     command = "lrsearch range shown.yaml --seeds 2 --steps 200000 --device cpu"
     assert f"go on with\n  {command}" in said
+
+
+@pytest.mark.parametrize(("spent", "waits"), [(0.001, 0.25), (0.05, 0.5), (3.0, 1.0)])
+def test_what_takes_long_to_draw_is_drawn_less_often(
+    spent: float, waits: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited, clock = [], [0.0]
+
+    class Counted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout)
+            return len(waited) > 2
+
+    def frame(height: int, width: int) -> list[Text]:
+        clock[0] += spent
+        return [Text(f"at {clock[0]}")]
+
+    names = SimpleNamespace(Event=Counted, Thread=threading.Thread)
+    monkeypatch.setattr(screen, "threading", names)
+    monkeypatch.setattr(screen, "time", SimpleNamespace(thread_time=lambda: clock[0]))
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    screen.Screen(stream, frame).close()
+    assert waited[1:] == pytest.approx([waits, waits])

@@ -277,6 +277,20 @@ def test_a_tape_that_is_gone_holds_nothing():
         gc.enable()
 
 
+def test_recordings_of_one_structure_are_compiled_once():
+    """Their source is the same, whatever they hold: each has its own weights and numbers."""
+
+    def make(scale):
+        weight = torch.full((3,), scale)
+        return record(lambda x: [(x * weight).clamp(max=scale) + scale], [some()], [weight])[0]
+
+    first, second = make(0.5), make(2.5)
+    assert first.source == second.source and first.run.__code__ is second.run.__code__
+    for tape, scale in ((first, 0.5), (second, 2.5)):
+        expected = (some() * scale).clamp(max=scale) + scale
+        torch.testing.assert_close(tape.replay(some()), [expected])
+
+
 @pytest.mark.cpu("numpy reads only the host's memory")
 def test_replays_differ_from_numpy_s_constants():
     """Why a structure is tried for two steps: what comes from the host stands still."""

@@ -22,9 +22,11 @@ from lrsearch.executors.local import Local
 from lrsearch.executors.port import Heard
 from lrsearch.pulse import TRAINING, TRYING
 from lrsearch.store import History, read
-from lrsearch.trial import Outcome
+from lrsearch.trial import Cohort, Objective, Outcome, Plan, Workplace
 from lrsearch.trial import Result as Ended
 from lrsearch.tuner import silence
+from lrsearch.tuner.dispatch import Assignment
+from lrsearch.tuner.events import describe_job
 from lrsearch.tuner.silence import Subject, is_over, name_trials, tell_silence
 
 NETS = """
@@ -378,6 +380,16 @@ def test_the_user_is_told_what_to_do(heard: Heard, timeout: float | None) -> Non
     assert text.startswith("nothing has been heard from trial 3 for ")
     assert "Ctrl-C" in text or "kill -CONT 4711" in text or "timeout is over" in text
     assert ("kill -CONT" in text) is heard.stopped
+
+
+@given(HEARD, st.none() | st.floats(1, 1e4))
+def test_a_job_between_its_last_trial_s_end_and_its_own_is_named(
+    heard: Heard, timeout: float | None
+) -> None:
+    cohort = Cohort((), Plan(), Workplace("cpu", "", ()), Objective("loss", "min"))
+    subject = describe_job(Assignment(cohort), heard, timeout)
+    assert not is_over(heard, subject)  # There is no trial that could fail by it.
+    assert tell_silence(heard, subject).startswith("nothing has been heard from a worker whose ")
 
 
 @pytest.mark.parametrize(

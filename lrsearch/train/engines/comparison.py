@@ -398,6 +398,7 @@ class _Comparison:
         model.train()
         training = Training(model, self.trains[lane], self.workplace, self.criteria[lane])
         before = {name: id(each) for name, each in model.named_buffers()}
+        places = _count_places(model)
         seeded = torch.initial_seed()
         loss = training.compute_gradients(take(self.data.train, row))
         if torch.initial_seed() != seeded:
@@ -409,6 +410,8 @@ class _Comparison:
                     "keep what is changed in place"
                 )
         named = dict(model.named_parameters())
+        if _count_places(model) < places:
+            raise _Differs("its forward makes tensors of its own share their memory, by .data")
         gradients = {name: each.grad for name, each in named.items() if each.grad is not None}
         for each in named.values():
             each.grad = None
@@ -559,6 +562,11 @@ class _Comparison:
             share = worst / scale if scale else math.inf
             kind = _Rounds if bool(same.all()) else _Differs
             raise kind(f"in lanes {what} differs, by {share:.1g} of its largest entry")
+
+
+def _count_places(model: nn.Module) -> int:
+    """The places in memory that a model's parameters and buffers have."""
+    return len({each.data_ptr() for each in (*model.parameters(), *model.buffers())})
 
 
 def _find_change(before: Mapping[str, object], after: Mapping[str, object]) -> str:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
+from lrsearch.train.lanes.plain import count_lanes, level_of_lanes
 from lrsearch.train.tape import NotRecordable, renewed, unrecorded
 
 Fill = Callable[[Tensor, torch.Generator], object]
@@ -147,7 +148,7 @@ def _draw(
     noise: Noise, lane: Tensor, fill: Fill, divisor: float = 1.0, what: str = "draws random numbers"
 ) -> Tensor:
     """Numbers from `Noise.add`, to code under vmap a tensor of each lane."""
-    level = _level()
+    level = level_of_lanes()
     if level is None:
         raise NotRecordable(f"it {what} inside a transform of torch.func")
     with temporarily_clear_interpreter_stack(), unrecorded(), torch.no_grad():
@@ -157,15 +158,6 @@ def _draw(
         # graph is this alias, not the one that is filled anew.
         alias = numbers.detach()
     return torch._C._functorch._add_batch_dim(alias, 0, level)
-
-
-def _level() -> int | None:
-    """The level of the lanes' vmap, where no other transform is in force."""
-    stack = torch._C._functorch.get_interpreter_stack() or []
-    only = stack[0] if len(stack) == 1 else None
-    if only is None or only.key() != torch._C._functorch.TransformType.Vmap:
-        return None
-    return int(only.level())
 
 
 def _lane(tensor: Tensor) -> Tensor:
@@ -179,14 +171,12 @@ def _lane(tensor: Tensor) -> Tensor:
 
 def _empty(*size: Any, **kwargs: Any) -> Tensor:
     """torch.empty, a tensor of each lane's own, since the numbers drawn into it are."""
-    level = _level()
+    level = level_of_lanes()
     if level is None or kwargs.get("out") is not None:
         return torch.empty(*size, **kwargs)
     with unrecorded():
         lane = torch.empty(*size, **kwargs)
-    lanes = torch._C._functorch.CVmapInterpreterPtr(
-        torch._C._functorch.peek_interpreter_stack()
-    ).batchSize()
+    lanes = count_lanes()
     with temporarily_clear_interpreter_stack():
         every = torch.empty_strided(
             (lanes, *lane.shape),

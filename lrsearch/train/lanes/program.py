@@ -12,16 +12,18 @@ from torch import Tensor
 from torch.func import vmap
 
 from lrsearch import pulse
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import map_tree
 from lrsearch.schedules import Array
 from lrsearch.train.batches.batch import NOTHING, Batch, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Window
 from lrsearch.train.batches.transforms import Parts, augment, mixed_loss
-from lrsearch.train.device import sum_type, to_device
+from lrsearch.train.device import release, sum_type, to_device
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.evaluation import Evaluation
 from lrsearch.train.lanes.graphs import Recorded, replayable
+from lrsearch.train.lanes.plain import fills_what_is_shared
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.stack import Stack
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors
@@ -130,10 +132,35 @@ class Program:
         recorded = self._steps.get(samples.dim())
         if recorded is not None:
             return recorded.replay(samples, scalars)
+        kept = self._keep()
         noise = Noise(self.stack.generators)
-        tape, outputs = record(self._step(noise), [samples, scalars], self._static())
+        try:
+            tape, outputs = record(self._step(noise), [samples, scalars], self._static())
+        except any_but_interrupts() as error:
+            if self.stack.owned or not fills_what_is_shared(error):
+                raise
+            release(error)
+            self.stack.owned = True
+            self._put_back(kept)
+            return self._make(samples, scalars)
         self._steps[samples.dim()] = replayable(tape, noise, self.stack.device)
         return outputs
+
+    @torch.no_grad()
+    def _keep(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Copies of what a forward pass may change: the model's tensors, the generators' states."""
+        held = (*self.stack.parameters.values(), *self.stack.fixed.values())
+        states = [each.get_state() for each in self.stack.generators]
+        return [each.clone() for each in held], states
+
+    @torch.no_grad()
+    def _put_back(self, kept: tuple[list[Tensor], list[Tensor]]) -> None:
+        """Undo a forward pass."""
+        held = (*self.stack.parameters.values(), *self.stack.fixed.values())
+        for each, copy in zip(held, kept[0], strict=True):
+            each.copy_(copy)
+        for generator, state in zip(self.stack.generators, kept[1], strict=True):
+            generator.set_state(state)
 
     def _make_recorded(self, samples: Tensor, scalars: Tensor, places: Sequence[int]) -> None:
         """Make a step that is a recorded one of the lanes in some places."""

@@ -3,23 +3,21 @@ would tie the lanes together (`draws`). Every other operation keeps torch's rule
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FunctionType, SimpleNamespace
+from types import FunctionType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
-from torch.utils import checkpoint as checkpointing
 
 from lrsearch.train.lanes.draws import Noise, draw_rules, drop
 from lrsearch.train.lanes.linear import apply, linear, lower, move, transforms_itself
+from lrsearch.train.lanes.plain import PLAIN, own_rules
 from lrsearch.train.lanes.recurrent import CELLS, LAYERS, recur, step
 from lrsearch.train.tape import NotRecordable
 
@@ -124,7 +122,8 @@ class _AttentionRule:
 class Rules(TorchFunctionMode):
     """Context in which the rules are in force."""
 
-    def __init__(self, noise: Noise) -> None:
+    def __init__(self, noise: Noise, owned: bool = False) -> None:
+        """`owned` says that what torch makes of no lane's numbers is each lane's own."""
         super().__init__()
         self.noise = noise
         self.rules: dict[Callable[..., Any], Callable[..., Any]] = {
@@ -135,7 +134,9 @@ class Rules(TorchFunctionMode):
             torch.embedding: _embedding,
             **{each: functools.partial(_convolve, each) for each in _CONVOLUTIONS},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
+            **PLAIN,
             **draw_rules(noise),
+            **(own_rules() if owned else {}),
             **{each: functools.partial(recur, noise, each, cell) for each, cell in LAYERS.items()},
             **{each: functools.partial(step, cell) for each, cell in CELLS.items()},
         }
@@ -151,43 +152,6 @@ class Rules(TorchFunctionMode):
             with self:  # Functions that it calls, as multi_head_attention_forward calls linear.
                 return _unwrap(func)(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def mapped() -> Iterator[None]:
-    """Context of what is mapped over lanes, where torch's Python code stands in the way.
-
-    Distributions do not look at values, unless they were made to: there are none to look at, and a
-    training that leaves their support loses its loss as well. Activation checkpointing keeps what
-    it would compute again, which is the same.
-    """
-    kept: list[tuple[Any, str, Any]] = [(Distribution, "_validate_args", False)]
-    kept += [(checkpointing, name, plain) for name, plain in _CHECKPOINTING.items()]
-    before = [getattr(owner, name) for owner, name, _ in kept]
-    for owner, name, value in kept:
-        setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        for (owner, name, _), value in zip(kept, before, strict=True):
-            setattr(owner, name, value)
-
-
-def _keep(*_: Any, **__: Any) -> Iterator[None]:
-    """Stand around a forward pass that is to be computed again, and do nothing."""
-    yield
-
-
-def _apply(function: Callable[..., Any], _: bool, *args: Any) -> Any:
-    """A forward pass that is to be computed again, as it is."""
-    return function(*args)
-
-
-_CHECKPOINTING: Mapping[str, Any] = {
-    "_checkpoint_without_reentrant_generator": _keep,
-    "CheckpointFunction": SimpleNamespace(apply=_apply),
-}
-"""Plain functions for those that `torch.utils.checkpoint` calls, by name."""
 
 
 def _write(func: Callable[..., Tensor], *args: Any, out: Tensor, **kwargs: Any) -> Tensor:

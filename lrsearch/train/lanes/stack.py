@@ -12,7 +12,8 @@ from torch.func import vmap
 from lrsearch.data.trees import Tree, map_tree
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.lanes.draws import Noise
-from lrsearch.train.lanes.rules import Rules, mapped
+from lrsearch.train.lanes.plain import mapped
+from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.optimizers.stacked import StackedOptimizer
@@ -63,6 +64,9 @@ class Stack:
         self.device, self.dtype = first.device, first.dtype
         self.generators = [torch.Generator(self.device) for _ in range(lanes)]
         self.steps = [0] * lanes
+        self.owned = False
+        """Whether tensors of no lane's numbers are made for each lane, since the model changes
+        some of them in place: `out = torch.zeros(n); out[0] = x`."""
 
     # lanes as values
 
@@ -122,7 +126,7 @@ class Stack:
         def run(parameters: Tensors, fixed: Tensors, *parts: Tree) -> Any:
             return self.skeleton.apply(function, parameters, fixed, *parts)
 
-        with Rules(noise), mapped():
+        with Rules(noise, self.owned), mapped():
             # "different": operations that still draw random numbers are refused by the recording.
             return vmap(run, randomness="different")(parameters, fixed, *given)
 

@@ -57,7 +57,7 @@ REFUSED = {
     "NoisyFromItsOwn": "from a generator of its own",
     "CountsInEvaluation": "in evaluation, too",
     "SamplesChecked": "unless made with validate_args=False",
-    "Mixes": "has no rule for vmap",
+    "Mixes": "that no lane could repeat",
     "Seeds": "seeds torch's random numbers",
     "KeepsItsState": "changes kept, which",
     "AnnealsByItsCalls": "changes calls, which",
@@ -65,7 +65,6 @@ REFUSED = {
     "Hooked": "hooks are registered",
     "HookedBackward": "hooks are registered",
     "HookedParameter": "hooks are registered",
-    "OwnFunction": "has no rule for vmap",
     "SavesMore": "_extra_state",
     "CheckpointsItsInput": "in lanes other parameters get gradients",
 }
@@ -73,7 +72,7 @@ REFUSED = {
 FUSED = (
     *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
-    *("ReadsInEvaluation", "Checkpoints"),
+    *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
 )
 
 CORE = (

@@ -205,7 +205,9 @@ def test_text_goes_on(engine, tmp_path, monkeypatch):
         "name": "char_transformer", "layers": 1, "heads": 2, "width": 16, "dropout": 0.1,
         "tied": True, "bias": False,
     }  # fmt: skip
-    own = config(model, TEXT, budget="60ba", evaluate="20ba", optimizer=ADAMW, lr=0.01)
+    # Few samples to evaluate on: what is compared is how it goes on.
+    text, few = {**TEXT, "samples": 600}, {"batch_size": 32}
+    own = config(model, text, budget="60ba", evaluate="20ba", optimizer=ADAMW, lr=0.01, **few)
     given = cohort(own, own, objective=Objective("loss", "min"), seeds=[0, 1])
     if engine == "fused":
         given = as_fused(given, 2)

@@ -1,0 +1,232 @@
+"""Plain PyTorch for which vmap over lanes has no rule: autograd within a step, functions that are
+differentiated by hand, `.data`, tensors that are filled in place. Lanes are independent, so what is
+taken of all of them at once is each lane's own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.autograd import Function
+from torch.distributions import Distribution
+from torch.utils import checkpoint as checkpointing
+
+from lrsearch.train.tape import NotRecordable
+
+SHARED = "it takes gradients of what all lanes share"
+
+
+def level_of_lanes() -> int | None:
+    """The level of the lanes' vmap, where no other transform is in force."""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    only = stack[0] if len(stack) == 1 else None
+    if only is None or only.key() != torch._C._functorch.TransformType.Vmap:
+        return None
+    return int(only.level())
+
+
+def count_lanes() -> int:
+    """The number of lanes that code is mapped over now."""
+    top = torch._C._functorch.peek_interpreter_stack()
+    return int(torch._C._functorch.CVmapInterpreterPtr(top).batchSize())
+
+
+def _axis(tensor: Tensor) -> int | None:
+    """The dimension of the lanes in the tensor of them all; None of a tensor that they share."""
+    if torch._C._functorch.maybe_get_level(tensor) < 0:
+        return None
+    return int(torch._C._functorch.maybe_get_bdim(tensor))
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """The tensor of all lanes."""
+    return tensor if _axis(tensor) is None else torch._C._functorch.get_unwrapped(tensor)
+
+
+# what is mapped
+
+
+@contextlib.contextmanager
+def mapped() -> Iterator[None]:
+    """Context of what is mapped over lanes, where torch's Python code stands in the way.
+
+    Distributions do not look at values, unless they were made to: there are none to look at, and a
+    training that leaves their support loses its loss as well. Activation checkpointing keeps what
+    it would compute again, which is the same. Functions of the user's without a rule are called
+    lane by lane.
+    """
+    kept: list[tuple[Any, str, Any]] = [
+        (Distribution, "_validate_args", False),
+        (Function, "apply", classmethod(_apply_by_lanes)),
+        *((checkpointing, name, plain) for name, plain in _CHECKPOINTING.items()),
+    ]
+    before = [vars(owner)[name] for owner, name, _ in kept]
+    for owner, name, value in kept:
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for (owner, name, _), value in zip(kept, before, strict=True):
+            setattr(owner, name, value)
+
+
+def _keep(*_: Any, **__: Any) -> Iterator[None]:
+    """Stand around a forward pass that is to be computed again, and do nothing."""
+    yield
+
+
+def _compute(function: Callable[..., Any], _: bool, *args: Any) -> Any:
+    """A forward pass that is to be computed again, as it is."""
+    return function(*args)
+
+
+_CHECKPOINTING: Mapping[str, Any] = {
+    "_checkpoint_without_reentrant_generator": _keep,
+    "CheckpointFunction": SimpleNamespace(apply=_compute),
+}
+"""Plain functions for those that `torch.utils.checkpoint` calls, by name."""
+
+_APPLY = vars(Function)["apply"]
+
+
+def _apply_by_lanes(function: type[Function], *args: Any, **kwargs: Any) -> Any:
+    """`Function.apply`, which calls one whose `forward` takes a context lane by lane: torch has no
+    rule for it."""
+    apply = _APPLY.__get__(None, function)
+    level = level_of_lanes()
+    ruled = function.setup_context is not Function.setup_context
+    if level is None or ruled or kwargs:
+        return apply(*args, **kwargs)
+    lanes = count_lanes()
+    with temporarily_clear_interpreter_stack():
+        parts = [[_pick(each, lane) for each in args] for lane in range(lanes)]
+        found = [apply(*each) for each in parts]
+        several = isinstance(found[0], tuple)
+        columns = list(zip(*found, strict=True)) if several else [found]
+        if not all(isinstance(each, Tensor) for column in columns for each in column):
+            raise NotRecordable(f"its function {function.__name__} gives more than tensors")
+        stacked = [torch.stack(list(column)) for column in columns]
+    wrapped = [torch._C._functorch._add_batch_dim(each, 0, level) for each in stacked]
+    return tuple(wrapped) if several else wrapped[0]
+
+
+def _pick(value: Any, lane: int) -> Any:
+    """A lane's part of a tensor; other values are unchanged."""
+    axis = _axis(value) if isinstance(value, Tensor) else None
+    return value if axis is None else _whole(value).select(axis, lane)
+
+
+# rules for torch's functions, see `rules.Rules`
+
+
+def _get_data(tensor: Tensor) -> Tensor:
+    return tensor.detach()
+
+
+def _set_data(tensor: Tensor, value: Tensor) -> None:
+    if tensor.shape != value.shape or tensor.dtype != value.dtype:
+        raise NotRecordable("it sets the .data of a tensor to one of another shape or type")
+    with torch.no_grad():
+        tensor.copy_(value)
+
+
+def _require(tensor: Tensor, needed: bool = True) -> Tensor:
+    if level_of_lanes() is None:
+        return tensor.requires_grad_(needed)
+    if _axis(tensor) is None:
+        raise NotRecordable(SHARED)
+    with temporarily_clear_interpreter_stack():
+        _whole(tensor).requires_grad_(needed)
+    return tensor
+
+
+def _set_required(tensor: Tensor, needed: bool) -> None:
+    _require(tensor, needed)
+
+
+def _differentiate(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    **given: Any,
+) -> tuple[Tensor | None, ...]:
+    """torch.autograd.grad, of all lanes at once."""
+    level = level_of_lanes()
+    if level is None or given.get("is_grads_batched"):
+        return torch.autograd.grad(outputs, inputs, grad_outputs, **given)
+    ends = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    begins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    axes = [axis for each in (*ends, *begins) if (axis := _axis(each)) is not None]
+    if len(axes) < len(ends) + len(begins):
+        raise NotRecordable(SHARED)
+    if grad_outputs is None or isinstance(grad_outputs, Tensor):
+        grad_outputs = [grad_outputs] * len(ends)
+    with temporarily_clear_interpreter_stack():
+        seeds = [_seed(*pair) for pair in zip(ends, grad_outputs, strict=True)]
+        wholes = [_whole(each) for each in begins]
+        found = torch.autograd.grad([_whole(each) for each in ends], wholes, seeds, **given)
+    return tuple(
+        None if each is None else torch._C._functorch._add_batch_dim(each, axis, level)
+        for each, axis in zip(found, axes[len(ends) :], strict=True)
+    )
+
+
+def _seed(output: Tensor, given: Tensor | None) -> Tensor:
+    """The gradient of an output of all lanes."""
+    whole, axis = _whole(output), _axis(output)
+    assert axis is not None
+    if given is None:
+        if whole.dim() > 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        return torch.ones_like(whole)
+    held = _axis(given)
+    if held is None:
+        return given.unsqueeze(axis).expand_as(whole)
+    return _whole(given).movedim(held, axis)
+
+
+_OWN: Any = Tensor
+"""Tensor, whose attributes are descriptors, not the values that its stubs say."""
+
+PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    _OWN.data.__get__: _get_data,
+    _OWN.data.__set__: _set_data,
+    _OWN.requires_grad.__set__: _set_required,
+    Tensor.requires_grad_: _require,
+    torch.autograd.grad: _differentiate,
+}
+"""Replacements for torch's functions within a vmap over lanes."""
+
+
+def _make_own(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """A tensor that torch makes of no lane's numbers, one a lane: it is to be changed in place."""
+    level = level_of_lanes()
+    like = [each for each in args if isinstance(each, Tensor) and _axis(each) is not None]
+    if level is None or like or kwargs.get("out") is not None or kwargs.get("requires_grad"):
+        return function(*args, **kwargs)
+    lanes = count_lanes()
+    with temporarily_clear_interpreter_stack():
+        made = function(*args, **kwargs)
+        every = made.expand(lanes, *made.shape).contiguous()
+    return torch._C._functorch._add_batch_dim(every, 0, level)
+
+
+def own_rules() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Replacements for the functions that make tensors which are then filled in place."""
+
+    def rule(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *args, **kwargs: _make_own(function, *args, **kwargs)
+
+    made = (torch.zeros, torch.ones, torch.full, torch.eye)
+    return {each: rule(each) for each in (*made, torch.zeros_like, torch.ones_like)}
+
+
+def fills_what_is_shared(error: BaseException) -> bool:
+    """Whether vmap refused to change a tensor of no lane in place by numbers of the lanes."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and "vmap: " in text and "extra_args" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import random
 from collections import Counter
 from dataclasses import replace
@@ -419,6 +420,23 @@ def test_who_agrees_says_of_how_many():
     assert told.startswith("all 5 trials stagnate (79 of all 84 are too little to tell): ")
 
 
+@pytest.mark.parametrize(
+    ("low", "middle", "high", "told"),
+    [
+        ("stagnating", "healthy", "healthy", ("lr 0.04 or less stagnate: higher rates may learn",)),
+        ("healthy", "healthy", "stagnating", ("lr 0.09 or more stagnate: lower rates may learn",)),
+        ("too_slow", "healthy", "healthy", ("0.04 or less are too slow: a larger budget, or h",)),
+        ("too_slow", "too_slow", "diverged",
+         ("or more diverge: lower", "are too slow: a larger budget, or the higher of these rates")),
+    ],
+)  # fmt: skip
+def test_trials_that_agree_are_not_sent_where_nothing_trains(low, middle, high, told):
+    each = (*4 * [low], *4 * [middle], *4 * [high])
+    records = [record(k, {"lr": 0.01 * k}, verdict) for k, verdict in enumerate(each, 1)]
+    found = advise_search(records)
+    assert len(found) == len(told) and all(map(operator.contains, found, told)), found
+
+
 def test_trials_agree_on_a_rate():
     records = [
         record(k, {"lr": 10 ** (k / 4 - 4), "batch_size": 32 if k % 2 else 64},
@@ -636,3 +654,8 @@ def test_a_peak_without_a_spike_is_told_as_a_peak(height: float) -> None:
     assert told.startswith("the loss stood at 7.16 times its size, from which it recovered: ")
     assert "jump" not in told
     assert "1 jump by up to 35% of" in advise("unstable", evidence | {"height": 0.35}, 0.1)
+
+
+def test_of_hardly_anything_learned_the_inputs_are_looked_at_before_the_model_grows() -> None:
+    for left, first in ((0.93, "look at the scale of the inputs"), (0.8, "try a larger model")):
+        assert advise("underfitting", {"left": left}, 0.1).partition(": ")[2].startswith(first)

@@ -271,6 +271,11 @@ def test_a_swing_that_costs_nothing_is_none() -> None:
     assert slow.result.verdicts[0].advice == (
         "trial 2 at lr 0.1 ended no better: train longer rather than at a higher rate"
     )
+    # One at which nothing is learned says so where it is near.
+    for rate, near in ((0.04, True), (0.2, False)):
+        lost = trial(2, rate, 2.0, 2.0, "stagnating")
+        (slow,) = compare([trial(1, 0.01, 0.3, 0.4, "too_slow"), lost])[0].result.verdicts
+        assert ("trial 2 at lr 0.04 ended no better: train longer" in slow.advice) is near
 
 
 def test_what_has_learned_nothing_stays_so_and_says_where_others_learned() -> None:

@@ -304,7 +304,10 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
         if not _check_name(reader, path, name):
             continue
         if isinstance(value, list):
+            before = len(reader.faults)
             values = [_read_value(reader, (*path, at), name, v) for at, v in enumerate(value)]
+            if len(reader.faults) > before:  # `read_dimension` would tell them again.
+                continue
             dimension = read_dimension(reader, path, Parameter("any"), values)
         else:
             kind = "float" if name in _RATES else "any"

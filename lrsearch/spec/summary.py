@@ -11,6 +11,7 @@ from lrsearch.space import (
     Dimension,
     Float,
     Int,
+    Option,
     Space,
     ends,
     grid_size,
@@ -36,9 +37,7 @@ def describe_dimension(dimension: Dimension) -> str:
         for option in dimension.options:
             value = option.value
             if isinstance(value, dict):
-                name = str(catalogue.name_of(value) or write(value))
-                inner = [path for path, _ in option.space.dimensions]
-                names.append(f"{name} (with its {', '.join(inner)})" if inner else name)
+                names.append(_name_option(option))
             elif _is_transforms(value):
                 names.append(name_transforms(value))
             else:
@@ -50,6 +49,17 @@ def describe_dimension(dimension: Dimension) -> str:
     text = f"{dimension.low:g}{unit} to {dimension.high:g}{unit}"
     text += ", log" if dimension.log else ", linear"
     return text + _count_points(dimension)
+
+
+def _name_option(option: Option) -> str:
+    """A mapping in words: its name, what is given of it, and what is searched under it."""
+    name = catalogue.name_of(option.value)
+    given = {} if name is None else catalogue.arguments_of(option.value)
+    told = [f"{key} {show(part)}" for key, part in given.items() if part != {}]
+    inner = [path for path, _ in option.space.dimensions]
+    told += [f"with its {', '.join(inner)}"] if inner else []
+    shown = write(option.value) if name is None else str(name)
+    return f"{shown} ({'; '.join(told)})" if told else shown
 
 
 def _count_points(dimension: Float | Int) -> str:

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from lrsearch.cli import app
 from lrsearch.errors import SpecError
 from lrsearch.reports.text import format_value
+from lrsearch.space import grid, parameters
 from lrsearch.spec import read_spec
 from lrsearch.spec.document import plain_scalar
+from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec
 from lrsearch.spec.priors import describe_start
 from lrsearch.spec.summary import describe_dimension
@@ -134,3 +138,95 @@ def test_one_point_is_no_points(tmp_path: Path) -> None:
     for points, told in ((1, ", 1 point"), (2, ", 2 points")):
         space = read(tmp_path, f"lr: {{min: 0.1, max: 1, points: {points}}}").space
         assert describe_dimension(space.dimensions[0][1]).endswith(told)
+
+
+# ranges within values
+
+OPTIONS = """optimizer: [
+  {name: sgd, momentum: {min: 0.5, max: 0.9, points: 2}, nested: {p: {min: 1, max: 3, points: 3}}},
+  {name: adam, betas: [0.9, 0.99], clip: {min: 0, max: 1}}, lion]"""
+
+
+def test_ranges_within_values_are_searched(tmp_path: Path) -> None:
+    spec = read(tmp_path, OPTIONS)
+    names = [name for name, _ in parameters(spec.space)]
+    assert names == ["optimizer", "optimizer[0].momentum", "optimizer[0].nested.p"]
+    points = [point["optimizer"] for batch in grid(spec.space) for point in batch]
+    sgd = [
+        {"name": "sgd", "momentum": momentum, "nested": {"p": p}}
+        for momentum in (0.5, 0.9)
+        for p in (1, 2, 3)
+    ]
+    adam = {"name": "adam", "betas": [0.9, 0.99], "clip": {"min": 0, "max": 1}}
+    expected = [*sgd, adam, "lion"]
+    assert len(points) == len(expected) and all(each in points for each in expected)
+    flat = [flatten(spec.space, {"loop": "", "params": {"optimizer": each}}) for each in points]
+    assert {"optimizer": "sgd", "optimizer.momentum": 0.5, "optimizer.nested.p": 1} in flat
+
+
+@pytest.mark.parametrize(
+    ("search", "more", "noted"),
+    [
+        (
+            OPTIONS,
+            "",
+            "search.optimizer.1.clip is passed on as the mapping {min: 0, max: 1}; a range that is "
+            "searched has points there: write clip: {min: 0, max: 1, points: 5}",
+        ),
+        (
+            "lr: [1.0]",
+            "params: {momentum: {min: 0.5, max: 0.9, points: 2}}\n",
+            "params.momentum is passed on as the mapping {min: 0.5, max: 0.9, points: 2}; a range "
+            "that is searched stands under search: write search: {momentum: {min: 0.5, max: 0.9, "
+            "points: 2}}",
+        ),
+    ],
+)
+def test_what_looks_like_a_range_and_is_none_is_told_of(
+    tmp_path: Path, search: str, more: str, noted: str
+) -> None:
+    assert noted in read(tmp_path, search, more).notes
+
+
+@pytest.mark.parametrize(
+    ("search", "key", "message"),
+    [
+        ("a: [{b: {min: 2, max: 1, points: 3}}]", "search.a.0.b.min", "min 2 is above max 1"),
+        ("a: [{b: {min: 1, max: 2, points: x}}]", "search.a.0.b.points", "'x' is not a number"),
+        ("a: [{b: {min: 1, max: 2, points: 2}}, {b: {min: 1, max: 2, points: 2}}]",
+         "search.a.1", "is listed twice"),
+    ],
+)  # fmt: skip
+def test_faults_of_a_range_within_a_value(
+    tmp_path: Path, search: str, key: str, message: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        read(tmp_path, search)
+    (fault,) = caught.value.faults
+    assert fault.key == key and message in fault.message
+
+
+def test_the_values_of_an_option_are_told(tmp_path: Path) -> None:
+    (_, dimension), *_ = read(tmp_path, OPTIONS).space.dimensions
+    assert describe_dimension(dimension) == (
+        "sgd (with its momentum, nested.p), adam (betas [0.9, 0.99]; clip {min: 0, max: 1}), lion"
+    )
+
+
+def test_a_search_trains_what_is_within_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "def train(trial):\n"
+        "    chosen = trial.params['optimizer']\n"
+        "    trial.report(1, loss=chosen['momentum'] if chosen != 'lion' else 9.0)\n"
+    )
+    options = "[{name: sgd, momentum: {min: 0.25, max: 0.75, points: 3}}, lion]"
+    (tmp_path / "told.yaml").write_text(f"{HEAD}verify: false\nsearch: {{optimizer: {options}}}\n")
+    for strategy in ("grid", "random"):
+        given = [strategy, "told.yaml", "-q", "--executor", "inline", "--allow-import", "mine"]
+        given += ["--trials", "2"] if strategy == "random" else []
+        found = CliRunner().invoke(app, given)
+        assert found.exit_code == 0, found.output
+    assert "optimizer=sgd optimizer.momentum=0.25" in found.output

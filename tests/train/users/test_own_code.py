@@ -159,7 +159,7 @@ class Failing(Pairs):
         ({"a": X, "b": X[:5], "y": Y}, "x.b has 5 samples, x.a 1797"),
         ({"a": X, "y": Y, "weight": Y[:7]}, "1797 samples, 7 in weight"),
         ({"y": Y}, "a mapping without inputs"),
-        ({"names": np.array(["a", "b"]), "y": np.array([0, 1])}, "x.names holds <U1, not numbers"),
+        ({"names": np.array(["a", "b"]), "y": np.array([0, 1])}, r"x.names holds text \(<U1\)"),
         ({"a": np.full((4, 2), np.nan), "y": np.arange(4)}, "x.a holds values that are not finite"),
         ((X, Y, -1.0 * Y), "the weights must be finite, not negative, and not all zero"),
         ((X, Y, np.ones((len(Y), 2))), "the weights are float64 of shape"),

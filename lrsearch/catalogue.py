@@ -7,9 +7,10 @@ it equal to the registries of `train` and `data`.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -810,6 +811,9 @@ LOSSES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """Loss -> (tasks, what it is). The first of a task is its default."""
 
+CROSS_ENTROPY = "torch.nn.CrossEntropyLoss"
+"""The class path of the loss of targets that are a class at each of several places."""
+
 USUAL_RATES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("sgd", "adagrad"), (1e-3, 1.0)),
     **dict.fromkeys(("adadelta", "prodigy"), (1e-2, 10.0)),
@@ -1140,6 +1144,21 @@ GROUPS: dict[str, Mapping[str, Entry]] = {
     "model": MODELS,
 }
 """The mappings of a spec that name a built-in."""
+
+
+def _find_shares() -> Iterator[str]:
+    """The names whose parameters are shares below 1 wherever they stand, such as momentum."""
+    bounds: dict[str, set[tuple[float | None, float | None, bool]]] = {}
+    known = [TRAIN, *(entry.parameters for group in GROUPS.values() for entry in group.values())]
+    for name, parameter in itertools.chain.from_iterable(each.items() for each in known):
+        if parameter.kind == "float":
+            ends = (parameter.low, parameter.high, parameter.open_high)
+            bounds.setdefault(name, set()).add(ends)
+    return (name for name, found in bounds.items() if found == {(0.0, 1.0, True)})
+
+
+SHARES = frozenset(_find_shares())
+"""Names of shares below 1: momentum, dropout, beta1 and the like."""
 
 
 # data

@@ -82,6 +82,11 @@ class Answer:
         return self.confirmation is not None and self.confirmed and self.confirmation.seedless
 
     @property
+    def sure(self) -> bool:
+        """Whether fresh measurements confirm it: more than one, whose seeds made a difference."""
+        return self.confirmed and self.seeds > 1 and not self.seedless
+
+    @property
     def finalist(self) -> Finalist | None:
         """The recommended point as it was measured again, None where it is not confirmed."""
         if self.confirmation is None or not self.confirmed:

@@ -478,6 +478,16 @@ def _describe(
     measured = [(float(p.params[rate]), p.objective) for p in points]
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
     step = float(grid[1] - grid[0])
+
+    def rate_at(place: float) -> float:
+        """The rate at a place of the grid: at its ends one that was measured, to the last bit."""
+        found = 10 ** float(place)
+        return next((own for own, _ in readings if math.isclose(own, found, rel_tol=1e-9)), found)
+
+    def around(good: Any) -> tuple[float, float]:
+        first, last = _around(good, best)
+        return rate_at(grid[first]), rate_at(grid[last])
+
     return Basin(
         rate=rate,
         params=dict(shared),
@@ -486,14 +496,14 @@ def _describe(
         middle=tuple(values.tolist()),
         low=_values(gauge, high if gauge.sign > 0 else low),
         high=_values(gauge, low if gauge.sign > 0 else high),
-        best=float(10 ** grid[best]),
+        best=rate_at(grid[best]),
         value=float(values[best]),
         interval=_interval(gauge, float(low[best]), float(high[best])),
-        best_lr=(float(10**first), float(10**last)),
+        best_lr=(rate_at(first), rate_at(last)),
         open_low=bool(first - left < step / 2),
         open_high=bool(right - last < step / 2),
-        within_error=_around(grid, (middle <= middle[best] + error) & sound, best),
-        within_percent=_around(grid, (gaps <= PERCENT * abs(values[best])) & sound, best),
+        within_error=around((middle <= middle[best] + error) & sound),
+        within_percent=around((gaps <= PERCENT * abs(values[best])) & sound),
         diverges_at=float(min(lost)) if lost else None,
         sensitivity=float(gaps[near].mean()),
         spread=float(bests.std()),
@@ -548,11 +558,11 @@ def _interval(gauge: Gauge, low: float, high: float) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def _around(grid: Array, good: Any, best: int) -> tuple[float, float]:
-    """The rates around the best one that are good without a gap."""
+def _around(good: Any, best: int) -> tuple[int, int]:
+    """The first and the last place around the best one that are good without a gap."""
     first = last = best
     while first > 0 and good[first - 1]:
         first -= 1
-    while last + 1 < len(grid) and good[last + 1]:
+    while last + 1 < len(good) and good[last + 1]:
         last += 1
-    return float(10 ** grid[first]), float(10 ** grid[last])
+    return first, last

@@ -35,7 +35,7 @@ class Difference:
     """A pair of runs: what the second's recommended point is above the first's. `interval` is that
     of 95 % of this gap, None where no point has two seeds; `pairs` counts the seeds (and folds)
     that both were measured with, 0 where the gap is one of two means. `reasons` say why they are
-    not comparable."""
+    not comparable, or why seeds tell no noise."""
 
     first: str
     second: str
@@ -57,7 +57,8 @@ def compare_two(first: Contender, second: Contender) -> Difference:
     The gap is one of the recommended points' means, over fresh seeds where a run is confirmed.
     Where both were measured with at least two common seeds (and folds) of one split it comes pair
     by pair, since what a seed does to both cancels; otherwise from both variances (Welch), with the
-    smaller n - 1, a point with a single trial being taken to vary as much as the other. Folds share
+    smaller n - 1, a point with a single trial, or with seeds that made no difference, being taken
+    to vary as much as the other. Folds share
     training data, so 1 / n becomes 1 / n + 1 / (folds - 1) (Nadeau & Bengio 2003), as among the
     points of one run (`tied`).
     """
@@ -69,6 +70,10 @@ def compare_two(first: Contender, second: Contender) -> Difference:
         return Difference(*names, UNKNOWN)
     left, right = first.answer.measured, second.answer.measured
     shared = [key for key in left.scores if key in right.scores]
+    if max(len(left.scores), len(right.scores)) > 1 and not (_varies(left) or _varies(right)):
+        # Seeds that all come to one value are no measure of noise, but of none at all.
+        gap = second.answer.value - first.answer.value
+        return Difference(*names, UNKNOWN, gap, reasons=("no seed made a difference",))
     if len(shared) > 1 and first.data_hash == second.data_hash:
         differences = [right.scores[key] - left.scores[key] for key in shared]
         gap = statistics.fmean(differences)
@@ -119,11 +124,15 @@ def _reach(left: PointSummary, right: PointSummary) -> float | None:
         return None
     square = 0.0
     for point, twin in ((left, right), (right, left)):
-        spread = point.spread if point.spread is not None else twin.spread
+        spread = point.spread if _varies(point) else twin.spread
         if spread is None:
             return None
         square += _squared(spread**2, len(point.scores), point.folds)
     return student((min(counts) if min(counts) > 1 else max(counts)) - 1) * math.sqrt(square)
+
+
+def _varies(point: PointSummary) -> bool:
+    return len(set(point.scores.values())) > 1
 
 
 def _squared(variance: float, many: int, folds: int) -> float:

@@ -18,10 +18,10 @@ FURTHER = 1.0
 @dataclass(frozen=True)
 class Range:
     """A searched range. `name` is the flat parameter, `scale` is log or linear. `least` and `most`
-    are the bounds of the parameter itself, if it has any: no best lies beyond those; `open_ends`
-    says that it cannot take these themselves. Between `listed` values there are no others: only an
-    end itself counts as one. `whole` are whole numbers. `points` is how many a grid has. `path` is
-    its path in the spec's `search`, "" under an option, where no path leads."""
+    are the bounds of the parameter itself, if it has any: no best lies beyond those; `open_low` and
+    `open_high` say that it cannot take these themselves. Between `listed` values there are no
+    others: only an end itself counts as one. `whole` are whole numbers. `points` is how many a grid
+    has. `path` is its path in the spec's `search`, "" under an option, where no path leads."""
 
     name: str
     low: float
@@ -30,7 +30,8 @@ class Range:
     least: float | None = None
     most: float | None = None
     listed: tuple[float, ...] = ()
-    open_ends: bool = False
+    open_low: bool = False
+    open_high: bool = False
     whole: bool = False
     points: int | None = None
     path: str = ""
@@ -165,13 +166,14 @@ def _extend_list(searched: Range, side: str) -> dict[str, Any]:
 
 def _limit(end: float, searched: Range, side: str) -> float:
     """An end inside what the parameter can take, in few digits; a whole number where it is one."""
-    old = searched.low if side == "lowest" else searched.high
-    bound = searched.least if side == "lowest" else searched.most
-    if side == "lowest" and bound is None and old >= 0:
+    lowest = side == "lowest"
+    old = searched.low if lowest else searched.high
+    bound = searched.least if lowest else searched.most
+    if lowest and bound is None and old >= 0:
         bound = 1 if searched.whole and old > 0 else 0  # As of sizes and shares.
-    if bound is not None and (end < bound if side == "lowest" else end > bound):
+    if bound is not None and (end < bound if lowest else end > bound):
         end = bound
-    if end == bound and searched.open_ends:
+    if end == bound and (searched.open_low if lowest else searched.open_high):
         end = (old + bound) / 2
     return round(end) if searched.whole else float(f"{end:.6g}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lrsearch.cli.stored import StoredRun
     from lrsearch.reports.contest import Contest
     from lrsearch.reports.view import RunView
+    from lrsearch.spec.model import Spec
 
 SPLIT = ("validation", "split_seed", "validation_seed", "test")
 """Values of a spec's `data` that say which samples are held out."""
@@ -70,7 +71,38 @@ def hold(runs: Sequence[tuple[StoredRun, RunView]]) -> Contest:
     names = [view.name if counted[view.name] == 1 else view.folder for _, view in runs]
     contenders = [_contender(name, *each) for name, each in zip(names, runs, strict=True)]
     named = [(name, view) for name, (_, view) in zip(names, runs, strict=True)]
-    return Contest(named, compare_all(contenders))
+    settings = find_settings([run.spec for run, _ in runs])
+    return Contest(named, compare_all(contenders), settings)
+
+
+def find_settings(specs: Sequence[Spec]) -> list[dict[str, Any]]:
+    """The settings of each spec that not all the others have, as they are written, by the dotted
+    path. Equal values are no difference, however they are written; defaults are values."""
+    given = [{path: (value, shown) for path, value, shown in _settings(spec)} for spec in specs]
+    apart = []
+    for path in dict.fromkeys(path for each in given for path in each):
+        found = [each[path][0] for each in given if path in each]
+        if len(found) < len(given) or any(value != found[0] for value in found):
+            apart.append(path)
+    return [{path: each[path][1] for path in apart if path in each} for each in given]
+
+
+def _settings(spec: Spec) -> Iterator[tuple[str, Any, Any]]:
+    """The settings of a spec: the path, the value with every default, and the value as it is written."""
+    document = spec.document
+    if spec.outside is not None and spec.kind is not None:
+        yield spec.kind, spec.outside.text, spec.outside.text
+        yield from ((f"params.{name}", value, value) for name, value in spec.train.items())
+    else:
+        yield "model", spec.model, document.get("model")
+        for head, filled in (("data", spec.data), ("train", spec.train)):
+            written = document.get(head)
+            written = written if isinstance(written, Mapping) else {}
+            for name, value in filled.items():
+                yield f"{head}.{name}", value, written.get(name, value)
+    for name, value in (document.get("search") or {}).items():
+        yield f"search.{name}", value, value
+    yield "seeds", spec.seeds, spec.seeds
 
 
 def tell_apart(folder: Path, baseline: str, runs: Path) -> None:

@@ -405,9 +405,11 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
             where="--lanes" if given.lanes is not None else "--engine",
             hint="leave it out; --workers says how many train at once",
         )
+    asked_at = time.monotonic()
     allowed = consent.allowed_imports(spec, given.allow_import)
     if not given.dry_run:
         consent.allow_command(spec, given.allow_command)
+    begun += time.monotonic() - asked_at  # A user's answer is awaited at no cost.
     folder = given.runs / spec.name
     if strategy != CONFIRM:
         check_search(strategy, spec, large=given.yes)

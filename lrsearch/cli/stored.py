@@ -115,7 +115,7 @@ def summarize_folder(folder: Path) -> RunLine:
             objective=ledger.objective,
             best=(max if ledger.objective.goal == "max" else min)(known, default=None),
             recommended=answer.value if answer is not None else None,
-            confirmed=answer.value if answer is not None and answer.confirmed else None,
+            confirmed=answer.value if answer is not None and answer.sure else None,
             epochs=epochs,
             seconds=seconds,
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import agrees
+from lrsearch.analysis.basin import agrees, is_rate
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
 from lrsearch.analysis.refining import describe_round
@@ -63,10 +63,11 @@ def evidence(answer: Answer) -> str:
     if answer.basin is not None:
         low, high = answer.basin.safe_lr
         rates, own = _span_of_rates(low, high), answer.recommended.params.get(answer.basin.rate)
-        if isinstance(own, int | float) and not low <= own <= high:
-            parts.append(
-                f"the curve's best rates are {rates}, and {format_value(own)} is not among them"
-            )
+        shown = format_value(own)
+        # A rate may lie beyond an end by less than what is shown of both.
+        alike = shown in (format_value(low), format_value(high))
+        if own is not None and is_rate(own) and not low <= own <= high and not alike:
+            parts.append(f"the curve's best rates are {rates}, and {shown} is not among them")
         else:
             parts.append(f"rates from {rates} do as well")
         if answer.basin.diverges_at is not None:

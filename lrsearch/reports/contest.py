@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +34,21 @@ COLUMN, HEADS = 26, 12
 
 @dataclass(frozen=True)
 class Contest:
-    """Runs by the names that tell them apart, and what is said on each pair of them."""
+    """Runs by the names that tell them apart, and what is said on each pair of them. `settings` has
+    for each run what its spec sets and not all the others do, by the dotted path."""
 
     runs: Sequence[tuple[str, RunView]]
     differences: Sequence[Difference]
+    settings: Sequence[Mapping[str, Any]] = ()
 
 
 def contest_rows(contest: Contest) -> list[tuple[str, ...]]:
     """A row for each thing that is compared: its name, and a text a run."""
     columns = [dict(_facts(view)) for _, view in contest.runs]
+    for place, settings in enumerate(contest.settings):
+        objective = columns[place].pop("objective")
+        spec = {"spec": format_params(settings)} if settings else {}
+        columns[place] = {"objective": objective, **spec, **columns[place]}
     heads = dict.fromkeys(name for column in columns for name in column)
     return [(name, *(column.get(name, "") for column in columns)) for name in heads]
 
@@ -99,10 +106,11 @@ def describe_difference(found: Difference) -> str:
     gap = format_value(abs(found.gap), 3)
     by = f"by {gap}" if found.gap else "by nothing"
     if found.interval is None:
+        why = found.reasons[0] if found.reasons else "one seed each"
         if not found.gap:
-            return f"{second} and {first} are equal: one seed each, so nobody knows what is noise"
+            return f"{second} and {first} are equal: {why}, so nobody knows what is noise"
         side = "above" if found.gap > 0 else "below"
-        return f"{second} is {by} {side} {first}: one seed each, so nobody knows what is noise"
+        return f"{second} is {by} {side} {first}: {why}, so nobody knows what is noise"
     how = f"{found.pairs} pairs of equal seeds" if found.pairs else "seeds that are not paired"
     low, high = (format_value(end, 3) for end in found.interval)
     span = f"difference {format_value(found.gap, 3)}, 95 %: {low} to {high}, {how}"
@@ -173,9 +181,10 @@ def contest_json(contest: Contest) -> str:
                 }
                 for point in _finalists(view)
             ],
+            "settings": settings,
             "cost": view.cost,
         }
-        for name, view in contest.runs
+        for (name, view), settings in itertools.zip_longest(contest.runs, contest.settings)
     ]
     differences = [
         {**vars(each), "text": describe_difference(each)} for each in contest.differences

@@ -30,7 +30,7 @@ class RunLine:
     error) or empty (never searched); or one of `UNREADABLE`, for the `reason`. `outcomes` counts
     the ended trials of the spec as it is now, `unfinished` the others; `best` is the objective of
     the best point in the search, `recommended` that of the recommended one, as the headline of a
-    report has it, `confirmed` the same, None where it was not measured again; `epochs` and
+    report has it, `confirmed` the same, None where no fresh seeds confirm it; `epochs` and
     `seconds` were trained in all, for range tests and fresh seeds, too. `written` is in seconds
     since 1970."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.analysis.basin import names_rate
 from lrsearch.analysis.edges import Range
-from lrsearch.space import Choice, Float, parameters, parse_name
+from lrsearch.space import Choice, Dimension, Float, parameters, parse_name
 from lrsearch.spec.model import Spec
 
 
@@ -22,11 +22,15 @@ def find_searched(spec: Spec, samples: int | None = None) -> list[Range]:
         path = name if parts.option is None else ""
         known = _parameter(spec, name)
         bounds = (known.low, known.high) if known else (None, None)
+        # Of a loop's or a constructor's parameters no bounds are known: a rate is never 0, and what
+        # is called like a share of the catalogue's, such as a momentum, is one.
+        open_ends = (known.open_low, known.open_high) if known else (names_rate(name), False)
+        if known is None and _is_share(flat, dimension):
+            bounds, open_ends = (0.0, 1.0), (False, True)
         if name == "batch_size" and samples and spec.kind is None:
             bounds = (bounds[0], samples)
         more: dict[str, Any] = {"path": path, "least": bounds[0], "most": bounds[1]}
-        # Of a loop's or a constructor's parameters no bounds are known: a rate is never 0.
-        more["open_ends"] = known.open_low or known.open_high if known else names_rate(name)
+        more |= dict(zip(("open_low", "open_high"), open_ends, strict=True))
         if isinstance(dimension, Choice):
             if not dimension.ordered or len(dimension.options) < 2:
                 continue
@@ -41,6 +45,17 @@ def find_searched(spec: Spec, samples: int | None = None) -> list[Range]:
         low, high = float(dimension.low), float(dimension.high)
         found.append(Range(flat, low, high, "log" if dimension.log else "linear", **more))
     return found
+
+
+def _is_share(flat: str, dimension: Dimension) -> bool:
+    """Whether all that is searched of a parameter is below 1, as its name says it must be."""
+    if flat.rpartition(".")[2].lower() not in catalogue.SHARES:
+        return False
+    if isinstance(dimension, Choice):
+        values = [option.value for option in dimension.options] if dimension.ordered else [1]
+    else:
+        values = [dimension.low, dimension.high]
+    return all(0 <= value < 1 for value in values)
 
 
 def _parameter(spec: Spec, name: str) -> catalogue.Parameter | None:

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -425,7 +426,7 @@ def test_one_seed_recommends_the_highest():
             "lowest",
             {"min": 1e-4, "max": 1.0, "points": 9, "scale": "log"},
         ),
-        (Range("m", 0.5, 0.9, most=1.0, open_ends=True), "highest", {"min": 0.5, "max": 0.95}),
+        (Range("m", 0.5, 0.9, most=1.0, open_high=True), "highest", {"min": 0.5, "max": 0.95}),
         (Range("d", 0.1, 0.5, least=0.0), "lowest", {"min": 0.0, "max": 0.5}),
         (Range("n", 2, 6, whole=True), "highest", {"min": 2, "max": 8}),
         (Range("b", 32, 128, listed=(32, 64, 128), whole=True), "lowest", [16, 32, 64, 128]),
@@ -521,6 +522,27 @@ def test_an_end_that_nothing_lies_beyond_is_no_edge(tmp_path):
     assert all(edge.line and edge.settings for edge in highest)
 
 
+@pytest.mark.parametrize(
+    ("searched", "best", "suggested"),
+    [
+        ("momentum: [0.0, 0.9]", 0.9, [0.0, 0.9, 0.95]),
+        ("beta1: [0.9, 0.99]", 0.99, [0.9, 0.99, 0.995]),
+        ("dropout: {min: 0.2, max: 0.8, points: 3}", 0.8, 0.9),
+        ("dropout: [0.2, 0.3]", 0.2, [0.1, 0.2, 0.3]),
+        ("momentum: [1, 2]", 2, [1, 2, 4]),  # It is none: a share is below 1.
+        ("temperature: [0.5, 0.9]", 0.9, [0.5, 0.9, 1.3]),
+    ],
+)
+def test_a_share_of_a_loop_is_searched_below_1(tmp_path, searched, best, suggested):
+    """What bears the name of a share is one, in a training of the user's, too."""
+    from lrsearch.spec.searched import find_searched
+
+    path = tmp_path / "spec.yaml"
+    path.write_text(f"{LOOP.partition('  lr:')[0]}  {searched}\n")
+    (edge,) = find_edges({searched.partition(":")[0]: best}, find_searched(read_spec(path)))
+    assert edge.suggest.get("values", edge.suggest.get("max")) == suggested
+
+
 # -- renderings
 
 
@@ -541,6 +563,35 @@ def test_the_answer_says_its_evidence_in_a_line():
     assert "do as well" in text and "divergence begins at 1" in text
     rows = describe_basins(view.answer)
     assert len(rows) == 3 and all(len(row) == len(rows[0]) for row in rows)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.floats(-6, -2), st.floats(0.5, 3.0), st.booleans())
+def test_the_best_at_an_end_of_what_was_measured_is_among_the_rates_that_do_as_well(
+    start, width, falling
+):
+    """The ends of a curve are measured rates to the last bit, though it is drawn over logarithms,
+    and an end that is shown is never said to lie outside itself."""
+    rates = [float(f"{10 ** (start + width * step / 4):.12g}") for step in range(5)]
+    losses = [1.0 + 0.3 * step for step in range(5)]
+    rows = [
+        ({"lr": rate}, [loss])
+        for rate, loss in zip(rates, reversed(losses) if falling else losses, strict=True)
+    ]
+    answer = build_view("r", "runs/r", LOSS, records_of(rows), Context()).answer
+    (basin,) = answer.basins
+    end = rates[-1] if falling else rates[0]
+    assert answer.recommended.params["lr"] == end
+    assert basin.best == basin.safe_lr[falling] == basin.best_lr[falling] == end
+    assert "do as well" in evidence(answer) and "not among them" not in evidence(answer)
+
+
+@pytest.mark.parametrize(("beside", "told"), [(1 - 1e-5, False), (0.9, True)])
+def test_a_rate_that_reads_like_an_end_is_not_said_to_lie_outside(beside, told):
+    answer = shown_view().answer
+    low = answer.basin.safe_lr[0]
+    point = replace(answer.recommended, params={**answer.recommended.params, "lr": low * beside})
+    assert ("not among them" in evidence(replace(answer, recommended=point))) == told
 
 
 def test_columns_that_have_no_room_are_named():

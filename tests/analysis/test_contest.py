@@ -34,6 +34,9 @@ def test_paired_is_students_paired_test(values, data):
     other = [data.draw(st.integers(0, 1000)) / 1000 for _ in values]
     found = compare_two(contender("a", values), contender("b", other))
     differences = [right - left for left, right in zip(values, other, strict=True)]
+    if len({*values}) == len({*other}) == 1:
+        assert (found.verdict, found.interval) == ("unknown", None)
+        return
     assert found.pairs == len(values)
     assert found.gap == pytest.approx(statistics.fmean(differences), abs=1e-12)
     if statistics.pstdev(differences) > 1e-9:
@@ -68,6 +71,14 @@ def test_a_goal_of_min_turns_the_verdict():
         compare_two(*(dataclasses.replace(each, objective=loss) for each in pair)).verdict
         == "worse"
     )
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_seeds_without_a_difference_are_taken_to_vary_as_the_others(count):
+    others = [0.9, 0.92, 0.94]
+    found = compare_two(contender("a", [0.5] * count), contender("b", others, first_seed=9))
+    reach = scipy.stats.t.ppf(0.975, 2) * 0.02 * math.sqrt(1 / count + 1 / 3)
+    assert found.interval == pytest.approx((found.gap - reach, found.gap + reach), rel=1e-3)
 
 
 def test_one_seed_each_tells_nothing():

@@ -18,7 +18,7 @@ from lrsearch.analysis.refining import APART, CURVES, EACH, Round, describe_roun
 from lrsearch.trial import Objective
 
 ENDS = (1e-4, 1.0)
-RANGE = Range("lr", *ENDS, "log", least=0.0, open_ends=True)
+RANGE = Range("lr", *ENDS, "log", least=0.0, open_low=True)
 COARSE = [10.0**power for power in range(-4, 1)]
 
 Row = tuple[dict[str, Any], list[float | None]]

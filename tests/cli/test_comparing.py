@@ -34,6 +34,41 @@ def test_compare_in_every_form(runs):
     assert table.startswith("|  | runs/older | more/older |\n| --- | --- | --- |\n")
 
 
+SPEC = """\
+data: {name: iris, validation: 0.2}
+model: logistic
+train: {budget: 2ep, batch_size: 64, %s}
+search: {lr: %s}
+"""
+
+
+def test_what_two_specs_set_apart_is_shown(tmp_path, monkeypatch):
+    """As it is written; equal values are equal, however written, and defaults are values."""
+    monkeypatch.chdir(tmp_path)
+    for name, more, rates in [
+        ("a", "optimizer: sgd", "[0.01, 0.1]"),
+        ("b", "optimizer: {name: sgd, momentum: 0.0}, precision: float32", "[0.01, 0.1]"),
+        ("c", "optimizer: {name: adamw, weight_decay: 0.01}", "[0.01, 1]"),
+    ]:
+        (tmp_path / f"{name}.yaml").write_text(SPEC % (more, rates))
+        call("grid", f"{name}.yaml", "--quiet", "--workers", "1")
+    same = json.loads(call("compare", "a", "b", "--json").stdout)
+    assert [each["settings"] for each in same["runs"]] == [{}, {}]
+    assert "\nspec" not in call("compare", "a", "b").stdout
+    [one, other] = json.loads(call("compare", "a", "c", "--json").stdout)["runs"]
+    assert one["settings"] == {"train.optimizer": "sgd", "search.lr": [0.01, 0.1]}
+    assert other["settings"] == {
+        "train.optimizer": {"name": "adamw", "weight_decay": 0.01},
+        "search.lr": [0.01, 1],
+    }
+    [row] = [
+        line
+        for line in call("compare", "a", "c", "--markdown").stdout.splitlines()
+        if line.startswith("| spec |")
+    ]
+    assert "train.optimizer=sgd" in row and "train.optimizer={name: adamw" in row
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_line_is_wider_than_the_terminal(runs, width):
     from rich.console import Console
@@ -76,6 +111,24 @@ def test_what_is_said():
     assert "nobody knows what is noise" in describe_difference(Difference("a", "b", "unknown", 0.1))
     apart = Difference("a", "b", "not comparable", reasons=("the data are not the same",))
     assert describe_difference(apart) == "a and b are not comparable: the data are not the same"
+
+
+def test_seeds_that_make_no_difference_are_no_measure_of_noise(tmp_path, monkeypatch):
+    """They would make an interval of no width, and a certainty of any difference."""
+    monkeypatch.chdir(tmp_path)
+    code = "import json, sys; print(json.dumps({'loss': float(sys.argv[1]) + float(sys.argv[2])}))"
+    (tmp_path / "fixed.py").write_text(code)
+    for name, seeds, more in [("a", 3, 1), ("b", 3, 2), ("c", 1, 3)]:
+        (tmp_path / f"{name}.yaml").write_text(
+            f"command: {sys.executable} fixed.py {{lr}} {more}\nseeds: {seeds}\n"
+            "objective: {metric: loss, goal: min}\nsearch: {lr: [0.5, 1]}\n"
+        )
+        call("grid", f"{name}.yaml", "--allow-command", "--quiet")
+    found = json.loads(call("compare", "a", "b", "c", "--json").stdout)["differences"]
+    assert [(each["gap"], each["interval"], each["verdict"]) for each in found] == [
+        (1, None, "unknown"), (2, None, "unknown"), (1, None, "unknown")
+    ]  # fmt: skip
+    assert "b is by 1 above a: no seed made a difference, so nobody knows" in found[0]["text"]
 
 
 SCRIPT = """\

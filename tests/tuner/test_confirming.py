@@ -396,6 +396,10 @@ def test_a_command_that_ignores_its_seed_is_noticed(here: Path) -> None:
     assert "which made no difference: they confirm nothing" in told
     assert not any(word in told for word in ("confirmed on", "likely", "with probability", ">0.9"))
     assert "the splits stayed, only the seeds are others: the command is given another seed" in told
+    # And no list calls confirmed what confirms nothing.
+    [line] = found("list")["runs"]
+    assert line["confirmed"] is None and line["recommended"] is not None
+    assert "confirmed" not in lrsearch("list")[0]
     whole = found("report", "mine.yaml")
     # Though only the seeds are others, they are no seeds of the search.
     assert whole["points"] == before["points"] and whole["trials"] == before["trials"]

@@ -119,7 +119,7 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
 def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
     if answer.seedless:
         yield Chip("seeds made no difference", "warn")
-    elif answer.confirmed:
+    elif answer.sure:
         yield Chip(f"confirmed on {count(answer.seeds, 'fresh seed')}", "good")
     else:
         yield Chip("not confirmed", "warn")

@@ -532,9 +532,9 @@ def _number(value: Any) -> float:
     return float(value) if value is not None and math.isfinite(float(value)) else math.inf
 
 
-def draw(table: Mapping[str, Any]) -> str:
+def draw(table: Mapping[str, Any], judged: str) -> str:
     """The matrix as a picture, an SVG: a row for what a training was made to be, a column for what
-    it is told to be."""
+    it is told to be; `judged` says by what."""
     rows = [each for each in VERDICTS if each in table["matrix"]]
     columns = [
         each for each in (*VERDICTS, "none") if any(each in table["matrix"][row] for row in rows)
@@ -546,7 +546,7 @@ def draw(table: Mapping[str, Any]) -> str:
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
         f'<text x="{left}" y="18" font-size="13">told to be (columns), made to be (rows): '
-        f"{table['trainings']} trainings, {table['share']['right']:.0%} right</text>",
+        f"{table['trainings']} trainings {judged}, {table['share']['right']:.0%} right</text>",
     ]
     for index, column in enumerate(columns):
         place = left + side * index + side / 2
@@ -558,7 +558,8 @@ def draw(table: Mapping[str, Any]) -> str:
         parts.append(f'<text x="{left - 8}" y="{y + 24}" text-anchor="end">{row} ({total})</text>')
         for index, column in enumerate(columns):
             share = counts.get(column, 0) / total
-            colour = "34,113,178" if row == column else "213,94,0"
+            same = row == column or {row, column} == {"unstable", "oscillating"}
+            colour = "34,113,178" if same else "213,94,0"
             x = left + side * index
             parts.append(
                 f'<rect x="{x}" y="{y}" width="{side - 2}" height="38" '
@@ -697,7 +698,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"written {path}")
     if table := document.get("reported", document.get("set")):
-        path.with_suffix(".svg").write_text(draw(table))
+        beside = table.get("among_neighbours")
+        by = "beside neighbours" if beside else "by their curves alone"
+        path.with_suffix(".svg").write_text(draw(beside or table, by))
         print(f"written {path.with_suffix('.svg')}")
     return 0
 

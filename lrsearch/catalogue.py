@@ -811,6 +811,9 @@ LOSSES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """Loss -> (tasks, what it is). The first of a task is its default."""
 
+CROSS_ENTROPY = "torch.nn.CrossEntropyLoss"
+"""The class path of the loss of targets that are a class at each of several places."""
+
 USUAL_RATES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("sgd", "adagrad"), (1e-3, 1.0)),
     **dict.fromkeys(("adadelta", "prodigy"), (1e-2, 10.0)),

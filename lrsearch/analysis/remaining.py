@@ -54,9 +54,8 @@ def foresee(work: Work) -> tuple[float, float] | None:
     mean = statistics.fmean(known)
     beside = max(math.fsum(work.ended) + math.fsum(t for t, _ in work.running), 1e-9) / work.elapsed
     rests = [_rest(spent, share, mean) for spent, share in work.running]
-    spread = _spread(
-        known, mean
-    )  # Once: a search may have thousands of trials, four times a second.
+    # Once: a search may have thousands of trials, and is asked four times a second.
+    spread = _spread(known, mean)
     low, high = (
         (coming * mean + math.fsum(rests))
         / beside

@@ -175,7 +175,7 @@ def show(
         table.add_column(head, overflow="fold")
     for name, dimension in parameters(spec.space):
         kind = "choice" if isinstance(dimension, Choice) else type(dimension).__name__.lower()
-        described = (one_line(name), kind, one_line(describe_dimension(dimension)))
+        described = (one_line(name), kind, visible_line(describe_dimension(dimension)))
         table.add_row(*map(Text, described))
     if spec.space:
         console.print(table)

@@ -13,6 +13,7 @@ from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.subset import choose, describe_choice
 from lrsearch.data.tables import MOST_EXACT, Array, doubt_classes, doubt_numbers, show_labels
 from lrsearch.errors import DataError
+from lrsearch.spec.values import show
 
 # parts
 
@@ -158,7 +159,7 @@ def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) 
     for values that are no array of finite numbers, a sample an entry.
     """
     if x.dtype.kind not in "fiub":
-        raise DataError(f"{name} holds {x.dtype}, not numbers", where=place)
+        raise refuse_kind(place, name, x, "numbers are needed")
     if x.ndim < 2:
         raise DataError(
             f"{name} has shape {x.shape}; (samples, features) or images are needed", where=place
@@ -182,6 +183,35 @@ def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) 
     return x[:, np.newaxis] if x.ndim == 3 and (images or scaled) else x
 
 
+_NUMBERS = (int, float, np.bool_, np.integer, np.floating)
+
+_OTHERS = {
+    "U": ("text", "number it by a vocabulary, or encode each of its values as columns"),
+    "S": ("bytes", "decode them into numbers"),
+    "c": ("complex numbers", "give their parts: np.stack([{0}.real, {0}.imag], 1), or abs({0})"),
+    "M": ("moments", "give numbers, such as days: ({0} - {0}.min()) / np.timedelta64(1, 'D')"),
+    "m": ("spans of time", "give numbers, such as seconds: {0} / np.timedelta64(1, 's')"),
+    "V": ("records", "give its fields as columns: np.stack([{0}[f] for f in {0}.dtype.names], 1)"),
+    "O": ("objects", "make it an array of numbers: {0}.astype('float32')"),
+}
+"""Arrays of no real numbers, by numpy's kinds of types: their name, and what to write for one."""
+
+
+def refuse_kind(place: str, name: str, array: Array, needed: str) -> DataError:
+    """The error for an array of another kind than real numbers; of objects with the first that is
+    no number."""
+    kind, hint = _OTHERS.get(array.dtype.kind, ("values", ""))
+    told = f"{kind} ({array.dtype})"
+    odd = next((each for each in np.ndenumerate(array) if not isinstance(each[1], _NUMBERS)), None)
+    if array.dtype.kind == "O" and odd is not None:
+        at, value = odd
+        plain = value is None or isinstance(value, str)
+        told = f"{kind}, {show(value) if plain else type(value).__name__} at {list(at)}"
+        hint = "fill what is missing, or leave those samples out" if value is None else hint
+    variable = name if name.isidentifier() else "x"
+    return DataError(f"{name} holds {told}: {needed}", where=place, hint=hint.format(variable))
+
+
 KINDS = {"b": "booleans", "i": "classes", "u": "classes", "U": "text", "S": "bytes", "f": "f"}
 """The kinds of targets, by numpy's kinds of types."""
 
@@ -198,10 +228,7 @@ def read_targets(
     """
     for name, y in arrays.items():
         if y.dtype.kind not in KINDS:
-            raise DataError(
-                f"{name} holds {y.dtype}; classes are integers or text, targets numbers",
-                where=place,
-            )
+            raise refuse_kind(place, name, y, "classes are integers or text, targets numbers")
         _check_task(place, task, y)
     kinds = {KINDS[y.dtype.kind] for y in arrays.values()}
     if kinds == {"booleans", "classes"} and all(np.isin(y, (0, 1)).all() for y in arrays.values()):

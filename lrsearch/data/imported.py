@@ -19,6 +19,7 @@ from lrsearch.data.arrays import (
     plain_type,
     read_inputs,
     read_targets,
+    refuse_kind,
 )
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import get_states, set_states
@@ -299,7 +300,7 @@ def _read_x(place: str, name: str, part: Part, images: bool | None) -> Tree:
 def _read_leaf(place: str, name: str, array: Array, *, image: bool = False) -> Array:
     """An array in float32, int64 or bool; images of bytes between 0 and 1."""
     if array.dtype.kind not in "fiub":
-        raise DataError(f"{name} holds {array.dtype}, not numbers", where=place)
+        raise refuse_kind(place, name, array, "numbers are needed")
     if array.size == 0:
         raise DataError(f"{name} is empty: its shape is {array.shape}", where=place)
     if image:

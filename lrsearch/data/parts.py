@@ -258,6 +258,8 @@ def _take_apart(loader: Any, make: Callable[[int], Any] | None, place: str) -> P
             fixed=_is_fixed(Stream(dataset, collate), size, place),
         )
     if make is None:
+        if _is_iterable(dataset):
+            raise _refuse_iterable(dataset, place, "the dataset of its DataLoader, ")
         raise DataError(
             f"its DataLoader has an order of its own ({kind}) and a fixed batch size",
             where=place,
@@ -268,6 +270,22 @@ def _take_apart(loader: Any, make: Callable[[int], Any] | None, place: str) -> P
     drawn = len(sampler) if hasattr(sampler, "__len__") else size
     reason = "its DataLoader has an order of its own"
     return Stream(dataset, loader.collate_fn, workers, make, reason, False, drawn)
+
+
+def _is_iterable(dataset: Any) -> bool:
+    return any(each.__name__ == "IterableDataset" for each in type(dataset).__mro__)
+
+
+def _refuse_iterable(dataset: Any, place: str, of: str = "") -> DataError:
+    """The error for an IterableDataset, or a DataLoader `of` one, with what to return instead."""
+    name = type(dataset).__name__
+    told = f"{of}{name} is an IterableDataset, whose samples have no places"
+    hint = f"return a function in its place: lambda batch_size: DataLoader({name}(...), batch_size)"
+    if not place.endswith((", training", ", validation", ", test")):
+        hint += "; and a validation part beside it"
+    if not hasattr(dataset, "__len__"):
+        hint += f"; and give {name} a __len__, by which epochs are counted"
+    return DataError(told, where=place, hint=hint)
 
 
 def _name_order(loader: Any) -> str:
@@ -317,13 +335,8 @@ SHARE = 0.25
 def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
     """A Dataset's samples as arrays, or a stream where they change between two readings, are
     too many to keep, or differ in shape."""
-    if any(each.__name__ == "IterableDataset" for each in type(dataset).__mro__):
-        raise DataError(
-            f"{type(dataset).__name__} is an IterableDataset, whose samples have no places",
-            where=place,
-            hint="return a function of batch_size that makes a DataLoader of it, and a validation "
-            "part beside it",
-        )
+    if _is_iterable(dataset):
+        raise _refuse_iterable(dataset, place)
     size = _check_length(dataset, place)
     tensors = getattr(dataset, "tensors", None)
     if type(dataset).__name__ == "TensorDataset" and isinstance(tensors, tuple):

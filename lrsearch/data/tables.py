@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrsearch.catalogue import CROSS_ENTROPY
 from lrsearch.errors import DataError
 from lrsearch.spec.sources import suggest_column
 
@@ -106,6 +107,28 @@ def is_one_hot(y: Any) -> bool:
     if not isinstance(y, np.ndarray) or y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "fiub":
         return False
     return bool(((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all())
+
+
+def hint_loss(y: Any) -> str:
+    """A hint on the loss of targets of several numbers a sample that say of which kind something
+    is; "" for others."""
+    if is_one_hot(y):
+        return f"each row is one-hot: {ONE_HOT}"
+    if not isinstance(y, np.ndarray) or y.size == len(y) or y.dtype.kind not in "fiub":
+        return ""
+    places = ", ".join(map(str, y.shape[1:]))
+    hints = []
+    if y.dtype.kind in "iu":
+        hints.append(
+            f"of a class at each place write loss: {{class_path: {CROSS_ENTROPY}}}, for outputs "
+            f"[samples, classes, {places}]"
+        )
+    if ((y == 0) | (y == 1)).all():
+        hints.append(
+            "of labels that a sample has or not write loss: {class_path: "
+            f"torch.nn.BCEWithLogitsLoss}}, for outputs [samples, {places}]"
+        )
+    return "; ".join(hints)
 
 
 def doubt_numbers(what: str, y: Array) -> list[str]:

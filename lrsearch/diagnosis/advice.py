@@ -12,6 +12,10 @@ HEALTHY = "healthy"
 RISEN = 0.1
 """Share of its size that a loss has risen by which learned nothing: lower rates are to be tried."""
 
+HARDLY = 0.9
+"""Share of where it began at which the loss of a model stays that may have learned nothing but how
+frequent each class is: its size may be no matter."""
+
 _REMEDIES = {
     "diverged": "lower rates, clipped gradients or a longer warmup may train",
     "unstable": "lower rates, clipped gradients or a longer warmup would be steadier",
@@ -25,9 +29,19 @@ _REMEDIES = {
 }
 
 
-def remedy(verdict: str) -> str:
-    """The remedy where the trials of a search agree on a verdict, or on rates that are too high."""
-    return _REMEDIES[verdict]
+_OF_RATES = {
+    ("stagnating", "most"): "higher rates may learn",
+    ("stagnating", "least"): "lower rates may learn",
+}
+
+
+def remedy(verdict: str, rates: str = "") -> str:
+    """The remedy where the trials of a search agree on a verdict, or on rates that are too high;
+    `rates` says whose: "most" of those up to some rate, "least" of those from one up, "limit" of
+    those up to one beyond which nothing trains as it should, "" of any."""
+    if (verdict, rates) == ("too_slow", "limit"):
+        return "a larger budget, or the higher of these rates, would come further"
+    return _OF_RATES.get((verdict, rates)) or _REMEDIES[verdict]
 
 
 @dataclass(frozen=True)
@@ -204,6 +218,11 @@ def _remedied(
             return "train with more data, weight decay, dropout or augmentation"
         case "overfitting":
             return "train less, or with more data, weight decay, dropout or augmentation"
+        case "underfitting" if evidence.get("left", 0.0) > HARDLY:
+            return (
+                "look at the scale of the inputs and at the initialisation, or try a larger model, "
+                "unless the targets are as noisy as that"
+            )
         case "underfitting":
             return (
                 "try a larger model, or less regularisation, unless the targets are as noisy as "

@@ -25,6 +25,9 @@ ENOUGH = 8
 PLENTY = 10
 """Intervals whose mean losses say more than the losses of single steps: they are of all of them."""
 
+CLOSE = 1e-9
+"""Places that are closer to each other are one, but for rounding."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -44,7 +47,7 @@ class Series:
         return self.values[self._first(low) : self._first(high)]
 
     def _first(self, place: float) -> int:
-        return bisect.bisect_right(self.places, place + 1e-9)
+        return bisect.bisect_right(self.places, place + CLOSE)
 
     def mean(self, low: float, high: float) -> float:
         """The mean of the values in (low, high]; where there are none, of those on both sides;
@@ -64,11 +67,12 @@ class Series:
 
     def slope(self, low: float, high: float) -> tuple[float, float]:
         """The slope of the line of least squares through the values in (low, high], and its
-        standard error; nan of fewer than three."""
+        standard error; nan of fewer than three, and of values at one place, which those of a rate
+        of zero are by the sum of the rates."""
         values = self.within(low, high)
-        if len(values) < 3:
-            return math.nan, math.nan
         places = self.places[self._first(low) : self._first(high)]
+        if len(values) < 3 or places[-1] - places[0] < CLOSE:
+            return math.nan, math.nan
         middle = statistics.fmean(places)
         spread = math.fsum((place - middle) ** 2 for place in places)
         products = ((place - middle) * value for place, value in zip(places, values, strict=True))

@@ -126,6 +126,7 @@ def compare(records: Sequence[Record]) -> list[Record]:
             models[model, others] = best
             largest[others] = _best((best,), largest.get(others)) or best
     found: dict[int, tuple[Diagnosis, ...]] = {}
+    sizes: dict[int, tuple[Stand | None, Stand]] = {}
     for (model, others, _), company in companies.items():
         own, larger = models.get((model, others)), largest.get(others)
         best = _best(company)
@@ -135,11 +136,14 @@ def compare(records: Sequence[Record]) -> list[Record]:
             if best and guide:
                 verdicts = judge_among(each, best, guide)
             if larger and larger is not own:
+                sizes[each.own.number] = own, larger
                 verdicts = judge_size(each.own, verdicts, own, larger)
             if verdicts != each.own.verdicts:  # Most stay what they are.
                 found[each.own.number] = verdicts
     for place, best in _find_near_places(records, companies):
         verdicts = judge_among(place, best, best)
+        if place.own.number in sizes:
+            verdicts = judge_size(place.own, verdicts, *sizes[place.own.number])
         if verdicts != place.own.verdicts:
             found[place.own.number] = verdicts
     return [
@@ -325,7 +329,7 @@ def judge_among(place: Place, best: Stand, guide: Stand) -> tuple[Diagnosis, ...
     if small and slow and higher and best is higher and by_higher > 0:
         return _too_low(own, higher, _witness(own, higher, missed=by_higher))
     free = lower and not edge and by_lower < BEHIND and by_higher > -COSTLY
-    return _settled(own, lower, higher, free=bool(free))
+    return _settled(own, lower, higher or edge, free=bool(free))
 
 
 def judge_size(
@@ -380,7 +384,8 @@ def _settled(
     own: Stand, lower: Stand | None, higher: Stand | None, *, free: bool
 ) -> tuple[Diagnosis, ...]:
     """A rate beside which no other did better: swings that cost nothing (it is `free` of costs) are
-    none, and the other rates are not what to try."""
+    none, and the other rates are not what to try; of the `higher` ones that may be one at which
+    nothing is learned."""
     kept = []
     for each in own.verdicts:
         if each.verdict == "oscillating" and free:
@@ -389,7 +394,7 @@ def _settled(
             if each.verdict == "oscillating" and each.confidence < CERTAIN:
                 continue
             each = _told(each, own, _witness(own, lower, better=False))
-        if each.verdict == "too_slow" and higher and own.order < higher.order:
+        if each.verdict == "too_slow" and higher and (own.order < higher.order or not higher.sound):
             each = _told(each, own, _witness(own, higher, better=False))
         kept.append(each)
     if kept or lower is None:

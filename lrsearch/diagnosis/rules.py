@@ -404,6 +404,8 @@ def find_slow(reading: Reading) -> Found | None:
     if course.rates and course.rates.mean(1 - FIFTH, 1) < FLAT * course.rate:
         series, limit = course.by_rate(series), DECAYED * limit
     slope, error = series.slope(HALF, 1)
+    if math.isnan(slope):
+        return None
     fall = FIFTH * (-slope - 2 * error) / learned
     # No more than what is left may be learned, of a loss that is never below zero.
     left = MOST_LEFT

@@ -164,14 +164,20 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
 
 def _tell_bare(metric: str, numbers: Sequence[str]) -> tuple[str, list[str]]:
     """The advice on lines that are numbers without a name, such as a function's result is."""
-    clue = f"{_cut(numbers[-1])!r} is a number without a name"
+    line = numbers[-1]
+    clue = f"{_cut(line)!r} is a number without a name"
     if len(numbers) > 1:
         return clue, [f"{clue}, one of {len(numbers)}: print which it is"]
-    written = f"metrics: {{{_key(metric)}: {_quote(_BARE)}}}"
-    return clue, [f"{clue}: where it is '{metric}', write in the spec\n  {written}"]
+    for pattern in _BARE:
+        # By their texts: nan equals nothing.
+        if repr(match_number(re.compile(pattern), line)[1]) == repr(read_number(line)):
+            written = f"metrics: {{{_key(metric)}: {_quote(pattern)}}}"
+            return clue, [f"{clue}: where it is '{metric}', write in the spec\n  {written}"]
+    return clue, [f"{clue}: print which it is"]
 
 
-_BARE = r"^([\d.]+)$"
+_BARE = (r"^([\d.]+)$", r"^([\d.,]+)$", r"^([\d.]+%)$")
+"""Patterns of a line that is a number: a plain one, one with a decimal comma, a share."""
 
 
 def _key(metric: str) -> str:

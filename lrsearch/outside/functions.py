@@ -10,7 +10,7 @@ from typing import Any
 
 from lrsearch.errors import ModelError
 from lrsearch.machine import describe_processor, may_have_accelerator
-from lrsearch.train.users.importing import resolve
+from lrsearch.train.users.importing import resolve, tell_place
 from lrsearch.trial import Workplace
 
 _FORM = "a loop is a function such as: def train(trial): ..."
@@ -27,10 +27,11 @@ def find_loop(path: str, workplace: Workplace, params: Mapping[str, Any]) -> Any
             raise
         raise ModelError(error.message, where="loop", hint=error.hint or _FORM) from None
     if isinstance(found, type):
-        raise ModelError(f"{path} is a class", where="loop", hint=_FORM)
+        raise ModelError(f"{path}{tell_place(path)} is a class", where="loop", hint=_FORM)
     if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
         kind = "a coroutine" if inspect.iscoroutinefunction(found) else "a generator"
-        raise ModelError(f"{path} is {kind}: calling it trains nothing", where="loop", hint=_FORM)
+        message = f"{path}{tell_place(path)} is {kind}: calling it trains nothing"
+        raise ModelError(message, where="loop", hint=_FORM)
     try:
         signature = inspect.signature(found)
     except (TypeError, ValueError):  # Compiled: its signature is unknown.
@@ -43,7 +44,8 @@ def find_loop(path: str, workplace: Workplace, params: Mapping[str, Any]) -> Any
         name = path.rpartition(".")[2]
         given = ", ".join(f'{each}=trial.params["{each}"]' for each in wanted)
         raise ModelError(
-            f"{path}{signature} takes {', '.join(wanted)}, and a loop is given the trial",
+            f"{path}{signature} takes {', '.join(wanted)}, and a loop is given the trial"
+            f"{tell_place(path)}",
             where="loop",
             hint="write another function, which reports what this one measures: "
             f"def {'search' if name == 'train' else 'train'}(trial): "
@@ -53,6 +55,7 @@ def find_loop(path: str, workplace: Workplace, params: Mapping[str, Any]) -> Any
         signature.bind(None)
     except TypeError as error:
         message = f"{path}{signature} cannot be called with the trial alone: {error}"
+        message += tell_place(path)
         raise ModelError(message, where="loop", hint=_FORM) from None
     return found
 

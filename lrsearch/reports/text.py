@@ -12,6 +12,7 @@ from typing import Any
 
 from lrsearch.analysis.decimals import decimals_for as decimals_for
 from lrsearch.catalogue import arguments_of
+from lrsearch.spec.values import bare
 from lrsearch.terminal import visible
 
 _DURATION = re.compile(r"([0-9.]+(?:e[-+]?[0-9]+)?)(ep|ba|sp|dur)")
@@ -25,7 +26,7 @@ def one_line(text: str) -> str:
 
 def format_value(value: object, digits: int = 3) -> str:
     """A value in few characters: 0.0316, 1e-5, 64, true, null, [64,128], {name: cosine}, 0.05dur,
-    [random_crop 1,mixup 0.2].
+    [random_crop 1,mixup 0.2]; a text that reads as another value in quotes, as '64' and ''.
 
     A float of up to five significant digits is shown as it is (a user chose it), others with
     `digits`, and with two more just below one, or as many as it takes: 0.9996 must not read 1.
@@ -37,23 +38,28 @@ def format_value(value: object, digits: int = 3) -> str:
     if isinstance(value, float):
         return _number(value, digits)
     if isinstance(value, Mapping):
-        parts = (f"{one_line(str(key))}: {format_value(part)}" for key, part in value.items())
+        parts = (f"{one_line(str(key))}: {_format_inner(part)}" for key, part in value.items())
         return "{" + ", ".join(parts) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(_format_part(part) for part in value) + "]"
     length = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if length:
         return _number(float(length[1]), digits) + length[2]
-    return one_line(str(value))
+    return bare(value) if isinstance(value, str) else one_line(str(value))
+
+
+def _format_inner(value: object) -> str:
+    """A value within a list or a mapping."""
+    return bare(value, listed=True) if isinstance(value, str) else format_value(value)
 
 
 def _format_part(value: object) -> str:
     """An entry of a list; one with a name is shown as the name and its arguments' values: mixup
     0.2."""
     if not isinstance(value, Mapping) or not {"name", "class_path"} & value.keys():
-        return format_value(value)
+        return _format_inner(value)
     name = str(value.get("name") or str(value.get("class_path")).rpartition(".")[2])
-    return " ".join([one_line(name), *map(format_value, arguments_of(value).values())])
+    return " ".join([one_line(name), *map(_format_inner, arguments_of(value).values())])
 
 
 def _number(value: float, digits: int) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lrsearch.analysis.basin import names_rate
 from lrsearch.diagnosis import HEALTHY, Agreement, agreements, remedy
 from lrsearch.diagnosis.agreement import VERBS, is_steady
 from lrsearch.reports.curves import plot
@@ -81,10 +82,27 @@ def advise(records: Sequence[Record]) -> list[str]:
     budgets = {str(each.trial.config.get("train", {}).get("budget", "")) for each in records}
     budget = budgets.pop() if len(budgets) == 1 else ""
     told = sum(each.result is not None for each in records)
-    return [_sentence(each, budget, told) for each in found]
+    return [_sentence(each, budget, told, _which_rates(each, records)) for each in found]
 
 
-def _sentence(found: Agreement, budget: str, told: int) -> str:
+_FAILING = ("diverged", "dead", "stagnating", "unstable", "oscillating")
+"""Verdicts on trials at rates that are no way out of one that is too low."""
+
+
+def _which_rates(found: Agreement, records: Sequence[Record]) -> str:
+    """The rates that an agreement is on, as `remedy` takes them."""
+    if not names_rate(found.name) or found.kind == "only":
+        return ""
+    beyond = [
+        each.result.verdicts[0].verdict in _FAILING
+        for each in records
+        if each.result and each.result.verdicts and each.params.get(found.name, 0) > found.value
+    ]
+    failing = found.verdict == "too_slow" and 2 * sum(beyond) > len(beyond)
+    return "limit" if failing and found.kind == "most" else found.kind
+
+
+def _sentence(found: Agreement, budget: str, told: int, rates: str) -> str:
     every = found.hits == found.among
     who = f"all {found.among} trials" if every else f"{found.hits} of {found.among} trials"
     if found.name:
@@ -94,7 +112,7 @@ def _sentence(found: Agreement, budget: str, told: int) -> str:
     if found.verdict == "oscillating" and found.steady:
         return f"{who} learn less than others do at lower rates{rest}: {remedy('too_high')}"
     at = f" at {one_line(budget)}" if budget and found.verdict == "too_slow" else ""
-    return f"{who} {VERBS[found.verdict][1]}{at}{rest}: {remedy(found.verdict)}"
+    return f"{who} {VERBS[found.verdict][1]}{at}{rest}: {remedy(found.verdict, rates)}"
 
 
 def verdict_facts(result: Result | None) -> Iterator[tuple[str, str, str]]:

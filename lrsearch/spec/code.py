@@ -159,7 +159,8 @@ def _call_faults(use: Use, found: Found) -> Iterator[tuple[Path, str, str]]:
     is_class = isinstance(node, ast.ClassDef)
     if use.role == "loop" and not node.decorator_list and (is_class or is_generator(node)):
         kind = "a class" if is_class else "a generator or a coroutine: calling it trains nothing"
-        yield use.place, f"{use.class_path} is {kind}", "write def train(trial): ..."
+        named = f"{use.class_path} ({found.module.file}, line {node.lineno})"
+        yield use.place, f"{named} is {kind}", "write def train(trial): ..."
         return
     placed = role.made if is_class else role.called
     taken = signature(found)

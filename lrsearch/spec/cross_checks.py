@@ -318,7 +318,13 @@ def task_faults(
     for place, loss in values:
         if isinstance(loss, str) and loss not in losses:
             message = f"'{loss}' is no loss of {catalogue.title(task)}"
-            found.append((place, message, suggest("", losses)))
+            meant = ""
+            if (loss, task) == ("cross_entropy", "own"):
+                meant = (
+                    f"of a class at each place write {{class_path: {catalogue.CROSS_ENTROPY}}}, "
+                    "for outputs [samples, classes, places]"
+                )
+            found.append((place, message, suggest("", losses, meant)))
     schedules: list[tuple[Path, Any]] = [(("train", "schedule"), train.get("schedule"))]
     chosen = ranges.get("schedule")
     if isinstance(chosen, Choice):
@@ -351,10 +357,15 @@ def task_faults(
         train.get("label_smoothing") or "label_smoothing" in ranges
     ):
         top = "search" if "label_smoothing" in ranges else "train"
-        message, hint = "label smoothing is for classification", ""
+        message = "label smoothing is for classification"
         if coded:
             message = "label smoothing is for the loss cross_entropy, not for one of your own"
-        if coded and train["loss"]["class_path"] == "torch.nn.CrossEntropyLoss":
-            hint = "write loss.init_args.label_smoothing"
-        found.append(((top, "label_smoothing"), message, hint))
+        found.append(((top, "label_smoothing"), message, hint_smoothing(train.get("loss"))))
     return found
+
+
+def hint_smoothing(loss: Any) -> str:
+    """A hint on label smoothing for a loss that smooths by itself; "" for others."""
+    if isinstance(loss, Mapping) and loss["class_path"] == catalogue.CROSS_ENTROPY:
+        return "write loss.init_args.label_smoothing"
+    return ""

@@ -91,6 +91,8 @@ def _distinguishing(dimension: Dimension, title: Any) -> list[str]:
         for name, value in option.value.items():
             if name in ("name", "class_path"):
                 continue
+            if isinstance(value, Mapping) and not value:  # Its searched parts are told.
+                continue
             if title is None or any(not same(other.value.get(name), value) for other in alike):
                 names[name] = None
     return list(names)

@@ -33,8 +33,12 @@ MAX_SHOWN = 20
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-_Bound = _Definition | ast.Import | ast.ImportFrom | None
-"""The statement that binds a name for certain; None for any other way."""
+_Literal = ast.Assign | ast.AnnAssign
+_Bound = _Definition | ast.Import | ast.ImportFrom | _Literal | None
+"""The statement that binds a name for certain, to a literal if it is an assignment; None for any
+other way."""
+
+_LITERALS = (ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.JoinedStr)
 
 _SAFE_BASES = ("torch.", "torchvision.", "torchmetrics.", "lightning.", "pytorch_lightning.")
 _SAFE_NAMES = ("abc.ABC", "typing.Generic", "typing.Protocol")
@@ -72,12 +76,14 @@ class Names:
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """A source file that was parsed; `folders` are a package's, empty for a plain module."""
+    """A source file that was parsed, by its name; `folders` are a package's, empty for a plain
+    module."""
 
     name: str
     names: Names
     folders: tuple[str, ...]
     root: Path
+    file: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +230,11 @@ def _suggest(part: str, further: Sequence[str], module: Module) -> str:
     close = nearest(part, dict.fromkeys((*known, *module.names.bound)))
     if close:
         return f"did you mean '{close}'?"
+    return _list_public(module)
+
+
+def _list_public(module: Module) -> str:
+    known = _public(module)
     return f"it has: {', '.join(known[:MAX_SHOWN])}" if known else "no class or function is in it"
 
 
@@ -250,7 +261,7 @@ def _read(spec: ModuleSpec, name: str, root: Path) -> Module | Problem | None:
         found = _parse(path, status.st_mtime_ns, status.st_size)
     except OSError:
         return None
-    return Module(name, found, folders, root) if isinstance(found, Names) else found
+    return Module(name, found, folders, root, path.name) if isinstance(found, Names) else found
 
 
 @functools.lru_cache(maxsize=32)
@@ -284,6 +295,8 @@ def read_names(body: Sequence[ast.stmt]) -> Names:
             certain: list[tuple[str, _Bound]] = [(statement.name, statement)]
         elif isinstance(statement, ast.Import | ast.ImportFrom):
             certain = [(name, statement) for name in _imported(statement)]
+        elif isinstance(statement, _Literal) and (name := _literal(statement)):
+            certain = [(name, statement)]
         else:
             certain = [(name, None) for name in _bound_within(statement)]
         for name, how in certain:
@@ -338,6 +351,14 @@ def _name(node: ast.AST | None) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def _literal(statement: _Literal) -> str:
+    """The one name that an assignment binds to a literal, or ""; None is a place to be filled."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    value = statement.value.operand if isinstance(statement.value, ast.UnaryOp) else statement.value
+    literal = isinstance(value, _LITERALS) and getattr(value, "value", "") is not None
+    return _name(targets[0]) if literal and len(targets) == 1 else ""
+
+
 def _called(node: ast.Call) -> str:
     return node.func.attr if isinstance(node.func, ast.Attribute) else _name(node.func)
 
@@ -371,11 +392,17 @@ def _bound_within(statement: ast.AST) -> Iterator[str]:
         waiting += ast.iter_child_nodes(node)
 
 
-def _follow(module: Module, name: str, depth: int) -> Found | None:
+def _follow(module: Module, name: str, depth: int) -> Found | Problem | None:
     """The meaning of a name that a module binds, through imports from modules beside the spec."""
     bound = module.names.only(name)
     if isinstance(bound, _DEFINITIONS):
         return Found(bound, module)
+    if isinstance(bound, _Literal):
+        message = (
+            f"{module.name}.{name} is neither a class nor a function, but a value "
+            f"({module.file}, line {bound.lineno})"
+        )
+        return Problem(message, _list_public(module))
     if not isinstance(bound, ast.ImportFrom):
         return None
     origin = next(each.name for each in bound.names if (each.asname or each.name) == name)

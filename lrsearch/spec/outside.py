@@ -11,7 +11,7 @@ from typing import Any
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest
-from lrsearch.space import Choice, Dimension, Int, Space, corners, ends
+from lrsearch.space import Choice, Dimension, Int, Option, Space, corners, ends
 from lrsearch.spec.arithmetic import Arithmetic, NotArithmetic, placed_names, read_arithmetic
 from lrsearch.spec.command import PARAMETER_NAME, check_command, read_patterns
 from lrsearch.spec.commandline import GIVEN
@@ -21,7 +21,7 @@ from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.ranges import is_searched, read_foreign, rejoin
 from lrsearch.spec.model import SCHEDULING, Outside, complete_group
 from lrsearch.spec.objective import read_outside_objective
-from lrsearch.spec.ranges import read_dimension
+from lrsearch.spec.ranges import RANGE, make_choice, read_dimension
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.search import read_options
 from lrsearch.spec.train import read_warmup
@@ -144,6 +144,11 @@ def _read_derived(
             quoted = f'{name}: "{{{next(iter(value))}}}"'
             reader.notes.append(
                 f"params.{name} is a mapping; for a parameter's value write {quoted}"
+            )
+        elif _is_range(value):
+            reader.notes.append(
+                f"params.{name} is passed on as the mapping {write(value)}; a range that is "
+                f"searched stands under search: write search: {{{name}: {write(value)}}}"
             )
         elif isinstance(value, Mapping | list):
             held = [each for each in known if f"{{{each}}}" in str(value)]
@@ -304,17 +309,70 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
         if not _check_name(reader, path, name):
             continue
         if isinstance(value, list):
+            before = len(reader.faults)
             values = [_read_value(reader, (*path, at), name, v) for at, v in enumerate(value)]
-            dimension = read_dimension(reader, path, Parameter("any"), values)
+            if len(reader.faults) > before:  # `read_dimension` would tell them again.
+                continue
+            dimension = _read_listed(reader, path, values)
         else:
-            kind = "float" if name in _RATES else "any"
-            parameter = Parameter(kind, scale=catalogue.usual_scale(name))
-            dimension = read_dimension(reader, path, parameter, value)
-            if isinstance(dimension, Int):
-                _note_whole(reader, name, dimension)
+            dimension = _read_range(reader, path, name, value)
         if dimension is not None:
             found[name] = dimension
     return found
+
+
+def _read_range(reader: Reader, path: Path, name: str, raw: Any) -> Dimension | None:
+    """A range of what is known by its name alone."""
+    kind = "float" if name.rpartition(".")[2] in _RATES else "any"
+    parameter = Parameter(kind, scale=catalogue.usual_scale(name))
+    dimension = read_dimension(reader, path, parameter, raw)
+    if isinstance(dimension, Int):
+        _note_whole(reader, name, dimension)
+    return dimension
+
+
+def _read_listed(reader: Reader, path: Path, values: list[Any]) -> Dimension | None:
+    """A list of values; ranges in those that are mappings are searched where one is chosen."""
+    options = []
+    for at, value in enumerate(values):
+        inner: list[tuple[str, Dimension]] = []
+        if isinstance(value, Mapping):
+            value = _take_ranges(reader, (*path, at), value, inner)
+        options.append(Option(value, Space(tuple(inner))))
+    if any(option.space for option in options):
+        return make_choice(reader, path, options)
+    return read_dimension(reader, path, Parameter("any"), values)
+
+
+def _is_range(raw: Any) -> bool:
+    """Whether a value looks like a whole range; two numbers by these names may be just that."""
+    return isinstance(raw, Mapping) and {"min", "max"} <= {*raw} <= {*RANGE}
+
+
+def _take_ranges(
+    reader: Reader, path: Path, raw: Mapping[str, Any], found: list[Any], prefix: str = ""
+) -> dict[str, Any]:
+    """A mapping without its ranges, which go to `found`. One without `points` or `scale` may be a
+    value of two numbers: it stays, and a note says so."""
+    rest = {}
+    for key, part in raw.items():
+        inner, name = (*path, key), f"{prefix}{key}"
+        if not isinstance(part, Mapping) or not PARAMETER_NAME.fullmatch(key):
+            rest[key] = part
+        elif _is_range(part):
+            if "points" in part or "scale" in part:
+                dimension = _read_range(reader, inner, name, part)
+                found += [] if dimension is None else [(name, dimension)]
+                continue
+            line = write({**part, "points": 5})
+            reader.notes.append(
+                f"{'.'.join(map(str, inner))} is passed on as the mapping {write(part)}; a range "
+                f"that is searched has points there: write {key}: {line}"
+            )
+            rest[key] = part
+        else:
+            rest[key] = _take_ranges(reader, inner, part, found, f"{name}.")
+    return rest
 
 
 # notes and names

@@ -188,13 +188,18 @@ def describe_start(spec: Spec) -> list[str]:
     random, bayes = spec.random.sampler == "informed", spec.bayes.start == "informed"
     if not spec.space or not (random or bayes):
         return []
-    whose = [f"the first {spec.bayes.startup} points of bayes"] if bayes else []
-    whose += ["the points of random"] if random else []
+    startup = spec.bayes.startup
+    first = "the first point of bayes" if startup == 1 else f"the first {startup} points of bayes"
+    whose = ([first] if bayes else []) + (["the points of random"] if random else [])
+    ending = "s" if whose == [first] and startup == 1 else ""
     subject = " and ".join(whose)
     subject = subject[0].upper() + subject[1:]
     reason = middle_of_all(spec)
     if reason:
-        return [f"{subject} keep to the middle of the ranges: {reason}"]
+        central = _name_central(spec.space)
+        if not central:
+            return [f"{subject} cover{ending} the space evenly: no range is searched"]
+        return [f"{subject} keep{ending} to the middle of the {central}: {reason}"]
     parts = _describe_rates(spec)
     batch = dict(spec.space.dimensions).get("batch_size")
     if batch is not None and counts_epochs(spec):
@@ -204,8 +209,17 @@ def describe_start(spec: Spec) -> list[str]:
     if any(drops_units(*each) for each in parameters(spec.space)):
         parts.append("little dropout first")
     if not parts:
-        return [f"{subject} cover the space evenly: nothing that is searched has a prior"]
-    return [f"{subject} lean to what is usual from scratch: {'; '.join(parts)}"]
+        return [f"{subject} cover{ending} the space evenly: nothing that is searched has a prior"]
+    return [f"{subject} lean{ending} to what is usual from scratch: {'; '.join(parts)}"]
+
+
+def _name_central(space: Space) -> str:
+    """The dimensions that have a middle, in words; "" where none has."""
+    parts = [part for _, part in parameters(space)]
+    if any(not isinstance(part, Choice) and part.low < part.high for part in parts):
+        return "ranges"
+    listed = any(isinstance(part, Choice) and part.ordered and part.options[2:] for part in parts)
+    return "lists of numbers" if listed else ""
 
 
 def _describe_rates(spec: Spec) -> list[str]:

@@ -10,6 +10,8 @@ from lrsearch.space import (
     Choice,
     Dimension,
     Float,
+    Int,
+    Option,
     Space,
     ends,
     grid_size,
@@ -20,7 +22,7 @@ from lrsearch.space import (
 )
 from lrsearch.spec.model import OPEN, ConfirmSettings, Outside, Spec, resolve, steps_of
 from lrsearch.spec.priors import describe_start
-from lrsearch.spec.values import show
+from lrsearch.spec.values import bare, show, write
 
 
 def first_point(space: Space) -> dict[str, object]:
@@ -35,21 +37,34 @@ def describe_dimension(dimension: Dimension) -> str:
         for option in dimension.options:
             value = option.value
             if isinstance(value, dict):
-                name = str(catalogue.name_of(value) or value)
-                inner = [path for path, _ in option.space.dimensions]
-                names.append(f"{name} (with its {', '.join(inner)})" if inner else name)
+                names.append(_name_option(option))
             elif _is_transforms(value):
                 names.append(name_transforms(value))
             else:
-                names.append(show(value).strip("'"))
+                names.append(bare(value, listed=True) if isinstance(value, str) else show(value))
         return ", ".join(names)
     unit = getattr(dimension, "unit", "")
     if isinstance(dimension, Float) and dimension.auto:
-        points = f", {dimension.points} points" if dimension.points else ""
-        return f"found by a range test, log{points}"
+        return f"found by a range test, log{_count_points(dimension)}"
     text = f"{dimension.low:g}{unit} to {dimension.high:g}{unit}"
     text += ", log" if dimension.log else ", linear"
-    return text + (f", {dimension.points} points" if dimension.points else "")
+    return text + _count_points(dimension)
+
+
+def _name_option(option: Option) -> str:
+    """A mapping in words: its name, what is given of it, and what is searched under it."""
+    name = catalogue.name_of(option.value)
+    given = {} if name is None else catalogue.arguments_of(option.value)
+    told = [f"{key} {show(part)}" for key, part in given.items() if part != {}]
+    inner = [path for path, _ in option.space.dimensions]
+    told += [f"with its {', '.join(inner)}"] if inner else []
+    shown = write(option.value) if name is None else str(name)
+    return f"{shown} ({'; '.join(told)})" if told else shown
+
+
+def _count_points(dimension: Float | Int) -> str:
+    points = dimension.points
+    return f", {points} point{'s' if points != 1 else ''}" if points else ""
 
 
 def _is_transforms(value: object) -> bool:

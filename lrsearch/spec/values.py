@@ -60,9 +60,7 @@ def write(value: object, *, block: bool = False) -> str:
     if isinstance(value, str):
         pattern = _PLAIN_BLOCK if block else _PLAIN
         plain = pattern.fullmatch(value) and plain_scalar(value) == value
-        if visible_line(value) != value:  # Only double quotes have escapes.
-            return '"' + visible_line(value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
-        return value if plain else "'" + value.replace("'", "''") + "'"
+        return value if plain and visible_line(value) == value else _quote(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             return {"inf": ".inf", "-inf": "-.inf"}.get(str(value), ".nan")
@@ -72,6 +70,21 @@ def write(value: object, *, block: bool = False) -> str:
         digits, _, power = short.partition("e")
         return min(repr(value), f"{digits}e{int(power)}", key=len)
     return show(value)
+
+
+def _quote(text: str) -> str:
+    if visible_line(text) != text:  # Only double quotes have escapes.
+        return '"' + visible_line(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+    return "'" + text.replace("'", "''") + "'"
+
+
+def bare(text: str, *, listed: bool = False) -> str:
+    """A text for a reader: in quotes where it reads as another value, or not all of it shows;
+    `listed`, also where it holds what stands between the values of a list or a mapping."""
+    hidden = not text or " ".join(text.split()) != text or visible_line(text) != text
+    other = plain_scalar(text) != text or text[:1] in ("[", "{", "'", '"')
+    between = listed and re.search(r"[,\[\]{}]|: ", text) is not None
+    return _quote(text) if hidden or other or between else text
 
 
 _PLAIN_BLOCK = re.compile(r"[A-Za-z0-9_./~$](?:(?!: | #)[ -~])*(?<![ :])")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import random
 from collections import Counter
 from dataclasses import replace
@@ -419,6 +420,23 @@ def test_who_agrees_says_of_how_many():
     assert told.startswith("all 5 trials stagnate (79 of all 84 are too little to tell): ")
 
 
+@pytest.mark.parametrize(
+    ("low", "middle", "high", "told"),
+    [
+        ("stagnating", "healthy", "healthy", ("lr 0.04 or less stagnate: higher rates may learn",)),
+        ("healthy", "healthy", "stagnating", ("lr 0.09 or more stagnate: lower rates may learn",)),
+        ("too_slow", "healthy", "healthy", ("0.04 or less are too slow: a larger budget, or h",)),
+        ("too_slow", "too_slow", "diverged",
+         ("or more diverge: lower", "are too slow: a larger budget, or the higher of these rates")),
+    ],
+)  # fmt: skip
+def test_trials_that_agree_are_not_sent_where_nothing_trains(low, middle, high, told):
+    each = (*4 * [low], *4 * [middle], *4 * [high])
+    records = [record(k, {"lr": 0.01 * k}, verdict) for k, verdict in enumerate(each, 1)]
+    found = advise_search(records)
+    assert len(found) == len(told) and all(map(operator.contains, found, told)), found
+
+
 def test_trials_agree_on_a_rate():
     records = [
         record(k, {"lr": 10 ** (k / 4 - 4), "batch_size": 32 if k % 2 else 64},
@@ -532,6 +550,20 @@ def test_what_a_decaying_rate_leaves_is_too_slow_not_underfitting() -> None:
     assert judged(*2 * [lambda place: 0.9 + 0.1 * math.exp(-9 * place)]) == ["underfitting"]
 
 
+def test_a_rate_that_is_zero_at_last_tells_no_slope() -> None:
+    """By the sum of the rates all evaluations lie at one place then."""
+
+    def loss(place):
+        return 0.2 - 1e-4 * place
+
+    for spent in (0.04, 0.3, 0.52):
+        rate = lambda place, end=spent: 0.1 * (place <= end)  # noqa: E731
+        assert judged(loss, loss, rate) == ["healthy"]
+    assert math.isnan(Series((0.6, 0.6, 0.6), (3.0, 2.0, 1.0)).slope(0.5, 1)[0])
+    assert math.isnan(Series((0.6, 0.9), (3.0, 2.0)).slope(0.5, 1)[0])
+    assert Series((0.6, 0.8, 1.0), (3.0, 2.0, 1.0)).slope(0.5, 1)[0] == pytest.approx(-5)
+
+
 @pytest.mark.parametrize("height", [0.08, 0.12, 0.16])
 def test_what_a_rate_settles_by_as_it_decays_is_not_too_slow(height: float) -> None:
     """A loss that stands as high above its floor as its rate swings it, as that of noisy batches
@@ -622,3 +654,8 @@ def test_a_peak_without_a_spike_is_told_as_a_peak(height: float) -> None:
     assert told.startswith("the loss stood at 7.16 times its size, from which it recovered: ")
     assert "jump" not in told
     assert "1 jump by up to 35% of" in advise("unstable", evidence | {"height": 0.35}, 0.1)
+
+
+def test_of_hardly_anything_learned_the_inputs_are_looked_at_before_the_model_grows() -> None:
+    for left, first in ((0.93, "look at the scale of the inputs"), (0.8, "try a larger model")):
+        assert advise("underfitting", {"left": left}, 0.1).partition(": ")[2].startswith(first)

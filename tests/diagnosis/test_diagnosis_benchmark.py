@@ -328,8 +328,9 @@ def test_the_picture_and_the_published_trainings(benchmark: ModuleType, tmp_path
         "share": {"right": 0.8},
         "matrix": {"healthy": {"healthy": 3, "too_slow": 1}, "dead": {"dead": 1}},
     }
-    drawn = ElementTree.fromstring(benchmark.draw(table))
+    drawn = ElementTree.fromstring(benchmark.draw(table, "beside neighbours"))
     texts = [each.text for each in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert str(texts[0]).endswith("5 trainings beside neighbours, 80% right")
     assert "healthy (4)" in texts and texts.count("1") == 2 and "3" in texts
     falling = [2.3 * math.exp(-k / 4) for k in range(31)]
     runs = [

@@ -225,6 +225,17 @@ def test_models_are_held_against_each_other_by_whichever_schedule() -> None:
     ]
 
 
+def test_a_model_is_too_small_beside_near_trials_too() -> None:
+    small = trial(1, 0.1, 1.1, 1.1, model__hidden=[8], momentum=0.5)
+    large = trial(2, 0.1, 0.1, 0.2, model__hidden=[64], momentum=0.5)
+    near = [
+        trial(3, 0.01, 0.8, 0.8, model__hidden=[8], momentum=0.51),
+        *(trial(4 + end, 1.0, 1.9, 1.9, model__hidden=[8], momentum=end) for end in (0, 1)),
+    ]
+    assert told([small, *near])[1] == ["oscillating"]
+    assert told([small, large, *near])[1] == ["oscillating", "underfitting"]
+
+
 def test_a_rate_is_too_high_by_little_only_where_it_goes_on() -> None:
     """Seeds of sound trainings differ by as much: a higher rate then does no worse."""
     lower, own = trial(1, 0.01, 0.2, 0.3), trial(2, 0.1, 0.3, 0.4)
@@ -260,6 +271,11 @@ def test_a_swing_that_costs_nothing_is_none() -> None:
     assert slow.result.verdicts[0].advice == (
         "trial 2 at lr 0.1 ended no better: train longer rather than at a higher rate"
     )
+    # One at which nothing is learned says so where it is near.
+    for rate, near in ((0.04, True), (0.2, False)):
+        lost = trial(2, rate, 2.0, 2.0, "stagnating")
+        (slow,) = compare([trial(1, 0.01, 0.3, 0.4, "too_slow"), lost])[0].result.verdicts
+        assert ("trial 2 at lr 0.04 ended no better: train longer" in slow.advice) is near
 
 
 def test_what_has_learned_nothing_stays_so_and_says_where_others_learned() -> None:

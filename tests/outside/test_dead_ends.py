@@ -394,6 +394,23 @@ def test_a_number_without_a_name_is_told_to_be_one() -> None:
     assert "a number without a name, one of 2: print which it is" in advice("f1", "1\n0.7\n")[1]
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        *(("-0.5", -0.5), ("1.2e-05", 1.2e-5), ("91%", 0.91), ("0,5", 0.5), ("1,234.5", 1234.5)),
+        *(("nan", math.nan), ("-inf", -math.inf), ("  7 ", 7)),
+    ],
+)
+def test_the_pattern_of_a_number_without_a_name_finds_it(line: str, value: float) -> None:
+    found = heard(written("loss", f"{line}\n"), line)
+    assert [row["loss"] for _, row in found] == pytest.approx([value], nan_ok=True)
+
+
+def test_a_number_that_no_pattern_finds_is_to_be_printed_with_its_name() -> None:
+    assert written("loss", "1_000\n") == {}
+    assert "'1_000' is a number without a name: print which it is" in advice("loss", "1_000\n")[1]
+
+
 def test_a_pattern_that_cannot_tell_the_parts_of_the_data_apart_says_so() -> None:
     text = advice("acc", BARS)[1]
     assert r"metrics: {acc: 'Acc: ([\d.]+)%', step: 'Epoch: (\d+)'}" in text

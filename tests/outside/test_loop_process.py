@@ -194,6 +194,7 @@ def more(x, trial):
     trial.append(1)
 
 
+made = 3
 kind, late = Kind(), Late()
 run = kind.run
 part = functools.partial(functools.partial(more, 3))
@@ -230,6 +231,7 @@ def test_what_can_be_called_with_the_trial_is_a_loop(mine: Workplace, name: str)
         ("two", 'two(lr=trial.params["lr"], width=trial.params["width"])'),
         ("one", "takes lr, and a loop is given the trial"),
         ("more", "cannot be called with the trial alone"),
+        ("made", "neither a class nor a function, but a value of type int"),
     ],
 )
 def test_what_would_train_nothing_is_told(mine: Workplace, name: str, told: str) -> None:
@@ -240,6 +242,7 @@ def test_what_would_train_nothing_is_told(mine: Workplace, name: str, told: str)
             returned.close()  # Or Python warns that it was never awaited.
         refuse_unfinished(returned, name)
     assert told in str(raised.value)
+    assert "returned" in told or re.search(r"\(forms\.py, line \d+\)", str(raised.value))
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def rows_of(text):
         ([{"name": "flip", "p": 0.5}, {"name": "mixup", "alpha": 0.2}], "[flip 0.5,mixup 0.2]"),
         ([{"class_path": "mine.Cut", "init_args": {"size": 3}}], "[Cut 3]"),
         ([{"match": "*.bias", "lr": 0.5}], "[{match: *.bias, lr: 0.5}]"),
-        ("a\n\x1b[2Jb", "a \\x1b[2Jb"),
+        ("a\n\x1b[2Jb", '"a\\n\\x1b[2Jb"'),
     ],
 )
 def test_format_value(value, text):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from rich.console import Console
@@ -254,15 +258,43 @@ def test_a_search_diagnoses_its_trials_and_old_runs_are_read_by_their_curves(sea
     assert {len(each) for each in verdicts().values()} == {0}
 
 
-def _forget(folder: Path) -> None:
-    """Write a run's journal anew without its verdicts."""
+def test_a_trial_keeps_the_verdict_of_the_version_that_trained_it(searched: Path):
+    """Rules change: where a run goes on with others, every rendering tells the journal's."""
+    number = next(n for n, r in read(searched).results.items() if r.outcome is Outcome.COMPLETED)
+    of_another = asdict(diagnosis("overfitting"))
+    _forget(searched, {number: [of_another]})
+
+    def said(*words):
+        done = CliRunner().invoke(app, ["report", "slow.yaml", *words])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    trials = {each["number"]: each for each in json.loads(said("--json"))["trials"]}
+    assert trials[number]["verdicts"] == [of_another]
+    alone = json.loads(said("--trial", str(number), "--json"))
+    assert alone["trial"]["verdicts"] == [of_another]
+    assert re.search(
+        r"verdict +overfitting, with a confidence of 88%", said("--trial", str(number))
+    )
+    counts = next(line for line in said().splitlines() if line.startswith("verdicts"))
+    assert "1 overfitting" in counts
+    said("--html", "page.html")
+    assert "overfitting" in Path("page.html").read_text("utf-8")
+
+
+def _forget(folder: Path, others: Mapping[int, list[object]] = MappingProxyType({})) -> None:
+    """Write a run's journal anew without its verdicts, or with others of some trials."""
     from lrsearch import store
 
     lines = []
     for number, line in enumerate((folder / "journal.jsonl").read_bytes().splitlines(), 1):
         _, _, content = store._decode(line)
         if content["event"] == "ended":
-            del content["result"]["verdicts"]
+            given = others.get(content["trial"])
+            if given is not None:
+                content["result"]["verdicts"] = given
+            elif not others:
+                del content["result"]["verdicts"]
         event = content.pop("event")
         lines.append(store._encode(number, event, content))
     (folder / "journal.jsonl").write_bytes(b"".join(lines))

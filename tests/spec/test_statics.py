@@ -377,6 +377,14 @@ WRONG: dict[str, tuple[str, str, str, dict[str, str], str, str]] = {
         "model.class_path",
         "'return' outside function",
     ),
+    "a constant for a class": (
+        "model",
+        "SIZE",
+        "{}",
+        {"": NET + "SIZE: int = -3\n"},
+        "model.class_path",
+        "neither a class nor a function, but a value (MODULE.py, line ",
+    ),
     "a module for a class": (
         "model",
         "inner",
@@ -592,6 +600,16 @@ UNKNOWN: dict[str, tuple[str, str, dict[str, str]]] = {
         {"": "from functools import partial\nNet = partial(dict, b=1)\n"},
     ),
     "a lambda": ("Net", "{a: 1}", {"": "Net = lambda **given: given\n"}),
+    "a constant bound anew": (
+        "Net",
+        "{a: 1}",
+        {"": "Net = 3\ndef f():\n    global Net\n    Net = dict\nf()\n"},
+    ),
+    "a constant where nothing is found": (
+        "Net",
+        "{a: 1}",
+        {"": "try:\n    Net = dict\nexcept NameError:\n    Net = 0\n"},
+    ),
     "a second definition": (
         "Net",
         "{a: 1}",

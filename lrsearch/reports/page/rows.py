@@ -74,7 +74,7 @@ def _row(view: RunView, record: Record, seeds: bool, folds: bool) -> list[Any]:
         float(f"{value:.6g}") if value is not None and math.isfinite(value) else None,
         result.outcome.replace("_", " ") if result is not None else "unfinished",
         in_words(leading(result)),
-        *(_cell(record.params.get(name, "")) for name in view.params),
+        *(_cell(record.params[name]) if name in record.params else "" for name in view.params),
     ]
     row += [record.trial.seed] if seeds else []
     row += [record.trial.fold] if folds else []
@@ -87,7 +87,7 @@ def _cell(value: Any) -> Any:
         return value
     if type(value) is float and math.isfinite(value):
         return float(f"{value:.5g}")
-    text = one_line(value) if isinstance(value, str) else format_value(value)
+    text = format_value(value)
     return text if len(text) <= CELL else text[: CELL - 1] + "…"
 
 

@@ -63,8 +63,14 @@ def mapped() -> Iterator[None]:
     kept: list[tuple[Any, str, Any]] = [
         (Distribution, "_validate_args", False),
         (Function, "apply", classmethod(_apply_by_lanes)),
-        *((checkpointing, name, plain) for name, plain in _CHECKPOINTING.items()),
+        *(
+            (checkpointing, name, plain)
+            for name, plain in _CHECKPOINTING.items()
+            if hasattr(checkpointing, name)  # Another torch may have others, which vmap refuses.
+        ),
     ]
+    # Where another torch has other names, code that comes upon them is refused by vmap.
+    kept = [each for each in kept if each[1] in vars(each[0])]
     before = [vars(owner)[name] for owner, name, _ in kept]
     for owner, name, value in kept:
         setattr(owner, name, value)
@@ -75,9 +81,12 @@ def mapped() -> Iterator[None]:
             setattr(owner, name, value)
 
 
-def _keep(*_: Any, **__: Any) -> Iterator[None]:
-    """Stand around a forward pass that is to be computed again, and do nothing."""
-    yield
+def _keep(
+    _: object, __: object, context_fn: Callable[[], tuple[Any, Any]], *___: Any, **____: Any
+) -> Iterator[None]:
+    """Stand around a forward pass that is to be computed again, in the context given for it."""
+    with context_fn()[0]:
+        yield
 
 
 def _compute(function: Callable[..., Any], _: bool, *args: Any) -> Any:

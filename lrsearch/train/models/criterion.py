@@ -463,8 +463,23 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
         raise ModelError(
             f"tried on {batch.samples} samples it raised {tell_raised(error)}",
             where=what,
-            hint=hint_gradients(error) if learns else "",
+            hint=hint_gradients(error) if learns else _hint_places(criterion, tried, batch.y),
         ) from error
+
+
+def _hint_places(criterion: Criterion, outputs: Any, y: Any) -> str:
+    """A hint on classes that are the last dimension of outputs [samples, places, classes], where
+    torch's cross entropy takes the second for them; "" for others."""
+    crossed = isinstance(criterion.loss_code, nn.CrossEntropyLoss)
+    if not (crossed and isinstance(outputs, Tensor) and isinstance(y, Tensor)):
+        return ""
+    if y.dim() < 2 or outputs.shape[:-1] != y.shape:
+        return ""
+    given = list(outputs.shape[1:])
+    return (
+        f"it takes [samples, classes, {', '.join(map(str, given[:-1]))}], and the model gives "
+        f"[samples, {', '.join(map(str, given))}]: let it return outputs.movedim(-1, 1)"
+    )
 
 
 def hint_gradients(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lrsearch import catalogue, data, pulse
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.raised import find_line, tell_raised
+from lrsearch.data.tables import hint_loss
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import ModelError, suggest
 from lrsearch.train.batches.batch import Batch, call, shape_of, split
@@ -308,6 +309,7 @@ def _check_outputs(
                 f"the targets are {str(pair.y.dtype).removeprefix('torch.')}, and the loss "
                 f"{criterion.name} takes floating-point numbers",
                 where=raw.name,
+                hint=hint_loss(raw.y),
             )
     if raw.task == "classification" and isinstance(criterion.loss_code, BINARY):
         loss = type(criterion.loss_code).__name__
@@ -321,7 +323,8 @@ def _check_outputs(
             return
         hint = (
             "leave the loss out, as cross_entropy takes one number a class; for class weights "
-            "write loss: {class_path: torch.nn.CrossEntropyLoss, init_args: {weight: [1.0, 3.0]}}"
+            f"write loss: {{class_path: {catalogue.CROSS_ENTROPY}, "
+            "init_args: {weight: [1.0, 3.0]}}"
         )
         if name not in catalogue.MODELS:
             one = "num_classes: 1 in its init_args" if "num_classes" in classes[1] else "its head"

@@ -18,9 +18,10 @@ from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.parts import LABELS
 from lrsearch.data.precision import LOST, tell_lost_targets
 from lrsearch.data.raised import tell_raised
-from lrsearch.data.tables import ONE_HOT, is_one_hot
+from lrsearch.data.tables import hint_loss
 from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.schedules import ScheduleError
+from lrsearch.spec.cross_checks import hint_smoothing
 from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.train.batches.batch import shape_of
 from lrsearch.train.batches.resident import find_view, load_raw
@@ -307,6 +308,11 @@ def _check_transforms(configs: Iterable[Config], raw: data.Raw, workplace: Workp
         check_transforms(config, x, raw.name, workplace)
 
 
+def _allow(losses: Sequence[str], y: Any) -> str:
+    whole = isinstance(y, np.ndarray) and y.dtype.kind != "f" and "mse" in losses
+    return f"allowed: {', '.join(losses)}" + (", of floating-point numbers" if whole else "")
+
+
 def _check_training(
     train: Mapping[str, Any], raw: data.Raw, samples: int, workplace: Workplace
 ) -> None:
@@ -339,11 +345,11 @@ def _check_training(
         )
     if loss is None and train.get("step") is None and raw.task == "own":
         hint = "write train.loss (mse, or a class path) or train.step"
-        one_hot = is_one_hot(raw.y)
+        meant = hint_loss(raw.y)
         raise DataError(
             "the targets are of your own kind, and no loss is named",
             where=raw.name,
-            hint=f"each row is one-hot: {ONE_HOT}; else {hint}" if one_hot else hint,
+            hint=f"{meant}; else {hint}" if meant else hint,
         )
     if isinstance(loss, str) and raw.task not in catalogue.LOSSES[loss][0]:
         allowed = [name for name, (tasks, _) in catalogue.LOSSES.items() if raw.task in tasks]
@@ -351,12 +357,11 @@ def _check_training(
         raise DataError(
             f"the loss {loss} is for {tasks}, the data are for {catalogue.title(raw.task)}",
             where=raw.name,
-            hint=f"allowed: {', '.join(allowed)}",
+            hint="; ".join(filter(None, (hint_loss(raw.y), _allow(allowed, raw.y)))),
         )
     if train["label_smoothing"] and raw.task in ("regression", "own"):
-        raise DataError(
-            f"label_smoothing needs classes; the data are for {catalogue.title(raw.task)}"
-        )
+        message = f"label_smoothing needs classes; the data are for {catalogue.title(raw.task)}"
+        raise DataError(message, where="train.label_smoothing", hint=hint_smoothing(loss))
     schedule = train["schedule"]
     name = catalogue.name_of(schedule)
     try:

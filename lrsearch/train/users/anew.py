@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from lrsearch.train.users import beside, importing
 from lrsearch.train.users.kept import (
     DRAWS,
-    SETTINGS,
     Cached,
     Kept,
     all_slots,
@@ -53,6 +52,7 @@ from lrsearch.train.users.memory import (
     is_users,
     stand,
 )
+from lrsearch.train.users.settings import SETTINGS
 from lrsearch.trial import Workplace
 
 ROOM = 2**26
@@ -70,7 +70,7 @@ class Globals:
         self._seen: dict[int, object] = {}  # Kept alive: an id may become another's.
         self._room = ROOM
         for each in SETTINGS:
-            self._add(of_setting, each.read.__name__, each)
+            self._add(of_setting, each.name, each)
 
     def _add(self, make: Callable[..., Kept], name: str, value: object, **given: bool) -> None:
         again = functools.partial(make, name, value, **given)

@@ -157,6 +157,30 @@ def source_file(root: Path, name: str) -> Path | None:
     return next((each for each in candidates if each.is_file()), None)
 
 
+def bound_at(file: Path, name: str) -> str:
+    """The last line at which a module's source binds a name outside of functions, `nets.py, line
+    12`; the file's name alone where none does."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return file.name
+    lines, waiting = [0], list[ast.AST](tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = {node.name}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = {each.asname or each.name.partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names = {node.id}
+        else:
+            waiting += ast.iter_child_nodes(node)
+            continue
+        if name in names:
+            lines.append(node.lineno)
+    return f"{file.name}, line {max(lines)}" if max(lines) else file.name
+
+
 def imports_of(file: Path, name: str) -> set[str]:
     """Dotted names that a module's source file may import, packages on the way included."""
     if file.suffix != ".py":

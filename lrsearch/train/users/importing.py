@@ -18,7 +18,13 @@ from typing import Any
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.raised import tell_raised
 from lrsearch.errors import ImportRefused, LrsearchError, ModelError, nearest, suggest
-from lrsearch.train.users.beside import find_imported, found_beside, imports_of, source_file
+from lrsearch.train.users.beside import (
+    bound_at,
+    find_imported,
+    found_beside,
+    imports_of,
+    source_file,
+)
 from lrsearch.trial import Workplace
 
 _FREE = {"torch.nn.": "Module", "torch.optim.": "Optimizer"}
@@ -135,7 +141,11 @@ def resolve(class_path: str, workplace: Workplace) -> Callable[..., Any]:
         inner = inner.func
     home = getattr(inner, "__module__", None)
     if not callable(found) or not isinstance(home, str) or _is_module(found):
-        raise ModelError(f"{class_path} is neither a class nor a function")
+        kind = type(found).__qualname__
+        raise ModelError(
+            f"{class_path} is neither a class nor a function, but a value of type {kind}"
+            f"{tell_place(class_path)}",
+        )
     if home.partition(".")[0] not in workplace.allowed and not _is_free(inner):
         raise ImportRefused(
             f"{class_path} is defined in the module '{home}', which is not allowed",
@@ -145,6 +155,17 @@ def resolve(class_path: str, workplace: Workplace) -> Callable[..., Any]:
         # At once: a file that changes from here on is no longer what was imported.
         _hash_source(class_path, home)
     return found
+
+
+def tell_place(class_path: str) -> str:
+    """The file and line of what a class path names, which has been imported: ` (nets.py, line
+    12)`; "" where its module has no source."""
+    parts = class_path.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        if (module := sys.modules.get(".".join(parts[:end]))) is not None:
+            file = getattr(module, "__file__", None) or ""
+            return f" ({bound_at(Path(file), parts[end])})" if file.endswith(".py") else ""
+    return ""
 
 
 def construct(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,19 +14,28 @@ from lrsearch.train.device import check_alive
 from lrsearch.train.randomness import get_generators, seed_everything, set_generators
 from lrsearch.train.users import anew
 from lrsearch.train.users.importing import importable
+from lrsearch.train.users.kept import Kept
+from lrsearch.train.users.settings import (
+    CUDNN,
+    precisions,
+    read_folder,
+    set_folder,
+    set_precisions,
+)
 from lrsearch.trial import Workplace
 
 
 @dataclass(frozen=True)
 class _State:
-    """A job's own part of a process's state: its threads, its generators, and the settings of
-    cuDNN."""
+    """A job's own part of a process's state: its threads, its generators, the settings of cuDNN,
+    and the current folder."""
 
     threads: int
     generators: Any
     deterministic: bool
     benchmark: bool
     precisions: tuple[str, ...]
+    folder: str | None
 
 
 def _state(device: torch.device) -> _State:
@@ -36,7 +44,8 @@ def _state(device: torch.device) -> _State:
         get_generators(device),
         cudnn.deterministic,
         cudnn.benchmark,
-        tuple(torch._C._get_fp32_precision_getter("cuda", each) for each in _ROUNDED),
+        precisions(*CUDNN),
+        read_folder(),
     )
 
 
@@ -44,33 +53,8 @@ def _restore(state: _State, device: torch.device) -> None:
     torch.set_num_threads(state.threads)
     set_generators(state.generators, device)
     cudnn.deterministic, cudnn.benchmark = state.deterministic, state.benchmark
-    _set_precisions(*state.precisions)
-
-
-_ROUNDED = ("conv", "rnn")
-"""Parts of cuDNN, by torch's names for their properties; `torch.backends.cudnn.rnn` itself becomes
-another module once a recurrent layer was made."""
-
-
-def _set_precisions(*precisions: str) -> None:
-    """Set the precision to which cuDNN may round float32, for each of `_ROUNDED`: "ieee" for
-    float32 itself, "tf32", or "none" for the setting of all torch."""
-    # The older setting has to agree, or torch raises where user code reads it.
-    _set_by_older_way(set(precisions) == {"tf32"})
-    for each, precision in zip(_ROUNDED, precisions, strict=True):
-        torch._C._set_fp32_precision_setter("cuda", each, precision)
-
-
-def _set_by_older_way(allowed: bool) -> None:
-    if not _warned:  # The warning that it is the older setting, once a process.
-        _warned.append(True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            cudnn.allow_tf32 = allowed
-    cudnn.allow_tf32 = allowed
-
-
-_warned: list[bool] = []
+    set_precisions(dict(zip(CUDNN, state.precisions, strict=True)))
+    set_folder(state.folder)
 
 
 def _compute_alike() -> None:
@@ -81,7 +65,7 @@ def _compute_alike() -> None:
     is bfloat16.
     """
     cudnn.deterministic, cudnn.benchmark = True, False
-    _set_precisions("ieee", "ieee")
+    set_precisions(dict.fromkeys(CUDNN, "ieee"))
 
 
 def current(device: torch.device) -> AbstractContextManager[object]:
@@ -140,24 +124,26 @@ def isolated(
     """
     own: list[_State] = []
     replies: Any = None
+    taken: list[Kept] | None = None
     device = _numbered(device)
     try:
         while True:
             try:
                 with importable(workplace), current(device), _aside(device, own):
+                    if taken is not None:
+                        anew.put_back(workplace)
+                        anew.put_in(taken)
+                        taken = None
                     try:
                         event = job.send(replies)
                     except StopIteration:
                         return
+                    if event is None:  # It waits: another job may train meanwhile.
+                        taken = anew.take_out(workplace)
             except RuntimeError:
                 check_alive(device)
                 raise
-            if event is None:  # It waits: another job may train meanwhile.
-                taken = anew.take_out(workplace)
-                replies = yield event
-                anew.put_back(workplace)
-                anew.put_in(taken)
-            elif isinstance(event, tuple):
+            if isinstance(event, tuple):
                 replies = []
                 for each in event:
                     replies += (yield each) or []

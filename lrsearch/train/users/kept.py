@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch.train.users.memory import LIMIT, bits, look_at, names_of, sample, stand
+from lrsearch.train.users.settings import Setting
 
 _GONE = object()
 
@@ -297,25 +298,10 @@ def _holds_weights(cached: Any) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """A global of torch's own that a user's code may set."""
-
-    read: Callable[[], Any]
-    write: Callable[[Any], object]
-
-
-def of_setting(name: str, value: _Setting) -> Kept:
-    """A global of torch's own."""
-    before = value.read()
+def of_setting(name: str, value: Setting) -> Kept:
+    """A setting of the process."""
+    before = value.read() if value.always is None else value.always
     return Kept(name, lambda: value.read() != before, lambda: value.write(before))
-
-
-SETTINGS = (
-    _Setting(torch.get_default_dtype, torch.set_default_dtype),
-    _Setting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    _Setting(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-)
 
 
 def named(value: ModuleType | type) -> list[tuple[str, Any]]:

@@ -963,7 +963,10 @@ def test_constructors_get_sizes_unless_given(place):
         (net("nets.Net", width="x"), "nets.Net: TypeError: "),
         (net("nets.Other"), "nets.Other is a class, but no subclass of torch.nn.Module"),
         (net("nets.number"), "nets.number gives int, not a torch.nn.Module"),
-        (net("nets.built"), "nets.built is neither a class nor a function"),
+        (
+            net("nets.built"),
+            "neither a class nor a function, but a value of type Net (nets.py, line",
+        ),
         (net("nets.Nett"), "nets has no 'Nett'\n  did you mean 'Net'"),
         (net("package.nest.Net"), "there is no 'nest' in package\n  did you mean 'nets'"),
         (net("nets"), "'nets' is no class path"),

@@ -9,9 +9,11 @@ import pytest
 from devices import DEVICE
 from test_draws import HERE, assert_lanes_train_as_alone
 from test_train import MLP, cohort, config
+from torch.utils import checkpoint as checkpointing
 
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
+from lrsearch.train.lanes.plain import _CHECKPOINTING
 from lrsearch.trial import Objective, Workplace
 
 pytestmark = pytest.mark.usefixtures("on_device")
@@ -97,6 +99,16 @@ def test_checkpoints_train_as_alone() -> None:
     model = {"class_path": "layers.Checkpoints", "init_args": {}}
     configs = [config(model, lr=rate, budget="2ep", batch_size=32) for rate in (0.02, 0.05, 0.01)]
     assert_lanes_train_as_alone(cohort(*configs, place=HERE, seeds=[0, 1, 0]))
+
+
+def test_without_the_functions_behind_checkpoints_other_models_have_lanes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are torch's own, and other versions may have others."""
+    for name in _CHECKPOINTING:
+        monkeypatch.delattr(checkpointing, name)
+    job = cohort(config(lr=0.01), config(lr=0.02))
+    assert refuse(job.trials, open_data(job, job.trials[0], DEVICE), job.workplace) == ""
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,20 @@ from test_train import cohort, config
 
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
+from lrsearch.train.lanes import plain
 from lrsearch.trial import Objective, Workplace
 
-pytestmark = pytest.mark.usefixtures("on_device")
+pytestmark = [
+    pytest.mark.usefixtures("on_device"),
+    pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad"),
+]
 
 CODE = """
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.distributions import Normal
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 
 class Net(nn.Module):
@@ -111,6 +117,63 @@ class Lends(Net):
         if self.training:
             self.kept.data = self.first.bias.data
         return super().forward(x) + self.kept.mean()
+
+class Checkpoints(Net):
+    def __init__(self, way="plain"):
+        super().__init__()
+        self.way, self.drop = way, nn.Dropout(0.3)
+        self.inner = nn.Sequential(nn.Linear(24, 24), self.drop, nn.Tanh(), nn.Linear(24, 24))
+
+    def give(self):
+        return Undropped(self.drop), Undropped(self.drop)
+
+    def forward(self, x):
+        h, inner = torch.tanh(self.norm(self.first(x.flatten(1)))), self.inner
+        older, newer = {"use_reentrant": True}, {"use_reentrant": False}
+        h = {
+            "plain": lambda: inner(h),
+            "reentrant": lambda: checkpoint(inner, h, **older),
+            "other": lambda: checkpoint(inner, h, **newer),
+            "in segments": lambda: checkpoint_sequential(inner, 2, h, **newer),
+            "in segments, reentrant": lambda: checkpoint_sequential(inner, 2, h, **older),
+            "in a context": lambda: checkpoint(inner, h, context_fn=self.give, **newer),
+            "with other noise": lambda: checkpoint(inner, h, preserve_rng_state=False, **newer),
+            "with other noise, reentrant": lambda: checkpoint(
+                inner, h, preserve_rng_state=False, **older
+            ),
+        }[self.way]()
+        return self.last(h)
+
+
+class Undropped:
+    def __init__(self, drop):
+        self.drop = drop
+
+    def __enter__(self):
+        self.drop.p = 0.0
+
+    def __exit__(self, *_):
+        self.drop.p = 0.3
+
+
+class Checking(Normal):
+    _validate_args = True
+
+
+class Unchecking(Normal):
+    _validate_args = False
+
+
+class Draws(Net):
+    def __init__(self, way):
+        super().__init__()
+        self.way = way
+
+    def forward(self, x):
+        mean = super().forward(x)
+        kind = {"checking": Checking, "unchecking": Unchecking}.get(self.way, Normal)
+        given = {"validate_args": True} if self.way == "asked to" else {}
+        return kind(mean, 1.0, **given).rsample() if self.training else mean
 """
 SGD = {"momentum": 0.9, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0}
 
@@ -121,11 +184,11 @@ def place(tmp_path: Path) -> Workplace:
     return Workplace(str(DEVICE), str(tmp_path), ("own",))
 
 
-def own(model: str, rate: float, step: str = "") -> dict[str, object]:
+def own(model: str, rate: float, step: str = "", way: str = "") -> dict[str, object]:
     given: dict[str, object] = {"budget": "2ep", "batch_size": 48}
     if step:
         given |= {"loss": None, "step": {"class_path": f"own.{step}", "init_args": {}}}
-    path = {"class_path": f"own.{model}", "init_args": {}}
+    path = {"class_path": f"own.{model}", "init_args": {"way": way} if way else {}}
     return config(path, lr=rate, optimizer={"name": "sgd", **SGD}, **given)
 
 
@@ -151,3 +214,45 @@ def test_what_lanes_would_mix_up_is_refused(
 ) -> None:
     job = cohort(own(model, 0.01, step), own(model, 0.02, step), place=place)
     assert reason in refuse(job.trials, open_data(job, job.trials[0], DEVICE), place)
+
+
+WAYS = ("reentrant", "other", "in segments", "in segments, reentrant", "in a context")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_checkpoint_with_noise_inside(place: Workplace, way: str) -> None:
+    configs = [own("Checkpoints", rate, way=way) for rate in (0.02, 0.01, 0.005)]
+    assert_lanes_train_as_alone(cohort(*configs, place=place, seeds=[0, 1, 0]))
+
+
+def why_not(place: Workplace, model: str, way: str) -> str:
+    job = cohort(*(own(model, rate, way=way) for rate in (0.02, 0.01)), place=place)
+    return refuse(job.trials, open_data(job, job.trials[0], DEVICE), place)
+
+
+@pytest.mark.parametrize("way", ["with other noise", "with other noise, reentrant"])
+def test_a_checkpoint_that_draws_anew_trains_alone(place: Workplace, way: str) -> None:
+    """Its backward pass is that of other noise than its forward pass."""
+    assert "the gradient of first.weight differs" in why_not(place, "Checkpoints", way)
+
+
+@pytest.mark.parametrize("way", ["asked to", "checking"])
+def test_a_distribution_that_is_made_to_check_trains_alone(place: Workplace, way: str) -> None:
+    assert "unless made with validate_args=False" in why_not(place, "Draws", way)
+
+
+@pytest.mark.parametrize("way", ["by torch's default", "unchecking"])
+def test_a_distribution_that_need_not_check_trains_in_lanes(place: Workplace, way: str) -> None:
+    assert why_not(place, "Draws", way) == ""
+
+
+def test_another_torch_may_name_its_functions_otherwise(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What needs the missing ones trains alone, for a reason in words; all else in lanes."""
+    missing = {f"{name}_of_another": value for name, value in plain._CHECKPOINTING.items()}
+    monkeypatch.setattr(plain, "_CHECKPOINTING", missing)
+    assert why_not(place, "Checkpoints", "plain") == ""
+    for way in ("reentrant", "other", "in segments", "in segments, reentrant"):
+        told = why_not(place, "Checkpoints", way)
+        assert "as activation checkpointing does" in told or "inside a transform" in told, told

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from lrsearch.errors import causes
-from lrsearch.train.device import is_out_of_memory
-from lrsearch.train.engines.course import release
+from lrsearch.train.device import is_out_of_memory, release
 from lrsearch.train.users.beside import find_imported, find_missing, found_beside
 
 pytestmark = pytest.mark.fresh("is about what an interpreter imports")

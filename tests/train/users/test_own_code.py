@@ -159,7 +159,7 @@ class Failing(Pairs):
         ({"a": X, "b": X[:5], "y": Y}, "x.b has 5 samples, x.a 1797"),
         ({"a": X, "y": Y, "weight": Y[:7]}, "1797 samples, 7 in weight"),
         ({"y": Y}, "a mapping without inputs"),
-        ({"names": np.array(["a", "b"]), "y": np.array([0, 1])}, "x.names holds <U1, not numbers"),
+        ({"names": np.array(["a", "b"]), "y": np.array([0, 1])}, r"x.names holds text \(<U1\)"),
         ({"a": np.full((4, 2), np.nan), "y": np.arange(4)}, "x.a holds values that are not finite"),
         ((X, Y, -1.0 * Y), "the weights must be finite, not negative, and not all zero"),
         ((X, Y, np.ones((len(Y), 2))), "the weights are float64 of shape"),
@@ -235,6 +235,30 @@ NETS = """
     def one_hot():
         x, y = digits()
         return x, np.eye(10, dtype=int)[y]
+
+
+    def places():
+        x, _ = digits()
+        return x, (x[:, 0] > 0.3).astype(int) + (x[:, 0] > 0.7)
+
+
+    def labels():
+        x, _ = digits()
+        return x, (x.reshape(-1, 64)[:, 20:24] > 0.5).astype(int)
+
+
+    def floats():
+        x, y = labels()
+        return x, y.astype(float)
+
+
+    class AtPlaces(nn.Module):
+        def __init__(self, at=1):
+            super().__init__()
+            self.a, self.at = nn.Conv2d(1, 3, 1), at
+
+        def forward(self, x):
+            return self.a(x).movedim(1, self.at)
 
 
     def odd():
@@ -595,6 +619,17 @@ def test_a_step_that_remembers_trains_alone(nets):
     assert "train.step" in reason
 
 
+CROSSED = {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}}
+AT_PLACES = r"class at each place .*CrossEntropyLoss}, for outputs \[samples, classes, 8, 8\]"
+
+
+def test_classes_at_places_are_trained_by_the_loss_that_is_named(nets):
+    """What the message says is what works."""
+    own = own_config(code("places"), code("AtPlaces"), loss=CROSSED, budget="3ep", lr=0.5)
+    assert facts(own, place=nets).task == "own"
+    assert run(own, place=nets).curve["loss"][-1] < 0.4 < np.log(3)
+
+
 @pytest.mark.parametrize(
     ("data", "model", "train", "message"),
     [
@@ -602,6 +637,15 @@ def test_a_step_that_remembers_trains_alone(nets):
         ("alone", code("Auto"), {"loss": "mse"}, "the samples have no targets"),
         ("alone", code("Auto"), {"loss": None}, "the samples have no targets"),
         ("one_hot", MLP, {"loss": None}, "each row is one-hot: for classes give their numbers"),
+        ("places", code("AtPlaces"), {}, rf"{AT_PLACES}; allowed: mse, .* floating-point"),
+        ("places", code("AtPlaces"), {"loss": None}, rf"no loss is named\n.*{AT_PLACES}; else"),
+        ("places", code("AtPlaces"), {"loss": "mse"}, rf"int64, and the .*\n.*{AT_PLACES}"),
+        ("places", code("AtPlaces", at=-1), {"loss": CROSSED}, r"classes, 8, 8\], .*\(-1, 1\)"),
+        ("places", code("AtPlaces"), {"loss": CROSSED, "label_smoothing": 0.1}, "loss.init_args."),
+        ("labels", code("One", outputs=4), {}, r"classes, 4\]; of labels .*BCE.*outputs .*, 4\]"),
+        ("floats", code("One", outputs=4), {}, r"\n  of labels .*BCE.*, 4\]; allowed: .*huber$"),
+        ("one_hot", MLP, {}, "each row is one-hot: for classes give their numbers"),
+        ("itself", code("One"), {}, r"kind\n  allowed: mse, mae, huber$"),
         ("itself", code("One"), {"loss": "mse"}, r"gives \[2, 1\] .* \[2, 1, 8, 8\] is needed"),
         ("digits", code("One"), {"loss": code("focal")}, "task: own under data"),
         ("digits", MLP, {"loss": code("two_values")}, r"gives \[2\] for 256 samples; one value"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,14 @@ def choose_finalists(
         if point.point == recommended:
             chosen[-1] = point
     return chosen
+
+
+def find_share_interval(share: float, count: int) -> tuple[float, float]:
+    """The interval of 95 % of a share that was counted among `count` samples (Wilson 1927)."""
+    square = 1.959964**2 / count
+    middle = (share + square / 2) / (1 + square)
+    reach = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from lrsearch.cli.diagnosing import complete, read_course
 from lrsearch.cli.going_on import beginning, confirming, name_run, resuming, without
 from lrsearch.cli.targets import find_run
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
+from lrsearch.reports.confirmation import SEED_UNUSED
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
@@ -277,8 +278,7 @@ def view_run(run: StoredRun) -> RunView:
             outside = "the best lies outside what the spec searches: a refinement went there"
         view = replace(view, warnings=(*view.warnings, outside))
     if run.spec.kind is not None and _ignores_seeds(view):
-        unused = "no seed made a difference: the training may not use the one that it is given"
-        view = replace(view, warnings=(*view.warnings, unused))
+        view = replace(view, warnings=(*view.warnings, SEED_UNUSED))
     resumed = run.strategy if latest else min(strategies, default="")
     resumed = "" if stopped else resumed
     return _add_commands(run, view, searching=searching, resumed=resumed)

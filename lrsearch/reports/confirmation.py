@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.confirmation import Confirmation, Finalist
+from lrsearch.analysis.confirmation import Confirmation, Finalist, find_share_interval
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -16,6 +16,12 @@ from lrsearch.reports.text import (
     one_line,
 )
 from lrsearch.trial import Objective
+
+SEED_UNUSED = (
+    "no seed made a difference: the training may not use the one that it is given "
+    "({seed} in a command, or LRSEARCH_SEED; trial.seed in a loop)"
+)
+"""A sentence on trainings that come to one value, whatever their seed."""
 
 
 def describe_state(answer: Answer) -> str:
@@ -61,10 +67,7 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
     if found.steady and found.over:
         yield "fresh", "every training came to the same value: there is nothing to tell apart"
     elif found.seedless:
-        yield (
-            "fresh",
-            "no seed made a difference: the training may not use the one it is given",
-        )
+        yield "fresh", SEED_UNUSED
     yield from _test_notes(answer, found, objective)
 
 
@@ -120,7 +123,8 @@ def _test_notes(
     shown = "no value" if value is None else format_fixed(value, decimals_for(value))
     metric, samples = one_line(objective.metric), count(tested.samples, "sample")
     if found.tested_point == answer.recommended.point:
-        yield "test", f"{metric} {shown} on the test part ({samples}), looked at this once"
+        told = f"{metric} {shown} on the test part ({samples}), looked at this once"
+        yield "test", told + _describe_gap(answer, objective, value, tested.samples)
         return
     whose = "another training" if found.tested_point is None else f"point {found.tested_point}"
     yield (
@@ -128,6 +132,25 @@ def _test_notes(
         f"the test part was looked at by {whose} ({metric} {shown}), and is not looked at again by "
         f"point {answer.recommended.point}: a second look would make it one more validation part",
     )
+
+
+def _describe_gap(answer: Answer, objective: Objective, value: float | None, samples: int) -> str:
+    """Say that a test part's value lies outside the answer's interval, and whether its size alone
+    explains that; "" where it lies inside, or where there is no interval."""
+    if value is None or answer.interval is None or not answer.sure:
+        return ""
+    low, high = answer.interval
+    if low <= value <= high:
+        return ""
+    side = "below" if value < low else "above"
+    told = f": {side} what fresh seeds make likely"
+    if objective.metric != "accuracy" or abs(value * samples - round(value * samples)) > 1e-3:
+        return f"{told}, of validation parts; it is one model's value"  # No share of the samples.
+    least, most = find_share_interval(value, samples)
+    own = " to ".join(format_fixed(end, decimals_for(value)) for end in (least, most))
+    if least <= high and low <= most:
+        return f"{told}, but so few samples leave {own} open"
+    return f"{told}, and its samples leave {own} open: they differ from the validation parts"
 
 
 def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:

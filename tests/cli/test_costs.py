@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from test_cli import TRAIN, lrsearch
 
@@ -104,3 +107,31 @@ def test_a_session_that_was_killed_is_told() -> None:
     spent = {"killed_sessions": 2, "killed_trials": 1}
     view = build_view("r", "r", Objective("loss", "min", "last"), [], Context(spent=spent))
     assert describe_cost(view).endswith("without what 2 killed sessions lost: 1 training")
+
+
+def test_the_wait_for_an_answer_costs_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who reads the question for an hour has neither spent it nor used up a time limit."""
+    (here / "train.py").write_text("print('loss=0.5')\n")
+    spec = {
+        "command": f"{sys.executable} train.py {{lr}}",
+        "metrics": {"loss": "loss=(.*)"},
+        "objective": {"metric": "loss", "goal": "min"},
+        "search": {"lr": [0.1, 0.2]},
+    }
+    (here / "mine.yaml").write_text(yaml.safe_dump(spec))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(here / "config"))
+    real, waited = time.monotonic, [0.0]
+
+    def answered(*_: object, **__: object) -> bool:
+        waited[0] = 3600.0
+        return True
+
+    monkeypatch.setattr(time, "monotonic", lambda: real() + waited[0])
+    monkeypatch.setattr(typer, "confirm", answered)
+    wrapper = "typer.testing._NamedTextIOWrapper.isatty"
+    monkeypatch.setattr(wrapper, lambda _: True, raising=False)
+    said = lrsearch("grid", "mine.yaml", "--time", "30m", "--quiet", "--json")
+    assert waited == [3600.0], "it was asked"
+    found = json.loads(said.out)
+    assert [each["outcome"] for each in found["trials"]] == ["completed"] * 2
+    assert found["cost"]["wall_seconds"] < 1800

@@ -63,11 +63,7 @@ def mapped() -> Iterator[None]:
     kept: list[tuple[Any, str, Any]] = [
         (Distribution, "_validate_args", False),
         (Function, "apply", classmethod(_apply_by_lanes)),
-        *(
-            (checkpointing, name, plain)
-            for name, plain in _CHECKPOINTING.items()
-            if hasattr(checkpointing, name)  # Another torch may have others, which vmap refuses.
-        ),
+        *((checkpointing, name, plain) for name, plain in _CHECKPOINTING.items()),
     ]
     # Where another torch has other names, code that comes upon them is refused by vmap.
     kept = [each for each in kept if each[1] in vars(each[0])]

@@ -525,7 +525,7 @@ def test_a_name_that_is_no_text_can_be_shown(tmp_path):
         ("channels=4", "4 is not one of 1, 3"),
         ("resize=crp", "'crp' is not one of stretch, crop; did you mean 'crop'?"),
         ("samples=1", "1 is too small"),
-        ("sise=8", "did you mean 'size'?"),
+        ("sise=8", "write --set data.size=8; allowed: "),
     ],
 )
 def test_bad_values_are_found_without_the_folder(here, given, message):

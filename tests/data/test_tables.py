@@ -606,7 +606,7 @@ BAD = {
     "a name twice": (text_of(GOOD), "data.drop=[id, id]", "data.drop: 'id' is listed twice"),
     "separator": (text_of(GOOD), "data.separator='\\t'", "is not one character; a tab is"),
     "task": (text_of(GOOD), "data.task=regresion", "did you mean 'regression'?"),
-    "key": (text_of(GOOD), "data.traget=y", "did you mean 'target'?"),
+    "key": (text_of(GOOD), "data.traget=y", "write --set data.target=y; allowed: "),
     "a fold larger than a class": (
         text_of(edited((8, 3, "perhaps"), (9, 3, "perhaps"))),
         "data.validation={folds: 5}",

@@ -388,15 +388,15 @@ def checked(folder: Path, **more: Any) -> Any:
 
 
 BAD = [
-    ({"accuracy": "Accuracy: \\d+%"}, "has no group", "write 'Accuracy: (\\d+)%'"),
+    ({"accuracy": "Accuracy: \\d+%"}, "has no group", "write accuracy: 'Accuracy: (\\d+)%'"),
     ({"accuracy": "acc ([\\d.]+) of (\\d+)"}, "has 2 groups", "(?:...)"),
     ({"accuracy": "acc (\\d+"}, "metrics.accuracy: 'acc (\\d+'", "missing ), unterminated"),
     ({"accuracy": "a**(b)"}, "metrics.accuracy", "multiple repeat at position 2"),
     ({"accuracy": 3}, "metrics.accuracy: 3 is no pattern", "one group, which is the number"),
     ({"accurcy": "a (b)"}, "'accuracy' has no pattern", "did you mean 'accurcy'?"),
     ({"step": "a (b)"}, "'accuracy' has no pattern", "add accuracy: '...'"),
-    ("acc (\\d+)", "is no mapping of metrics to patterns", "write {accuracy: "),
-    ({}, "is no mapping of metrics", "write {accuracy: "),
+    ("acc (\\d+)", "is no mapping of metrics to patterns", "write metrics: {accuracy: "),
+    ({}, "is no mapping of metrics", "write metrics: {accuracy: "),
     ({"accuracy": "a (b)", "x" * 101: "a (b)"}, "is no metric's name", "1 to 100"),
 ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from devices import DEVICE
 from hypothesis import given
 from hypothesis import strategies as st
 from test_executors import gone
@@ -276,7 +277,7 @@ def test_without_a_timeout_the_user_is_told_and_may_have_it_go_on(
     assert {result.outcome for result in history.results.values()} == {Outcome.COMPLETED}
     # What it was stopped for is none of its training.
     pause = woken[0] - paused.stat().st_mtime
-    assert pause >= 4 and history.results[number].seconds <= ended - begun - pause
+    assert pause >= 3 and history.results[number].seconds <= ended - begun - pause
 
 
 LOADING = """
@@ -386,7 +387,7 @@ def test_the_user_is_told_what_to_do(heard: Heard, timeout: float | None) -> Non
 def test_a_job_between_its_last_trial_s_end_and_its_own_is_named(
     heard: Heard, timeout: float | None
 ) -> None:
-    cohort = Cohort((), Plan(), Workplace("cpu", "", ()), Objective("loss", "min"))
+    cohort = Cohort((), Plan(), Workplace(DEVICE, "", ()), Objective("loss", "min"))
     subject = describe_job(Assignment(cohort), heard, timeout)
     assert not is_over(heard, subject)  # There is no trial that could fail by it.
     assert tell_silence(heard, subject).startswith("nothing has been heard from a worker whose ")

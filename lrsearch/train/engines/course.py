@@ -70,7 +70,8 @@ def open_data(
 ) -> Data:
     """The splits of a trial on the device; if `tested`, the test part stands in the place of the
     validation part. The globals of the user's code are put back: a trial may begin. Raises
-    DataError for data that cannot be loaded or have changed since the run began."""
+    DataError for data that cannot be loaded or have changed since the run began, ModelError for a
+    loader without batches."""
     config = trial.config["data"]
     raw = load_raw(config, job.workplace)
     if job.data_hash and raw.data_hash != job.data_hash:
@@ -81,8 +82,10 @@ def open_data(
             hint="start again to measure the data as they are now",
         )
     found = place(raw, config, trial.fold, device, trial.config["train"], tested=tested)
-    if isinstance(found, Streamed):  # Its samples were looked at, by code of the user's.
-        anew.put_back(job.workplace)
+    if isinstance(found, Streamed):
+        if not tested:  # A loader's batches are counted in its first trial, by a pass through them.
+            found.measure_epoch(trial.config["train"]["batch_size"])
+        anew.put_back(job.workplace)  # Its samples were looked at, by code of the user's.
     return found
 
 

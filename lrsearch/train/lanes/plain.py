@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.autograd_function import custom_function_call
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd import Function
+from torch.autograd import function as functions
 from torch.distributions import Distribution
 from torch.utils import checkpoint as checkpointing
 
@@ -62,7 +64,7 @@ def mapped() -> Iterator[None]:
     """
     kept: list[tuple[Any, str, Any]] = [
         (Distribution, "_validate_args", False),
-        (Function, "apply", classmethod(_apply_by_lanes)),
+        (functions, "torch", _UNMAPPED),
         *((checkpointing, name, plain) for name, plain in _CHECKPOINTING.items()),
     ]
     # Where another torch has other names, code that comes upon them is refused by vmap.
@@ -70,9 +72,13 @@ def mapped() -> Iterator[None]:
     before = [vars(owner)[name] for owner, name, _ in kept]
     for owner, name, value in kept:
         setattr(owner, name, value)
+    outermost = "apply" not in vars(_Base)
+    _Base.apply = classmethod(_apply_by_lanes)
     try:
         yield
     finally:
+        if outermost:
+            del _Base.apply
         for (owner, name, _), value in zip(kept, before, strict=True):
             setattr(owner, name, value)
 
@@ -96,17 +102,45 @@ _CHECKPOINTING: Mapping[str, Any] = {
 }
 """Plain functions for those that `torch.utils.checkpoint` calls, by name."""
 
-_APPLY = vars(Function)["apply"]
+_Base: Any = functions._SingleLevelFunction
+"""The base of Function, whose `apply` is the one of C++."""
 
 
-def _apply_by_lanes(function: type[Function], *args: Any, **kwargs: Any) -> Any:
-    """`Function.apply`, which calls one whose `forward` takes a context lane by lane: torch has no
-    rule for it."""
-    apply = _APPLY.__get__(None, function)
-    level = level_of_lanes()
-    ruled = function.setup_context is not Function.setup_context
-    if level is None or ruled or kwargs:
+class _Untransformed:
+    """The module torch._C where no transform is in force."""
+
+    @staticmethod
+    def _are_functorch_transforms_active() -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch._C, name)
+
+
+class _Unmapped:
+    """The module torch as `Function.apply` asks it whether a transform is in force: none is, so
+    that it calls its base's `apply`, also where the user keeps `Own.apply` under another name."""
+
+    _C = _Untransformed()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+_UNMAPPED = _Unmapped()
+
+
+def _apply_by_lanes(function: type[Any], *args: Any, **kwargs: Any) -> Any:
+    """`Function.apply` below what it asks of transforms. One whose `forward` takes a context is
+    called lane by lane: torch has no rule for it."""
+    apply = super(_Base, function).apply
+    if not torch._C._are_functorch_transforms_active() or not issubclass(function, Function):
         return apply(*args, **kwargs)
+    if function.setup_context is not Function.setup_context:
+        return custom_function_call(function, *args, **kwargs)
+    level = level_of_lanes()
+    if level is None or kwargs:
+        raise NotRecordable(f"its function {function.__name__} has no setup_context")
     lanes = count_lanes()
     with temporarily_clear_interpreter_stack():
         parts = [[_pick(each, lane) for each in args] for lane in range(lanes)]

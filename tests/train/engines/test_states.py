@@ -419,8 +419,8 @@ def test_weights_in_one_piece_of_memory_go_on(place, tmp_path, monkeypatch):
     ],
 )
 def test_what_reaches_into_another_s_memory_is_not_saved(parts, apart):
-    encoder = saving.Encoder(torch.device("cpu"))
-    given = [each.detach() for each in parts(torch.arange(12.0).view(6, 2))]
+    encoder = saving.Encoder(torch.device(DEVICE))
+    given = [each.detach() for each in parts(torch.arange(12.0, device=DEVICE).view(6, 2))]
     with contextlib.nullcontext() if apart else pytest.raises(Unseen, match="share memory"):
         encoder.encode(given)
 

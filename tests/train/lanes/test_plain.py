@@ -81,6 +81,13 @@ class Spikes(Net):
         fired, kept = Spike.apply(self.norm(self.first(x.flatten(1))), 3.0)
         return self.last(fired + 0.1 * kept)
 
+spike = Spike.apply  # As many write, so that it is bound before the lanes are.
+
+class Bound(Net):
+    def forward(self, x):
+        fired, kept = spike(self.norm(self.first(x.flatten(1))), 3.0)
+        return self.last(fired + 0.1 * kept)
+
 class Filled(Net):
     def forward(self, x):
         hidden = self.norm(self.first(x.flatten(1)))
@@ -199,7 +206,7 @@ def test_gradients_within_a_step(place: Workplace, step: str) -> None:
     assert_lanes_train_as_alone(cohort(*configs, place=place, seeds=[0, 1, 0], objective=goal))
 
 
-@pytest.mark.parametrize("model", ["Spikes", "Filled", "Follows"])
+@pytest.mark.parametrize("model", ["Spikes", "Bound", "Filled", "Follows"])
 def test_what_vmap_has_no_rule_for(place: Workplace, model: str) -> None:
     configs = [own(model, rate) for rate in (0.02, 0.01, 0.005)]
     assert_lanes_train_as_alone(cohort(*configs, place=place, seeds=[0, 1, 0]))

@@ -639,7 +639,7 @@ def test_a_plateau_takes_its_goal_from_the_objective(nets, tmp_path, monkeypatch
     ("overrides", "told"),
     [
         (["objective={metric: loss}"], "'mode' is missing: is a large 'hit' good, or a small one?"),
-        (["objective={metric: loss}"], "write {name: plateau, metric: hit, mode: max}"),
+        (["objective={metric: loss}"], "write schedule: {name: plateau, metric: hit, mode: max},"),
         (["train.schedule={name: plateau, metric: hits}"], "did you mean 'hit'?"),
         (["train.schedule={name: plateau, metric: loss, mode: max}"], "the goal of loss is min"),
         (["train.schedule={name: plateau, metric: hit, mode: up}"], "one of min, max"),

@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
 from lrsearch.data import load, split
-from lrsearch.errors import DataError, ModelError
+from lrsearch.errors import DataError, ModelError, SpecError
+from lrsearch.spec import read_spec
 from lrsearch.store import read as read_run
 from lrsearch.train.batches import resident
 from lrsearch.train.batches.batch import take
@@ -668,6 +670,17 @@ def test_what_cannot_be_used_is_said_before_anything_trains(nets, data, model, t
     with pytest.raises((DataError, ModelError), match=message) as caught:
         facts(own_config(code(data), model, split, **train), place=nets)
     assert caught.value.where or "nets" in str(caught.value)
+
+
+def test_cross_entropy_of_targets_that_the_spec_says_are_own_is_told_before_they_load(nets):
+    path = Path(nets.folder) / "own.yaml"
+    data = "{class_path: nets.places, validation: 0.2, task: own}"
+    train = "{budget: 1ep, lr: 0.1, loss: cross_entropy}"
+    path.write_text(f"data: {data}\nmodel: {{class_path: nets.AtPlaces}}\ntrain: {train}\n")
+    with pytest.raises(
+        SpecError, match=r"(?s)no loss of targets of your own.*CrossEntropyLoss}, f"
+    ):
+        read_spec(path)
 
 
 # what is loaded batch by batch

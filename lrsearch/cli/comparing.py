@@ -88,7 +88,7 @@ def find_settings(specs: Sequence[Spec]) -> list[dict[str, Any]]:
 
 
 def _settings(spec: Spec) -> Iterator[tuple[str, Any, Any]]:
-    """The settings of a spec: the path, the value with every default, and the value as it is written."""
+    """The settings of a spec: the path, the value with every default, and the value as written."""
     document = spec.document
     if spec.outside is not None and spec.kind is not None:
         yield spec.kind, spec.outside.text, spec.outside.text

@@ -40,8 +40,8 @@ from lrsearch.train.lanes.recurrent import LAYERS, recur
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState
 from lrsearch.train.tape import NotRecordable, record
-from lrsearch.train.users import isolation
 from lrsearch.train.users.isolation import current, isolated
+from lrsearch.train.users.settings import CUDNN, set_precisions
 from lrsearch.trial import Facts, Workplace
 
 HERE = str(Path(jobs.__file__).parent)
@@ -255,12 +255,12 @@ def test_precisions_said_one_by_one_come_back(chosen: tuple[str, str]) -> None:
 
     before = precisions()
     try:
-        isolation._set_precisions(*chosen)
+        set_precisions(dict(zip(CUDNN, chosen, strict=True)))
         for _ in isolated(job(), torch.device("cpu"), Workplace()):  # type: ignore[arg-type]
             assert precisions() == list(chosen)
         assert precisions() == list(chosen)
     finally:
-        isolation._set_precisions(*before)
+        set_precisions(dict(zip(CUDNN, before, strict=True)))
     assert inside == [["ieee", "ieee"]]
 
 

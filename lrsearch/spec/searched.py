@@ -18,7 +18,9 @@ def find_searched(spec: Spec, samples: int | None = None) -> list[Range]:
     found = []
     for name, dimension in parameters(spec.space):
         parts = parse_name(name)
-        flat = "lr" if parts.path == "optimizer.lr" else parts.path
+        flat = parts.path
+        if flat == "optimizer.lr" and spec.kind is None:  # As `flatten` calls it.
+            flat = "lr"
         path = name if parts.option is None else ""
         known = _parameter(spec, name)
         bounds = (known.low, known.high) if known else (None, None)

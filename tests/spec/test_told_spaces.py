@@ -20,6 +20,7 @@ from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec
 from lrsearch.spec.priors import describe_start
+from lrsearch.spec.searched import find_searched
 from lrsearch.spec.summary import describe_dimension
 from lrsearch.spec.values import bare
 
@@ -230,3 +231,12 @@ def test_a_search_trains_what_is_within_values(
         found = CliRunner().invoke(app, given)
         assert found.exit_code == 0, found.output
     assert "optimizer=sgd optimizer.momentum=0.25" in found.output
+
+
+def test_a_rate_within_an_option_is_called_as_in_the_points(tmp_path: Path) -> None:
+    """So that it is refined, and its ends are told."""
+    rate = "lr: {min: 0.01, max: 1, points: 2}"
+    spec = read(tmp_path, f"optimizer: [{{name: sgd, {rate}}}, {{name: adam, {rate}}}]")
+    point = {"name": "sgd", "lr": 0.01}
+    flat = flatten(spec.space, {"loop": "", "params": {"optimizer": point}})
+    assert {each.name for each in find_searched(spec)} <= {*flat}

@@ -84,8 +84,17 @@ def set_folder(folder: str | None) -> None:
         os.chdir(folder)
 
 
+def _read_environment() -> dict[str, str]:
+    """The environment's variables, without those that libraries set as they are imported, which
+    they are once."""
+    return {name: each for name, each in os.environ.items() if not name.startswith(_LIBRARIES)}
+
+
+_LIBRARIES = ("TORCH", "PYTORCH", "TRITON", "CUBLAS", "CUDA", "CUDNN", "NCCL", "KMP", "OMP", "MKL")
+
+
 def _set_environment(before: dict[str, str]) -> None:
-    now = dict(os.environ)
+    now = _read_environment()
     for name in now.keys() - before.keys():
         del os.environ[name]
     os.environ.update({name: each for name, each in before.items() if now.get(name) != each})
@@ -152,7 +161,7 @@ SETTINGS = (
     ),
     Setting("NumPy's errors", np.geterr, lambda before: np.seterr(**before)),
     Setting("the current folder", read_folder, set_folder),
-    Setting("os.environ", lambda: dict(os.environ), _set_environment),
+    Setting("os.environ", _read_environment, _set_environment),
     Setting("the filters of warnings", _read_filters, _set_filters),
 )
 """The settings that are put back before each trial. Not among them: printing options, and

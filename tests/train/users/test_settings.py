@@ -73,7 +73,8 @@ def look():
         "distributions": Distribution._validate_args,
         "NumPy": np.geterr(),
         "folder": Path.cwd(),
-        "variables": dict(os.environ),
+        # But for what the compiler of torch sets, which deterministic mode imports.
+        "variables": {n: v for n, v in os.environ.items() if not n.startswith("TORCHINDUCTOR")},
         "warnings": [each for each in warnings.filters if each[0] == "error"],
     }
 
@@ -113,6 +114,15 @@ def test_settings_in_disagreement_are_put_back_to_it(unset):
     [changed] = [each for each in kept if each.changed()]
     changed.restore()
     assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+def test_variables_that_libraries_set_as_they_are_imported_stay(unset, monkeypatch):
+    """They are imported once: a later trial may need what torch's compiler has set."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    kept = [of_setting(each.name, each) for each in SETTINGS]
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    assert not any(each.changed() for each in kept)
 
 
 def test_filters_that_make_no_errors_stay(unset):

@@ -168,8 +168,9 @@ class Listener:
     def _is_by_signal(self, item: tuple[int, object]) -> bool:
         """Whether an event follows from a signal to leave."""
         event = item[1]
+        if isinstance(event, Died):  # Whoever kills the workers may have asked the search to leave.
+            return "SIGTERM" in event.reason or "SIGKILL" in event.reason
         reason = event.result.reason if isinstance(event, Ended) else ""
-        reason = event.reason if isinstance(event, Died) else reason
         return "SIGTERM" in reason or "stopped from outside" in reason
 
     def _leave(self, events: list[tuple[int, object]]) -> None:

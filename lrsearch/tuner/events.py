@@ -68,7 +68,7 @@ class Listener:
         """Wait for events and act on them. Raises what a job raised, and KeyboardInterrupt where
         the search is asked to leave."""
         events = self.watch.events()
-        if not pulse.asked() and any(map(self._is_by_signal, events)):
+        if not pulse.asked() and any(is_by_signal(event) for _, event in events):
             # Where all processes get a signal, this one may get it a moment later.
             time.sleep(TOGETHER)
         if pulse.asked():
@@ -164,14 +164,6 @@ class Listener:
         else:
             lost = f"the worker that tried to fuse it was lost: {death.reason}"
             self.dispatch.answer(probe, Planned(Plan(reason=lost)))
-
-    def _is_by_signal(self, item: tuple[int, object]) -> bool:
-        """Whether an event follows from a signal to leave."""
-        event = item[1]
-        if isinstance(event, Died):  # Whoever kills the workers may have asked the search to leave.
-            return "SIGTERM" in event.reason or "SIGKILL" in event.reason
-        reason = event.result.reason if isinstance(event, Ended) else ""
-        return "SIGTERM" in reason or "stopped from outside" in reason
 
     def _leave(self, events: list[tuple[int, object]]) -> None:
         """Make the workers save the trials under way, write that down, and raise KeyboardInterrupt,
@@ -331,6 +323,15 @@ class Listener:
             why=job.plan.reason if job.plan.engine == "solo" else "",
         )
         self.conclusions.conclude(trial, result, {})
+
+
+def is_by_signal(event: object) -> bool:
+    """Whether an event may follow from a signal to leave. Who kills the workers may have asked this
+    process to leave, too."""
+    if isinstance(event, Died):
+        return "SIGTERM" in event.reason or "SIGKILL" in event.reason
+    reason = event.result.reason if isinstance(event, Ended) else ""
+    return "SIGTERM" in reason or "stopped from outside" in reason
 
 
 def describe_left(saved: int, before: int, again: int) -> str:

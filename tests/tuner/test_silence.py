@@ -20,14 +20,14 @@ from typer.testing import CliRunner, Result
 
 from lrsearch.cli import app
 from lrsearch.executors.local import Local
-from lrsearch.executors.port import Heard
+from lrsearch.executors.port import Died, Finished, Heard
 from lrsearch.pulse import TRAINING, TRYING
 from lrsearch.store import History, read
 from lrsearch.trial import Cohort, Objective, Outcome, Plan, Workplace
 from lrsearch.trial import Result as Ended
 from lrsearch.tuner import silence
 from lrsearch.tuner.dispatch import Assignment
-from lrsearch.tuner.events import describe_job
+from lrsearch.tuner.events import describe_job, is_by_signal
 from lrsearch.tuner.silence import Subject, is_over, name_trials, tell_silence
 
 NETS = """
@@ -391,6 +391,22 @@ def test_a_job_between_its_last_trial_s_end_and_its_own_is_named(
     subject = describe_job(Assignment(cohort), heard, timeout)
     assert not is_over(heard, subject)  # There is no trial that could fail by it.
     assert tell_silence(heard, subject).startswith("nothing has been heard from a worker whose ")
+
+
+@pytest.mark.parametrize(
+    ("event", "waits"),
+    [
+        (Died("killed by SIGKILL"), True),
+        (Died("killed by SIGTERM"), True),
+        (Died("killed by SIGSEGV"), False),
+        (Died("exit code 3"), False),
+        (Finished(), False),
+    ],
+)
+def test_a_signal_to_the_search_is_waited_for_where_its_workers_are_killed(
+    event: object, waits: bool
+) -> None:
+    assert is_by_signal(event) is waits
 
 
 @pytest.mark.parametrize(

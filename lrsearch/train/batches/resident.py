@@ -28,7 +28,7 @@ from lrsearch.train.users.reading import find_readers
 from lrsearch.trial import Workplace
 
 CAPACITY = 2**30
-"""Bytes of splits kept beside the one in use."""
+"""Bytes of splits that are kept, the ones in use among them."""
 
 NUMBERS = 4096
 """Numbers per sample in a model's largest layer, as an evaluation assumes them."""
@@ -200,10 +200,9 @@ def place(
     scale = (1.0,) * splits.outputs if splits.task == "regression" else ()
     if splits.target_scale is not None:
         scale = tuple(splits.target_scale.tolist())
-    parts = [
-        _to_device(view_portion(part, raw.form, view), device)
-        for part in (splits.train, splits.validation)
-    ]
+    arrays = [view_portion(part, raw.form, view) for part in (splits.train, splits.validation)]
+    _make_room(sum(each.nbytes for part in arrays for _, each in leaves(tuple(part))))
+    parts = [_to_device(each, device) for each in arrays]
     _kept[key] = Resident(
         parts[0].x,
         parts[0].y,
@@ -217,9 +216,14 @@ def place(
         parts[1].weight,
         _to_device(Batch(data.take(raw, np.arange(2)).x), device).x if view == "step" else None,
     )
-    while len(_kept) > 1 and sum(each.bytes for each in _kept.values()) > CAPACITY:
-        _kept.popitem(last=False)
     return _kept[key]
+
+
+def _make_room(size: int) -> None:
+    """Forget splits, those used longest ago first, until so many bytes more are within the
+    capacity: before these are placed, since a device may not have room for both."""
+    while _kept and size + sum(each.bytes for each in _kept.values()) > CAPACITY:
+        _kept.popitem(last=False)
 
 
 def find_view(train: Mapping[str, Any] | None) -> str:

@@ -16,7 +16,14 @@ from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import DataError
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
-from lrsearch.train.device import check_alive, find_device, free_memory, release, sum_type
+from lrsearch.train.device import (
+    check_alive,
+    find_device,
+    free_memory,
+    is_out_of_memory,
+    release,
+    sum_type,
+)
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import Data, check_sources, open_data
 from lrsearch.train.engines.losing import find_loss, tell_error
@@ -60,12 +67,15 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
     losses: list[list[float]] = []
     fault = raised = ""
     reason = _refuse_lanes(payload, data)
-    if not reason:
+    lanes = min(payload.lanes or len(payload.trials), len(payload.trials))
+    while not reason and not losses:
         pulse.enter(pulse.TRAINING)
         try:
-            losses = _train_lanes(payload, data)
+            losses = _train_lanes(payload, data, lanes)
         except any_but_interrupts(DataError) as error:
-            reason = f"the fused program raised {tell_error(error)}"
+            # As `fused.run`: of two lanes one is left, which is to train alone.
+            lanes = (lanes + 1) // 2 if is_out_of_memory(error) else 1
+            reason = "" if lanes > 1 else f"the fused program raised {tell_error(error)}"
             release(error)
             check_alive(device)
             free_memory(device)
@@ -203,9 +213,8 @@ def _train_alone(payload: Sweep, trial: Trial, data: Data, before: int) -> _Curv
     return curve
 
 
-def _train_lanes(payload: Sweep, data: Data) -> list[list[float]]:
-    """`_train_alone` of all seeds, as many at once as there are lanes."""
-    lanes = min(payload.lanes or len(payload.trials), len(payload.trials))
+def _train_lanes(payload: Sweep, data: Data, lanes: int) -> list[list[float]]:
+    """`_train_alone` of all seeds, so many at once."""
     losses = []
     for first in range(0, len(payload.trials), lanes):
         before = first * len(payload.rates) * payload.steps

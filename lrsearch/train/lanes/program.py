@@ -175,7 +175,7 @@ class Program:
         losses, *gradients = self._make(samples, scalars)
         for (first, last), part, weights in zip(spans, parts, before, strict=True):
             norms = norm_of([each[first:last] for each in gradients], lanes=True)
-            rows = weights.row(losses[first:last], norms, part)
+            rows = weights.row(losses[first:last], norms, part).unbind(0)
             self.noted += [
                 (place, self.stack.steps[place] + 1, rows[place - first])
                 for place in places

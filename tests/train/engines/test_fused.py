@@ -50,10 +50,12 @@ from torch.backends import mha
 from lrsearch import catalogue
 from lrsearch.errors import DataError, ModelError
 from lrsearch.train.batches.batch import take
+from lrsearch.train.engines import fused
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.course import open_data
 from lrsearch.train.engines.orders import Order, gather_batches
 from lrsearch.train.engines.solo import build
+from lrsearch.train.engines.sweep import sweep
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes import evaluation
@@ -73,6 +75,7 @@ from lrsearch.trial import (
     Planned,
     Reached,
     Started,
+    Sweep,
     Trial,
     Verdict,
 )
@@ -748,8 +751,11 @@ def count_programs(monkeypatch):
 
 
 def test_a_smaller_program_goes_on_where_the_larger_stopped(alone, monkeypatch):
-    """In the middle of an evaluation's interval, too; and never for a few steps."""
+    """In the middle of an evaluation's interval, too; and never for a few steps, which on a GPU are
+    hundreds."""
     sizes = count_programs(monkeypatch)
+    known = dict(fused.WORTH_COMPACTING)
+    monkeypatch.setitem(fused.WORTH_COMPACTING, DEVICE.type, known["cpu"])
     make = structure("mlp dropout")
     long = make(budget="120ba", evaluate="50ba")
     short = make(budget="30ba", evaluate="30ba")
@@ -758,9 +764,11 @@ def test_a_smaller_program_goes_on_where_the_larger_stopped(alone, monkeypatch):
     assert sizes == [8, 2]
     for number, (own, seed) in enumerate(chosen):
         assert_same(found[number], alone(own, seed))
-    sizes.clear()
-    run_fused([make(budget="40ba"), *[short] * 7], 8)
-    assert sizes == [8]
+    for kind, budget in (("cpu", "40ba"), ("cuda", "120ba")):
+        sizes.clear()
+        monkeypatch.setitem(fused.WORTH_COMPACTING, DEVICE.type, known[kind])
+        run_fused([make(budget=budget), *[short] * 7], 8)
+        assert sizes == [8]
 
 
 # A lane's state is a value
@@ -930,6 +938,7 @@ def test_stopped_lanes_end_pruned_as_solo_s(delay, alone):
 def test_a_program_is_not_made_smaller_for_lanes_that_come_back(monkeypatch):
     """Three wait at their rung until the fourth has ended, and then need their places."""
     sizes = count_programs(monkeypatch)
+    monkeypatch.setitem(fused.WORTH_COMPACTING, DEVICE.type, 50)
     make = structure("mlp")
     configs = [make(budget="300ba", lr=0.01 * (k + 1)) for k in range(4)]
     job = run_cohort(as_fused(cohort(*configs, rungs=(10,)), 4))
@@ -1060,6 +1069,18 @@ def test_lanes_halve_when_memory_is_short(place, most, expected, kind):
     for number, each in ended.items():
         assert each.result.engine == engine
         assert_same(each, others[number])
+
+
+def test_a_range_test_halves_its_lanes_when_memory_is_short(place):
+    """Four are too many; it then finds what a range test of two at a time does."""
+    make = frail("Hungry", most=3)
+    trials = cohort(*[make()] * 4, place=(where := place(nets=FRAIL)), seeds=range(4)).trials
+    short, two = (
+        next(sweep(Sweep(trials, (1e-3, 1e-2, 1e-1), 2, "auto", lanes, where)))
+        for lanes in (None, 2)
+    )
+    assert (short.engine, short.reason) == (two.engine, two.reason) == ("fused", "")
+    assert_same_numbers(short.losses, two.losses)
 
 
 def test_an_odd_number_of_lanes_is_halved_to_two_at_least(place):

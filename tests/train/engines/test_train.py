@@ -617,6 +617,24 @@ def test_a_closed_job_ends_at_once():
     assert list(job) == []
 
 
+def test_splits_that_are_over_are_gone_before_others_are_placed(monkeypatch):
+    """A device may not have room for both."""
+    own, kept = config(split={"validation": {"folds": 2}})["data"], []
+    raw, move = resident.load_raw(own, Workplace()), resident._to_device
+
+    def watch(*given):
+        kept.append(len(resident._kept))
+        return move(*given)
+
+    monkeypatch.setattr(resident, "_to_device", watch)
+    for capacity, expected in ((0, [0, 0]), (resident.CAPACITY, [0, 1])):
+        monkeypatch.setattr(resident, "CAPACITY", capacity)
+        monkeypatch.setattr(resident, "_kept", type(resident._kept)())
+        kept.clear()
+        placed = [resident.place(raw, own, fold, DEVICE) for fold in range(2)]
+        assert kept[::2] == expected and placed[1] in resident._kept.values()
+
+
 def test_an_ended_trial_leaves_no_tensors(place):
     where = place(
         nets=NETS

@@ -69,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "cpu(reason): is about the CPU, and is left out where tests train elsewhere"
     )
+    config.addinivalue_line("markers", "cuda(reason): is about a GPU, and is skipped without one")
     config.addinivalue_line(
         "markers", "fresh(reason): starts workers and command lines in interpreters of their own"
     )
@@ -149,7 +150,16 @@ def _share(config: pytest.Config) -> tuple[int, int]:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"tests train on: {config.getoption('--device')}"
+    name = config.getoption("--device")
+    if name == "cpu":
+        return "tests train on: cpu"
+    import torch
+
+    from lrsearch.train.device import describe_device, find_device
+
+    card = describe_device(find_device(name))
+    versions = f"torch {torch.__version__}, CUDA {torch.version.cuda}"
+    return f"tests train on: {name} ({card}; {versions}; cuDNN {torch.backends.cudnn.version()})"
 
 
 @pytest.hookimpl(trylast=True)
@@ -158,6 +168,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     where several processes share them, so that none is left with what takes long at the end."""
     import devices
 
+    if devices.DEVICE.type != "cuda":
+        for each in items:
+            if each.get_closest_marker("cuda") is not None:
+                each.add_marker(pytest.mark.skip("there is no GPU: pytest --device cuda -m cuda"))
     if devices.DEVICE.type == "cpu":
         if (processes := _share(config)[1]) > 1:
             from spreading import spread

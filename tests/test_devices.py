@@ -16,6 +16,7 @@ from safetensors.torch import save
 HERE = Path(__file__).parent
 
 NOT_TRAINED = {
+    "test_cuda.py": "the names that a GPU has; it is about one",
     "test_cuda_readiness.py": "the names and numbers of devices themselves",
     "test_foreign.py": "the advice on options of other tools, which name the CPU",
     "test_plans.py": "plans kept of devices, by name; nothing is trained",

@@ -174,7 +174,7 @@ def gone(process: int, seconds: float) -> bool:
 
 
 def test_a_grid_of_a_command(here: Path) -> None:
-    said = lrsearch("grid", "mine.yaml", *TRAIN)
+    said = lrsearch("grid", "mine.yaml", *TRAIN, "--device", str(DEVICE))
     assert said.code == 0, said
     assert said.out.startswith("mine: loss 0.03200 (1 seed)"), said
     assert "lr=1 batch_size=32" in said.out
@@ -184,7 +184,7 @@ def test_a_grid_of_a_command(here: Path) -> None:
     assert (text, folder) == ("a b; c", str(here.resolve())), "one word, in the spec's folder"
     assert variables["params"] == {"text": "a b; c", "lr": 0.01, "batch_size": 32}
     assert variables["LRSEARCH_LR"] == "0.01" and variables["LRSEARCH_BATCH_SIZE"] == "32"
-    assert variables["LRSEARCH_SEED"] == "1" and variables["LRSEARCH_DEVICE"] == "cpu"
+    assert variables["LRSEARCH_SEED"] == "1" and variables["LRSEARCH_DEVICE"] == str(DEVICE)
     assert not Path(variables["LRSEARCH_PARAMS"]).parent.exists(), "nothing is left behind"
     curve = json.loads((here / "runs/mine/curves/000001.json").read_text())
     assert curve["step"] == [1, 2, 3] and len(curve["loss"]) == 3
@@ -762,7 +762,7 @@ def train(trial):
     import torch
     from torch import nn
     draws = *AT_IMPORT, random.random(), numpy.random.rand(), torch.rand(1).item()
-    model = nn.Linear(1, 1)
+    model = nn.Linear(1, 1).to(trial.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     x = torch.linspace(-1, 1, 16, device=trial.device).reshape(-1, 1)
     for step in range(1, 41):

@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 import test_train
 import torch
-from devices import DEVICE
+from devices import DEVICE, assert_same
+from emulation import emulate
 from test_averaging import SCHEDULE_FREE_SGD
+from test_cuda import AT_ONCE, Lanes
 from test_fused import as_fused
+from test_stand_in import STRUCTURES
 from test_states import STREAMED, plateau, streamed
 from test_train import MLP, cohort, config
 from torch import Tensor
@@ -31,6 +34,7 @@ from lrsearch.trial import Ended, Measured, Objective, Outcome, Reached, Sweep, 
 
 place = test_train.place
 
+LOWEST = Objective("loss", "min", "best")
 NOISY = MLP | {"batch_norm": True, "dropout": 0.3}
 
 
@@ -68,7 +72,7 @@ def test_refilled_lanes_rungs_and_new_rates_stay_in_place(replays: Counter[int])
         config(NOISY, lr=rate, budget=budget, evaluate="10ba", schedule=plateau(), clip_norm=1.0)
         for rate, budget in ((0.2, "50ba"), (0.1, "70ba"), (0.05, "90ba"), (0.2, "60ba"))
     ]
-    given = cohort(*configs, seeds=[0, 1, 0, 2], objective=Objective("loss", "min", "best"))
+    given = cohort(*configs, seeds=[0, 1, 0, 2], objective=LOWEST)
     job = run_cohort(as_fused(replace(given, rungs=(20,), save=0.0), 2))
     ended, replies = [], None
     for _ in itertools.count():
@@ -112,6 +116,42 @@ def test_a_range_test_replays_one_step(replays: Counter[int]) -> None:
     assert max(replays.values()) == 2 * len(rates) - 1
 
 
+# Graphs that are emulated: a capture computes nothing, and a replay what was captured, where it was
+
+
+@pytest.mark.cpu("a GPU has graphs of its own: test_cuda.py")
+@pytest.mark.parametrize("name", ["augmented", "muon"])
+def test_a_replayed_graph_makes_the_steps_of_its_operations(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = Lanes(STRUCTURES[name]).go()
+    made = emulate(monkeypatch)
+    lanes = Lanes(STRUCTURES[name])
+    found = lanes.go()
+    assert [each.replays for each in made] == [2 * AT_ONCE - 2] * 2
+    assert lanes.program.uncaptured == ""
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.cpu("a GPU has graphs of its own: test_cuda.py")
+def test_trials_in_captured_steps_are_what_they_are_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lanes are filled anew, wait at a rung, and have their rates changed by a plateau."""
+    train = {"evaluate": "10ba", "schedule": plateau(), "clip_norm": 1.0}
+    configs = [
+        config(NOISY, lr=rate, budget=budget, **train)
+        for rate, budget in ((0.2, "20ba"), (0.1, "40ba"), (0.05, "30ba"))
+    ]
+    given = as_fused(cohort(*configs, seeds=[0, 1, 0], objective=LOWEST), 2)
+    plain = [each for each in run_cohort(given) if isinstance(each, Ended)]
+    made = emulate(monkeypatch)
+    captured = [each for each in run_cohort(given) if isinstance(each, Ended)]
+    assert sum(each.replays for each in made) >= 30
+    for found, expected in zip(captured, plain, strict=True):
+        assert_same(found, expected)
+
+
 # Waits
 
 READS: dict[Callable[..., Any], str] = {
@@ -148,7 +188,7 @@ class Reading(TorchFunctionMode):
 def test_an_evaluation_is_read_at_once(engine: str) -> None:
     own = config(NOISY, budget="3ep", evaluate="12ba", clip_norm=1.0, label_smoothing=0.1)
     given = cohort(own, {**own, "train": {**own["train"], "lr": 0.01}}, seeds=[0, 0])
-    given = replace(given, objective=Objective("loss", "min", "best"), share=False)
+    given = replace(given, objective=LOWEST, share=False)
     job = run_cohort(as_fused(given, 2) if engine == "fused" else given)
     with Reading() as reading:
         events = list(job)

@@ -50,6 +50,9 @@ def main() -> None:
             signal.signal(number, lambda *_: os._exit(code))
     if reading:
         os._exit(code)  # Nothing is open, and to free a run of many trials takes its time.
+    # Where an interrupt has passed through code made of a text, as dataclasses make theirs, `python
+    # -m` dies by SIGINT at its end, whatever the code: it forgets that with the next such text.
+    eval("None")
     sys.exit(code)
 
 

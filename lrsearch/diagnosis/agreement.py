@@ -83,6 +83,21 @@ def agreements(records: Sequence[Record]) -> list[Agreement]:
     return found
 
 
+def holds(found: Agreement, record: Record) -> bool:
+    """Whether a trial has the verdict of an agreement, and is of the trials that it is on."""
+    if found.verdict not in _names(record) or (found.name and found.name not in record.params):
+        return False
+    value = record.params.get(found.name)
+    match found.kind:
+        case "least":
+            return bool(value >= found.value)
+        case "most":
+            return bool(value <= found.value)
+        case "only":
+            return bool(_key(value) == _key(found.value))
+    return True
+
+
 def _names(record: Record) -> set[str]:
     """The verdicts of a trial, without that of one which was lost before its first step: no
     parameter of the training has a part in it."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.basin import names_rate
 from lrsearch.diagnosis import HEALTHY, Agreement, agreements, remedy
-from lrsearch.diagnosis.agreement import VERBS, is_steady
+from lrsearch.diagnosis.agreement import VERBS, holds, is_steady
 from lrsearch.reports.curves import plot
 from lrsearch.reports.text import format_value, one_line
 from lrsearch.trial import Diagnosis, Outcome, Record, Records, Result
@@ -75,9 +75,14 @@ def count_verdicts(records: Sequence[Record]) -> str:
     return ", ".join(parts) + (f"; as a further verdict {beside}" if beside else "")
 
 
-def advise(records: Sequence[Record]) -> list[str]:
-    """A sentence for each verdict that the trials of a search agree on."""
-    if not (found := agreements(records)):
+def advise(records: Sequence[Record], within: Collection[int] | None = None) -> list[str]:
+    """A sentence for each verdict that the trials of a search agree on; `within` are the numbers of
+    some trials, most of which have to have the verdict, and be of those that it is said of."""
+    found = agreements(records)
+    if within is not None:
+        own = [each for each in records if each.trial.number in within]
+        found = [each for each in found if 2 * sum(holds(each, one) for one in own) > len(own)]
+    if not found:
         return []
     budgets = {str(each.trial.config.get("train", {}).get("budget", "")) for each in records}
     budget = budgets.pop() if len(budgets) == 1 else ""

@@ -10,14 +10,16 @@ from lrsearch.tuner.silence import Cut, Subject, Watch
 from lrsearch.tuner.watcher import Watcher
 
 CHEAP = 0.1
-"""Share of the steps trained in a run that one more trial may take."""
+"""Share of the steps trained in a search that one more trial may take."""
 
 
 def is_due(history: History, trial: Trial, *, retry_failed: bool = False) -> bool:
     """Whether a completed trial is to be trained again: it has not been, or failed at that and
-    `retry_failed` is set; and it is cheap, by the steps that were reported: seconds depend on what
-    else the machine does, and the same search would train now more and now less."""
-    spent = sum(max(1, each.steps) for each in history.results.values())
+    `retry_failed` is set; and it is cheap, by the steps that the search's trials reported: seconds
+    depend on what else the machine does, and fresh trainings come later, so that the same search
+    would train now more and now less."""
+    own = [each for number, each in history.results.items() if number not in history.apart]
+    spent = sum(max(1, each.steps) for each in own)
     done = history.repeated.get(trial.number)
     again = done is None or (retry_failed and done.outcome is Outcome.FAILED)
     return again and max(1, history.results[trial.number].steps) < CHEAP * spent

@@ -376,6 +376,17 @@ main()
         assert (said.returncode, said.stderr) == (0, "") and said.stdout
 
 
+def test_an_interrupt_within_code_made_of_a_text_has_its_exit_code(here):
+    """As in an import whose dataclasses are being made: `python -m` would die by SIGINT."""
+    (here / "stopped.py").write_text("""
+import lrsearch.cli, lrsearch.__main__
+lrsearch.cli.run = lambda: exec("raise KeyboardInterrupt")
+lrsearch.__main__.main()
+""")
+    said = subprocess.run([sys.executable, "-m", "stopped"], capture_output=True)
+    assert (said.returncode, said.stderr) == (130, b"")
+
+
 def test_ctrl_c_while_the_result_is_shown_says_how_to_show_it(run, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

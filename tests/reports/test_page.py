@@ -337,7 +337,7 @@ def test_finalists_stand_with_their_fresh_seeds():
     drawn = re.search(r"<svg class=\"plot\".*?</svg>", figure, re.S)[0]
     assert drawn.count('class="fresh"') == 3 and drawn.count(">point ") == 4
     assert all(f'class="{kind}"' in drawn for kind in ("off", "cross", "pick", "dot", "tie"))
-    assert "the control comes to 0.5" in figure and "0.9300 to 0.9700" in figure
+    assert "the control: 0.5" in figure and "0.9300 to 0.9700" in figure
 
 
 def test_an_interval_of_no_width_is_not_called_likely():
@@ -417,8 +417,30 @@ def test_pages_of_every_kind_of_run(kind):
         assert "law" not in ids and "likely" not in text and "PyTorch" not in text
     if kind == "none":
         assert "No trials yet" in text
+    # Too slow are the low rates: no matter to mend where another is recommended, and yet told.
+    if kind in ("seeds", "folds", "command", "regression"):
+        told = text.count("or less are too slow"), text.count("Mend what holds the recommended")
+        assert told == ((2, 1) if kind == "regression" else (1, 0))
     if kind == "lost":
         assert "No point was trained to its end" in text and "lrsearch x" in text
+
+
+def test_verdicts_have_the_names_that_users_know_them_by():
+    """A trial that its neighbours alone call oscillating swings in no figure."""
+    view, making = made(3)
+    text = write_page(with_verdicts(view, Diagnosis("oscillating", 0.9, {}, "")), making)
+    assert "rate too high: trial 1" in text and "oscillating" not in text
+    text = write_page(with_verdicts(view), making)
+    assert "There is too little to tell." in text and "are healthy" not in text
+
+
+def with_verdicts(view, *verdicts):
+    """The view, with these verdicts on each of its trials."""
+    records = [
+        dataclasses.replace(each, result=dataclasses.replace(each.result, verdicts=verdicts))
+        for each in view.records
+    ]
+    return dataclasses.replace(view, records=records)
 
 
 def test_files_of_the_page_are_part_of_the_package():

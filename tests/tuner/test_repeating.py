@@ -299,6 +299,9 @@ def test_a_tenth_of_what_was_trained_is_cheap(
     results = {1: result(others // 2, 1.0), 2: result(others // 2, 1.0), 3: result(own, seconds)}
     trial = Trial(number=3, key="", config={}, seed=0)
     assert is_due(History(results=results), trial) is cheap
+    # What was confirmed meanwhile is no part of it: the same command would train it later.
+    results[4] = result(1000, 1.0)
+    assert is_due(History(results=results, apart={4}), trial) is cheap
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lrsearch import __version__
+from lrsearch.diagnosis import HEALTHY
 from lrsearch.reports import svg
 from lrsearch.reports.answer import describe_cost
 from lrsearch.reports.cells import plain
@@ -345,12 +346,15 @@ def _verdicts(view: RunView) -> dict[str, Any]:
     counted = content.count_by_verdict(view.records)
     most = max((number for _, number in counted), default=1)
     told = count_verdicts(view.records)
-    finding = f"{told}." if told else "All that were looked at are healthy."
+    healthy = any(name == HEALTHY for name, _ in counted)
+    finding = "All that were looked at are healthy." if healthy else "There is too little to tell."
+    finding = f"{told}." if told else finding
     drawn = [
         {"name": name, "number": number, "drawing": _meter(number / most)}
         for name, number in counted
     ]
-    return {"verdicts": drawn, "verdict_finding": finding}
+    advice = [one_line(sentence) for sentence in view.advice]
+    return {"verdicts": drawn, "verdict_finding": finding, "verdict_advice": advice}
 
 
 def _trials(view: RunView, table: rows.Table, making: Making) -> dict[str, Any]:

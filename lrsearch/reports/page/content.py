@@ -10,6 +10,7 @@ from typing import Any
 
 from lrsearch import schedules
 from lrsearch.analysis.answer import Answer
+from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.diagnosis import HEALTHY
 from lrsearch.reports.answer import choice, describe_edge, describe_law, evidence
 from lrsearch.reports.lengths import list_lengths, tell_lengths
@@ -26,7 +27,8 @@ from lrsearch.reports.text import (
     format_value,
     one_line,
 )
-from lrsearch.reports.verdicts import UNKNOWN, in_words, leading
+from lrsearch.reports.verdicts import UNKNOWN, in_words, leading, named
+from lrsearch.reports.verdicts import advise as advise_all
 from lrsearch.reports.view import RunView, describe_found, describe_repeatability
 from lrsearch.terminal import command_line, visible
 from lrsearch.trial import Outcome, Record
@@ -156,13 +158,24 @@ def advise(view: RunView, making: Making) -> list[Advice]:
                 command,
             )
         )
-    found += [Advice("Mend what the trials agree on", one_line(text)) for text in view.advice[:1]]
+    found += _mend(view)
     if not view.next_command:
         return found[:ADVICES]
     words = view.next_command.split()
     title, why = _STEPS.get(words[1] if len(words) > 1 else "", ("Go on with the search", ""))
     why = why or one_line(view.warnings[0] if view.warnings else "the search is not done")
     return [*found[: ADVICES - 1], Advice(title, why, view.next_command)]
+
+
+def _mend(view: RunView) -> list[Advice]:
+    """The first that the trials agree on. Where a point is recommended, what is wrong with others
+    alone, such as rates that diverge, is no matter to mend: a search finds its bounds so."""
+    if view.answer is None:
+        return [Advice("Mend what the trials agree on", one_line(text)) for text in view.advice[:1]]
+    own = {*view.answer.recommended.trials}
+    shared = advise_all(view.records, within=own)
+    title = "Mend what holds the recommended point back"
+    return [Advice(title, one_line(text)) for text in shared[:1]]
 
 
 _STEPS = {
@@ -284,8 +297,7 @@ def typical(records: Sequence[Record], known: Mapping[int, Any]) -> dict[str, in
             continue
         first = result.verdicts[0]
         sure = (-first.confidence, record.trial.number)
-        if first.verdict not in found or sure < found[first.verdict]:
-            found[first.verdict] = sure
+        found[named(first)] = min(sure, found.get(named(first), sure))
     return {verdict: number for verdict, (_, number) in sorted(found.items())}
 
 
@@ -372,7 +384,7 @@ def describe_making(view: RunView, making: Making) -> list[tuple[str, str]]:
     if engines:
         told = ", ".join(f"{count(number, 'trial')} {name}" for name, number in engines.items())
         found.append(("engine", told))
-    reasons = dict.fromkeys(plan.reason for plan in view.plans.values() if plan.reason)
+    reasons = merge_reasons(plan.reason for plan in view.plans.values() if plan.reason)
     found += [("plan", shorten(one_line(reason), 300)) for reason in list(reasons)[:5]]
     found += [("range", describe_found(each)) for each in view.found]
     if view.repeatability is not None:

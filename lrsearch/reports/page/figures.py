@@ -126,7 +126,7 @@ def draw_finalists(view: RunView) -> Figure | None:
     told = [each.params for each in finalists]
     rows = [(*row, format_params(params)) for row, params in zip(rows, told, strict=True)]
     said = [
-        f"the control comes to {text}" if label == "control" else text
+        f"the control: {text}" if label == "control" else text
         for label, text in confirmation_notes(answer, view.objective)
         if label in ("shrinkage", "control")
     ]

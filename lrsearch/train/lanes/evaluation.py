@@ -319,7 +319,10 @@ class Evaluation:
             known = self._forwards.get(key)
             if known is None:
                 static = [*parameters.values(), *fixed.values()]
-                with torch.no_grad(), _no_fastpath():
+                # Attention's fast path is left on: an encoder that is given a padding mask then
+                # asks for nested tensors, which lanes have not, and is evaluated as alone: with
+                # zeros in the place of the padding.
+                with torch.no_grad():
                     tape, out = record(sums, inputs, static)
                 self._forwards[key] = tape, outline[-1]
             else:

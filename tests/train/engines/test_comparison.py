@@ -72,7 +72,14 @@ REFUSED = {
 FUSED = (
     *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
-    *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
+    *(
+        "ReadsInEvaluation",
+        "Pads",
+        "Checkpoints",
+        "OwnFunction",
+        "Differentiates",
+        "ReplacesItsWeights",
+    ),
 )
 
 CORE = (

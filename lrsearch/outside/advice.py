@@ -12,11 +12,23 @@ from lrsearch.outside.listening import (
     LONGEST_MATCHED,
     as_number,
     find_object,
+    match_lines,
     match_number,
     read_json,
     read_literal,
     read_number,
     repeats_settings,
+)
+from lrsearch.outside.parts import (
+    BARS,
+    PART,
+    STEP,
+    find_heading,
+    fits,
+    order_of,
+    part_at,
+    part_before,
+    part_of,
 )
 from lrsearch.spec.commandline import split_words
 from lrsearch.train.users.lines import plain_lines, read_text
@@ -96,15 +108,15 @@ def _printed(seen: Sequence[str]) -> list[str]:
 def _closest(metric: str, names: Sequence[str]) -> str | None:
     """The metric, of those reported or printed, that the user may mean: never a metric of
     validation for one of training, or the other way round."""
-    part = _part(metric)
-    fit = [each for each in names if each != metric and _fits(part, _part(each))]
+    part = part_of(metric)
+    fit = [each for each in names if each != metric and fits(part, part_of(each))]
     meanings = (
         lambda name: _meaning(name) == _meaning(metric),
         lambda name: len(name) > 2 and (metric in name or name in metric),
         lambda name: _meaning(name)[-1] == _meaning(metric)[-1],
     )
     for means in meanings:
-        close = sorted(filter(means, fit), key=lambda name: _order(part, _part(name)))
+        close = sorted(filter(means, fit), key=lambda name: order_of(part, part_of(name)))
         if close:
             return close[0]
     named = {" ".join(_meaning(each)): each for each in reversed(fit)}
@@ -127,9 +139,8 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
     clue, shown = "", seen
     if metric in patterns:
         given = f"metrics.{metric}, {_quote(patterns[metric])},"
-        for line in reversed(seen):
-            matched, _ = match_number(re.compile(patterns[metric]), line)
-            if matched:
+        for at, line in reversed(list(enumerate(seen))):
+            if match_lines(re.compile(patterns[metric]), seen, at)[0]:
                 clue = f"the group of {given} is no number in {_cut(line)!r}"
                 return clue, [clue]
         clue = f"{given} matches no line"
@@ -140,9 +151,12 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
                 clue = f"{words}: {_cut(line)!r}"
                 shown = [line]
                 break
-    text = [line[:LONGEST_MATCHED] for line in shown if find_object(line) is None]
+    # An object that was read separates the lines around it.
+    text = ["" if find_object(line) else line[:LONGEST_MATCHED] for line in shown]
+    text = [line.replace("\u2212", "-") for line in text]
     found = _find_pattern(metric, text) or _find_column(metric, text)
     bare = [line for line in text if read_number(line) is not None]
+    found = found or _find_below(metric, text)
     if found is None and not clue and bare:
         return _tell_bare(metric, bare)
     if found is not None:
@@ -160,6 +174,25 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
             f"{words}\n  {written}"
         ]
     return clue, [clue] if clue else []
+
+
+def _find_below(metric: str, lines: Sequence[str]) -> _Pattern | None:
+    """A regular expression that finds a number without a name below a line that ends with the
+    metric's name; made from the last such line. None where there is none."""
+    for at in range(len(lines) - 1, 0, -1):
+        value = read_number(lines[at])
+        for _, spelling in _spellings(metric) if value is not None else ():
+            named = re.search(rf"(?i)(?<![A-Za-z]){spelling}(?=[^A-Za-z\d]*$)", lines[at - 1])
+            said = part_before(lines[at - 1], *named.span()) if named else None
+            if named is None or not fits(part_of(metric), str(said.lastgroup) if said else ""):
+                continue
+            word = f"{said[0]}.*?" if said is not None and said.end() <= named.start() else ""
+            for number in _BARE:
+                text = rf"{word}{re.escape(named[0])}\W*\n{number[1:]}"
+                text = text.replace("\\ ", " ")
+                if repr(match_lines(re.compile(text), lines, at)[1]) == repr(value):
+                    return _Pattern(text, lines[at], part_of(lines[at - 1]))
+    return None
 
 
 def _tell_bare(metric: str, numbers: Sequence[str]) -> tuple[str, list[str]]:
@@ -205,47 +238,6 @@ def _object_at_fault(line: str, metric: str, params: Mapping[str, object]) -> st
     return "it is neither JSON nor a Python dict"
 
 
-# parts of the data
-
-_PART = re.compile(
-    r"(?<![A-Za-z])(?i:(?P<train>train(?:ing)?)|(?P<test>test(?:ing|set)?)|(?P<val>dev|holdout|"
-    r"held(?:[ _-]?out)?|val(?:id(?:ation|ate|ating)?)?|eval(?:uat(?:ion|e|ed|ing))?))"
-    r"(?![a-z]|(?<=[A-Z])[A-Z])"
-)
-"""A word that names the part of the data a number belongs to."""
-
-
-def _part(text: str) -> str:
-    """The part of the data that a name or the beginning of a line names last: train, test, val, or
-    "" for none."""
-    found = list(_PART.finditer(text))
-    return str(found[-1].lastgroup) if found else ""
-
-
-def _part_before(line: str, start: int, end: int) -> re.Match[str] | None:
-    """The word that says which part of the data the text at a place of a line belongs to. A word
-    joined to another name, as in `val_loss`, is about that name alone."""
-    words = [
-        each
-        for each in _PART.finditer(line, 0, end)
-        if each.end() > start or not re.match(r"_|[A-Z]", line[each.end() :])
-    ]
-    return words[-1] if words else None
-
-
-def _fits(wanted: str, part: str) -> bool:
-    """Whether a number of a part may be meant by a metric that names the wanted part. A number
-    without a part may be of training, and is not one of validation."""
-    if not wanted:
-        return True
-    return part in ("train", "") if wanted == "train" else part in ("val", "test")
-
-
-def _order(wanted: str, part: str) -> int:
-    """The place of a part among those that fit: the wanted part first, training last."""
-    return 0 if part == wanted else 2 if part == "train" else 1
-
-
 # names
 
 _SAME = {
@@ -262,7 +254,7 @@ _JOINT = r"[\s_./@-]*"
 def _meaning(name: str) -> tuple[str, ...]:
     """The words of a name that tell the quantity, equal in `val_acc`, `eval/accuracy` and
     `Accuracy`, and in `acc1`, `top-1` and `Acc@1`."""
-    words = re.findall(r"[^\W\d_]+|\d+", _PART.sub(" ", name).lower())
+    words = re.findall(r"[^\W\d_]+|\d+", PART.sub(" ", name).lower())
     words = [_SAME.get(word, word) for word in words] or [name.lower()]
     if len(words) > 1 and words[0] in _TOP and words[1].isdigit():
         rest = [word for word in words[2:] if word not in _TOP]
@@ -284,8 +276,11 @@ def _spellings(metric: str) -> Iterator[tuple[int, str]]:
         return
     written = [_WRITTEN.get(word, re.escape(word)) for word in meaning]
     yield 0, _JOINT.join(written) + ("(?:@1)?" if meaning == ("accuracy",) else "")
+    last = re.findall(r"[^\W_]+", re.split(r"[./]", metric)[-1])
+    if 1 < len(last) < len(words):
+        yield 1, _JOINT.join(map(re.escape, last))
     if len(written) > 1 and not meaning[-1].isdigit():
-        yield 1, written[-1]
+        yield 1, rf"(?<![\w./-]){written[-1]}"
 
 
 # patterns
@@ -295,7 +290,8 @@ _NUMBER = (
     rf"[-+]?(?:[1-9]\d{{0,2}}(?:,\d{{3}})+(?!\d)(?:\.\d+)?|{_COMMA}|\d[\d.]*|\.\d+)(?:e[-+]?\d+)?"
 )
 _GAP = (
-    r"(?:[^\w\n]{0,60}?(?:\([^()\d\n]{1,20}\)[^\w\n]{0,20}?|(?:is|was)\s+|[\w.]{0,9}"
+    r"(?:(?:[ _-]score)?\s*\([^()\n]{1,40}\)\s*[:=]\s*|(?:[ _-]score)?"
+    r"[^\w\n]{0,60}?(?:\([^()\d\n]{1,20}\)[^\w\n]{0,20}?|(?:is|was|reached)\s+|[\w.]{0,9}"
     r"(?:tensor|float\d*)\()?|[^:=|,;\n]{1,60}[:=]\s*)"
 )
 """Text that may stand between a name and its number: signs, or words up to a colon."""
@@ -317,29 +313,35 @@ def _find_pattern(metric: str, lines: Sequence[str]) -> _Pattern | None:
     """A regular expression that finds the metric's number, made from the last line that names the
     metric best; of several numbers a validation's. None where no line names the metric, or where
     the pattern could not tell the metric's part of the data from another."""
-    wanted = _part(metric)
-    chosen: tuple[tuple[int, ...], re.Match[str], str, str] | None = None
-    for line in reversed(lines):
+    wanted = part_of(metric)
+    chosen: tuple[tuple[int, ...], re.Match[str], str, int] | None = None
+    for at, line in reversed(list(enumerate(lines))):
         for nearness, (tier, spelling) in enumerate(_spellings(metric)):
             for found in re.finditer(
                 rf"(?i)((?:\b[A-Za-z]+[ _-])?(?<![A-Za-z]){spelling}(?![A-Za-z\d@]|[_-]\d)"
-                rf"{_GAP})({_NUMBER})(?!\d|[A-Za-z]{{2}})(\s?\(\s*{_NUMBER}\)|.?)",
+                rf"{_GAP})({_NUMBER})(?!\d|[A-Za-z]{{2}}|%\|[^|]*\|\s*\d)(\s?\(\s*{_NUMBER}\)|.?)",
                 line,
             ):
-                said = _part_before(line, *found.span(1))
-                part = str(said.lastgroup) if said else ""
+                said = part_before(line, *found.span(1))
+                part = part_at(lines, at, *found.span(1))
                 # A loss beside no word of its part is of training where it comes with a step.
                 sure = part or wanted != "train" or _steps(line) or re.search(r"\d/\d", line)
-                if not _fits(wanted, part) or not sure:
+                if not fits(wanted, part) or not sure:
                     continue
-                order = _order(wanted or "val", "val" if part == "test" and not wanted else part)
+                of = "val" if not wanted and (part == "test" or _sums_up(found)) else part
+                order = order_of(wanted or "val", of)
                 rank = (tier, _is_best(line, found.end(1)), order, nearness)
                 if chosen is not None and chosen[0] <= rank:
                     continue
                 text = _write_pattern(found, said)
                 if text is not None:
-                    chosen = rank, found, text, part
+                    chosen = rank, found, text, at
     return _tell_apart(wanted, *chosen[1:], lines) if chosen is not None else None
+
+
+def _sums_up(found: re.Match[str]) -> bool:
+    """Whether a line is the summary of a validation, as of torch's examples: ` * Acc@1 70.1`."""
+    return found.string.startswith("*") and "@" in found[1] and not PART.search(found.string)
 
 
 def _is_best(line: str, end: int) -> bool:
@@ -360,7 +362,7 @@ def _write_pattern(found: re.Match[str], said: re.Match[str] | None) -> str | No
         text, number = rf"{name}\s+[\d.]+\s*\(\s*([\d.]+)", average[1]
     else:
         plain = r"([\d.,]+)" if re.fullmatch(rf"[-+]?{_COMMA}", number) else r"([\d.]+)"
-        text = literal + (r"(\d+)" if behind == "/" else plain)
+        text = literal + (r"(\d+)" if behind == "/" and number.isdigit() else plain)
         text += behind if behind in ("%", "/") else ""
     written = [text]
     if said is not None and said.end() <= found.start(1):
@@ -373,21 +375,29 @@ def _write_pattern(found: re.Match[str], said: re.Match[str] | None) -> str | No
 
 
 def _tell_apart(
-    wanted: str, found: re.Match[str], text: str, part: str, lines: Sequence[str]
+    wanted: str, found: re.Match[str], text: str, at: int, lines: Sequence[str]
 ) -> _Pattern | None:
     """The pattern together with a word of its line that excludes lines of other parts of the data,
     where these match, too; with a remark that says so where there is no such word."""
     line = found.string
     value = match_number(re.compile(text), line)[1]
-    said = _part_before(line, *found.span(1))
-    other = _other_part(text, part, lines)
-    telling = [said if part else None, re.search(r"[A-Za-z]{2,}", line)]
+    if _sums_up(found):
+        text = rf"^\*\s+{text}"
+    part, best = part_at(lines, at, *found.span(1)), _is_best(line, found.end(1))
+    said = part_before(line, *found.span(1))
+    other = _other_part(text, part, best, lines)
+    telling = [said, re.search(r"[A-Za-z]{2,}", line)]
     longer = [f"{word[0]}.*?{text}" for word in telling if word and word.end() <= found.start(1)]
+    above = None if said else find_heading(lines, at)
+    if above is not None:
+        between = r"\n" + r".*\n" * (above[2] - 1)
+        indent = r"\W*" if not re.search(r"\w", line[: found.start()]) else r".*?"
+        longer.insert(0, f"{above[1]}.*{between}{indent}{text}")
     if found.start() == 0:
         longer.append(f"^{text}")
     for each in longer if other is not None else ():
-        same = match_number(re.compile(each), line)[1] == value
-        if same and _other_part(each, part, lines) is None:
+        same = match_lines(re.compile(each), lines, at)[1] == value
+        if same and _other_part(each, part, best, lines) is None:
             text, other = each, None
             break
     remarks = []
@@ -397,24 +407,25 @@ def _tell_apart(
         remarks.append(f"it also matches {_cut(other)!r}")
     if part == "train" and not wanted:
         remarks.append("it is a value of training")
-    if found[3] == "/":
+    if best:
+        remarks.append("it is the best of a training, not its last")
+    if found[3] == "/" and found[2].isdigit():
         remarks.append(f"the value is a count, {found[2]}, not a share")
     return _Pattern(text, line, part, tuple(remarks))
 
 
-def _other_part(text: str, part: str, lines: Sequence[str]) -> str | None:
-    """The last line that a pattern matches and that is about another part of the data, or the best
-    so far, or counts to another end, as the bars of training and of validation do; None where there
-    is none."""
+def _other_part(text: str, part: str, best: bool, lines: Sequence[str]) -> str | None:
+    """The last line that a pattern matches and that is about another part of the data, or differs
+    in being the best so far, or counts to another end, as the bars of training and of validation
+    do; None where there is none."""
     pattern = re.compile(text)
     ends: set[tuple[str, ...]] = set()
-    for line in reversed(lines):
-        if not match_number(pattern, line)[0]:
+    for at, line in reversed(list(enumerate(lines))):
+        if not match_lines(pattern, lines, at)[0]:
             continue
         found = pattern.search(line)
         start, end = (found.start(), found.start(1)) if found else (0, len(line))
-        said = _part_before(line, start, end)
-        if (str(said.lastgroup) if said else "") != part or _is_best(line, end):
+        if part_at(lines, at, start, end) != part or _is_best(line, end) != best:
             return line
         ends.add(tuple(re.findall(r"(?<![\d/.])\d+/(\d+)(?![\d/.])", line)))
         if not part and len(ends) > 1:
@@ -422,10 +433,12 @@ def _other_part(text: str, part: str, lines: Sequence[str]) -> str | None:
     return None
 
 
-_BARS = "|\u2502\u2503"
-_BETWEEN = {rf"\s*[{_BARS}]\s*": _BARS, r"\t": "", r"\s{2,}": "", r"\s*,\s*": ",", r"\s+": ""}
+_BETWEEN = {rf"\s*[{BARS}]\s*": BARS, r"\t": "", r"\s{2,}": "", r"\s*,\s*": ",", r"\s+": ""}
 """Patterns for what stands between the names in a table's header, and the signs that stand between
 the numbers of a row; without a sign blanks do."""
+
+_BAR = re.compile(r":?\s*\d+%\|.*")
+"""A bar of tqdm's, which may have a table's header for its name."""
 
 _DIGIT = re.compile(r"\d|nan|inf", re.IGNORECASE)
 
@@ -433,15 +446,15 @@ _DIGIT = re.compile(r"\d|nan|inf", re.IGNORECASE)
 def _find_column(metric: str, lines: Sequence[str]) -> _Pattern | None:
     """A regular expression that finds the metric's number in the rows of a table, by the place of
     its name in the header; made from the last row. None where there is no such table."""
-    wanted = _part(metric)
+    wanted = part_of(metric)
     for at, header in enumerate(lines):
         for between, signs in _BETWEEN.items():
-            names = _cells(header, between)
+            names = _cells(_BAR.sub("", header), between)
             fit = [
-                (_order(wanted or "val", _part(name)), place)
+                (order_of(wanted or "val", part_of(name)), place)
                 for place, name in enumerate(names)
                 if len(names) > 1 and _meaning(name) == _meaning(metric)
-                if _fits(wanted, _part(name))
+                if fits(wanted, part_of(name))
             ]
             if not fit:
                 continue
@@ -464,7 +477,7 @@ def _find_column(metric: str, lines: Sequence[str]) -> _Pattern | None:
 
 
 def _cells(line: str, between: str) -> list[str]:
-    return re.split(between, line.strip(f" \t{_BARS}"))
+    return re.split(between, line.strip(f" \t{BARS}"))
 
 
 def _write_column(
@@ -483,20 +496,13 @@ def _write_column(
         return None
     counted = _meaning(names[0])[0] in ("epoch", "step", "iter", "iteration")
     step = rf"^\W*(\d+){joint}[\d.]" if counted and place and cells[0].isdigit() else None
-    part = _part(names[place])
+    part = part_of(names[place])
     return _Pattern(text, row, part, ("it is a value of training",) * (part == "train"), step)
-
-
-_STEP = re.compile(
-    r"(?i)\b((?:epoch|(?:global[ _])?step|iter(?:ation)?)[:=# ]{0,3}\[?\s*)(\d+)"
-    r"(?!\d|\.\d|[A-Za-z%]|\s?(?:%|(?:[num]s|s|secs?|seconds|min|h|[kmg]i?b|it/s|s/it)\b))"
-)
-"""A word for a step, and its number; a number with a unit is a time or a speed instead."""
 
 
 def _steps(line: str) -> list[str]:
     """Patterns for numbers in a line that may be steps."""
-    found = [each[1] for each in _STEP.finditer(line)]
+    found = [each[1] for each in STEP.finditer(line)]
     return [re.sub(r"\s{2,}", r"\\s+", each.replace("[", r"\[")) + r"(\d+)" for each in found]
 
 

@@ -15,7 +15,8 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -177,6 +178,9 @@ def as_number(value: Any) -> float | int | None:
 
 # numbers in text
 
+_MINUS = "\u2212"
+"""The sign that typography has for a minus."""
+
 _DIGITS = r"(?:(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+)(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?"
 _NUMBER = re.compile(_DIGITS, re.IGNORECASE)
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?(?:[eE][-+]?\d+)?")
@@ -192,7 +196,7 @@ _UNUSUAL = re.compile(
 def read_number(text: str) -> float | None:
     """The number a text is, or None: `1,234.5` has thousands, `0,5` a decimal comma, 91% is 0.91,
     `nan` and `inf` are themselves."""
-    body = text.strip().strip("'\"").replace("\u2212", "-").rstrip(".,;: ")
+    body = text.strip().strip("'\"").replace(_MINUS, "-").rstrip(".,;: ")
     share = body.endswith("%")
     body = body.rstrip("% ")
     if _THOUSANDS.fullmatch(body):
@@ -210,6 +214,8 @@ def match_number(pattern: re.Pattern[str], text: str) -> tuple[bool, float | Non
     """Whether a pattern matches, and the number in its group. Where the group holds a part of a
     number alone, such as 1.2 of 1.2e-05 or 0 of 0.91, the whole number counts; where the pattern
     fails since the number has a sign, an exponent, or is `nan`, that number counts."""
+    if _MINUS not in pattern.pattern:
+        text = text.replace(_MINUS, "-")
     if _UNUSUAL.search(text):
         for missing in ("0.0000", "0"):
             plain, places = _write_plainly(text, missing)
@@ -223,6 +229,28 @@ def match_number(pattern: re.Pattern[str], text: str) -> tuple[bool, float | Non
     if found is None:
         return False, None
     return True, _group(found)
+
+
+def match_lines(
+    pattern: re.Pattern[str], lines: Sequence[str], at: int
+) -> tuple[bool, float | None]:
+    """`match_number` with the line of an index, together with as many lines before it as the
+    pattern has line feeds. What these lines before hold alone is no match: it was one with them."""
+    above = lines_above(pattern.pattern)
+    if not above:
+        return match_number(pattern, lines[at])
+    window = lines[max(0, at - above) : at + 1]
+    if pattern.search("\n".join(window[:-1])):
+        return False, None
+    return match_number(pattern, "\n".join(window))
+
+
+def lines_above(pattern: str) -> int:
+    """The number of line feeds in a pattern: it is matched with so many lines before a line."""
+    return len(_LINE_FEED.findall(pattern))
+
+
+_LINE_FEED = re.compile(r"\\n|\n")
 
 
 def _group(found: re.Match[str]) -> float | None:
@@ -328,12 +356,15 @@ class Patterns:
     """Reader of the numbers that the patterns of `metrics` find on the lines of one stream.
 
     Metrics belong to the last step found; where there is none, one that comes again begins the
-    next. Of lines that overwrite each other the last counts.
+    next. Of lines that overwrite each other the last counts. A pattern with line feeds is matched
+    with the lines before, too, blank ones left out.
     """
 
     def __init__(self, take: Callable[[Message], object], metrics: Mapping[str, str]) -> None:
         self._take = take
         self._patterns = {name: re.compile(pattern) for name, pattern in metrics.items()}
+        most = max(map(lines_above, metrics.values()), default=0)
+        self._above: deque[str] = deque(maxlen=most)
         self._step: int | None = None
         self._count = 0
         self._row: set[str] = set()
@@ -342,7 +373,8 @@ class Patterns:
     def line(self, line: bytes, ended: bool) -> None:
         """Read a line, `ended` or to be overwritten. Raises TrainingError where the patterns take
         too long."""
-        found = self._find(decode(line[: 4 * LONGEST_MATCHED])[:LONGEST_MATCHED])
+        text = decode(line[: 4 * LONGEST_MATCHED])[:LONGEST_MATCHED]
+        found = self._find(text)
         step = found.pop("step", None)
         if step is not None:
             before = self._step
@@ -354,14 +386,17 @@ class Patterns:
         self._held |= found
         if ended:
             self.finish()
+            if text:
+                self._above.append(text)
 
     def _find(self, text: str) -> dict[str, float]:
         found: dict[str, float] = {}
+        lines = [*self._above, text]
         name = ""
         try:
             with _limited(PATIENCE):
                 for name, pattern in self._patterns.items():
-                    _, value = match_number(pattern, text)
+                    _, value = match_lines(pattern, lines, len(lines) - 1)
                     if value is not None:
                         found[name] = value
         except _TooSlow:

@@ -306,6 +306,27 @@ YOLO = """\
                  Class     Images  Instances      Box(P          R      mAP50  mAP50-95)
                    all        128        929      0.65      0.55       0.60      0.45
 """
+SUMMED = f"{IMAGENET} *   Acc@1 25.50 Acc@5 42.00\n".replace("2.00 (  2.10)", "100.00 (100.00)")
+BAR_HEADED = f"""\
+Class  Images  Instances  Box(P  R  mAP50  mAP50-95): 100%|####| 2/2 [00:00<00:00, 3.1it/s]
+{YOLO.splitlines()[1]}
+"""
+SECTIONS = "".join(
+    f"= Epoch {epoch} =\nValidation:\n  acc: 0.{epoch}\n  loss: 0.{epoch}\nTraining:\n loss: 0.9\n"
+    for epoch in (1, 2)
+)
+BELOW = (
+    "Epoch 1\nTest loss:\n0.5\nTrain loss:\n0.1\nEpoch 2\nTest loss:\n\n-0.4\nTrain loss:\n0.1\n"
+)
+TABLE = """\
+| rollout/        |        |
+|    ep_len_mean  | 22.1   |
+|    ep_rew_mean  | 0.4    |
+| train/          |        |
+|    loss         | 0.3    |
+"""
+BOOSTED = "[5] training's l2: 0.3 valid_0's l2: 0.4\n[9] training's l2: 0.2 valid_0's l2: 0.3\n"
+KEPT = "Epoch 3: 'val_loss' reached 0.25 (best 0.25), saving '/a/epoch=3-val_loss=0.3.ckpt'\n"
 JOINED = "Epoch 3 | train loss 0.5 acc 0.6 | valid loss 0.4 acc 0.7\n"
 
 
@@ -374,6 +395,24 @@ def heard(patterns: dict[str, str], out: str) -> list[tuple[int, dict[str, float
         ("accuracy", "0.5\n0.7\n", []),
         ("loss", "Epoche 1: loss 0,5\nEpoche 2: loss 0,25\n", [(1, 0.5), (2, 0.25)]),
         ("loss", "loss 1,234 of 2\n", [(1, 1234)]),
+        ("acc1", SUMMED, [(1, 25.5)]),
+        ("mAP50", BAR_HEADED, [(1, 0.6)]),
+        ("val_loss", SECTIONS, [(1, 0.1), (2, 0.2)]),
+        ("loss", SECTIONS, [(1, 0.1), (2, 0.2)]),
+        ("train_loss", SECTIONS, [(1, 0.9), (2, 0.9)]),
+        ("val_loss", BELOW, [(1, 0.5), (2, -0.4)]),
+        ("train_loss", "Validating\nEpoch 2 loss 0.4\n", [(2, 0.4)]),
+        ("val_loss", "Validating\nEpoch 2 loss 0.4\n", []),
+        ("val_loss", "Validation:\nGPU:\nloss: 0.4\n", []),
+        ("rollout/ep_rew_mean", TABLE, [(1, 0.4)]),
+        ("train/loss", TABLE, [(1, 0.3)]),
+        ("l2", BOOSTED, [(1, 0.4), (2, 0.3)]),
+        ("val_loss", KEPT, [(3, 0.25)]),
+        ("val_loss", "epoch 1 loss 0.1\nBest val loss: 0.3\n", [(1, 0.3)]),
+        ("loss", "Final validation loss (5 epochs): 0.3\n", [(1, 0.3)]),
+        ("accuracy", "accuracy: 0.25/1.0 (25.0%)\n", [(1, 0.25)]),
+        ("reward", "reward = \u22120.5\n", [(1, -0.5)]),
+        ("f1", "DEV : loss 0.5 - f1-score (micro avg)  0.25\n", [(1, 0.25)]),
     ],
 )
 def test_what_is_told_to_be_written_finds_these_values_and_no_others(

@@ -295,6 +295,16 @@ def test_of_lines_that_overwrite_each_other_the_last_counts() -> None:
     assert rows("loss 1\b\b\b\b\b\bloss 2\n", loss=LOSS) == [{"loss": 2, "step": 1}]
 
 
+def test_a_pattern_with_line_feeds_goes_over_lines_once() -> None:
+    below = r"Validation.*\nacc.*\nloss ([\d.]+)"
+    output = "Training\nacc 0.9\nloss 3\nValidation\n\nacc 0.1\nloss 2e-1\nloss 1\n"
+    assert rows(output, loss=below) == [{"loss": 0.2, "step": 1}]
+    assert rows("loss 3\nacc 1\nloss:\n2\n", loss=r"loss:?\s*\n?\s*([\d.]+)") == [
+        {"loss": 3, "step": 1},
+        {"loss": 2, "step": 2},
+    ]
+
+
 LOGS = """\
 import json, logging, sys, time
 logging.basicConfig(level=logging.INFO, format="%(message)s")

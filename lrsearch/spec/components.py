@@ -247,7 +247,10 @@ def _renamed(reader: Reader, kind: str, path: Path, raw: Any) -> list[Line]:
             return [Line(path, {**value, "lr": rates[0]})]
         return [Line(path, value)]
     if kind == "prune":
-        return []
+        value = foreign_names.rule(raw)
+        left = ", ".join(foreign_names.lost(raw, value))
+        told = f"{left} {'are' if ', ' in left else 'is'} not in it" if left else ""
+        return [] if value is None else [Line(path, value, told)]
     rename = foreign_names.transform if kind == "transform" else foreign_names.model
     value = rename(raw)
     return [] if value is None else [Line(path, value)]

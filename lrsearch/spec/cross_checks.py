@@ -24,6 +24,7 @@ from lrsearch.space import (
     parse_name,
 )
 from lrsearch.spec.document import Path
+from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.model import Spec, resolve
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.train import tell_measured
@@ -128,7 +129,8 @@ def check_sizes(
     folds = validation["folds"] if isinstance(validation, Mapping) else None
     if folds and folds > source.samples:
         message = f"{folds} folds of {source.samples} samples"
-        reader.fault(("data", "validation", "folds"), message)
+        path: Path = ("data", "validation", "folds")
+        reader.fault(path, message, reader.hint(path, [Line(path, 5)]))
         return
     sizes, held_out, _ = catalogue.split_sizes(
         source.samples, folds or validation, data["test"] or 0.0
@@ -149,7 +151,13 @@ def check_sizes(
     for place, batch in batches:
         if reader.sound(place) and batch > samples:
             message = f"a batch of {batch} is larger than the training set ({samples} samples)"
-            reader.fault(place, message)
+            most = 2 ** (samples.bit_length() - 1)
+            fit: Any = most
+            if isinstance(ranges.get("batch_size"), Choice):
+                fit = [size for _, size in batches if size <= samples] or [most]
+            plain = "batch_size" not in ranges or isinstance(ranges["batch_size"], Choice)
+            line = Line(place if plain else (*place, "max"), fit)
+            reader.fault(place, message, reader.hint(place, [line]))
 
 
 def check_schedules(reader: Reader, spec: Spec) -> None:
@@ -169,7 +177,12 @@ def check_schedules(reader: Reader, spec: Spec) -> None:
         key = ".".join(map(str, place)), message.partition(" ")[0]
         if key not in told:
             told.add(key)
-            reader.fault(place, message)
+            fitted = _fitted(train, samples, head, argument)
+            hint = ""
+            if fitted is not None and place[-1] == argument:
+                whole = place == ("train", "warmup", "for") and place not in reader.document.lines
+                hint = reader.hint(place, [Line(place[:2] if whole else place, fitted)])
+            reader.fault(place, message, hint)
 
 
 def check_models(reader: Reader, spec: Spec) -> None:
@@ -289,6 +302,30 @@ def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | No
         multipliers(schedule, train["warmup"], budget=budget, steps=np.empty(0), **size)
     except ScheduleError as error:
         return "schedule", error.argument, str(error)
+    return None
+
+
+def _fitted(train: Mapping[str, Any], samples: int, head: str, argument: str) -> Any:
+    """A value with which a misfit argument of a schedule or a warmup fits: the given moments in
+    their order, or else the usual value; None where neither does."""
+    part = train[head]
+    known: Mapping[str, Any] = catalogue.WARMUP if head == "warmup" else {}
+    if head == "schedule" and part.get("name") in catalogue.SCHEDULES:
+        known = catalogue.SCHEDULES[part["name"]].parameters
+    given = part.get(argument)
+    usual = "0.05dur" if (head, argument) == ("warmup", "for") else None
+    candidates = [usual, known[argument].default if argument in known else None]
+    if isinstance(given, list) and all(isinstance(each, str) for each in given):
+        size = {"samples": samples, "batch_size": train["batch_size"]}
+        budget = budget_steps(parse_duration(train["budget"]), **size)
+        candidates.insert(
+            0, sorted(given, key=lambda each: parse_duration(each).steps(**size, budget=budget))
+        )
+    for each in candidates:
+        if each in (None, catalogue.REQUIRED):
+            continue
+        if _misfit({**train, head: {**part, argument: each}}, samples) is None:
+            return each
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
@@ -18,6 +20,9 @@ from lrsearch.spec.foreign.ranges import number as read_number
 from lrsearch.spec.ranges import make_choice
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
+
+_VARIABLE = re.compile(r"\$\w+|\$\{[^}]*\}|%[A-Z_]+%|\{\{")
+"""A variable of a shell, or of a template, in a path."""
 
 
 def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
@@ -73,6 +78,7 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         reader.fault(
             (*path, "test"),
             f"validation {validation:g} and test {test:g} leave nothing to train on",
+            "write validation: 0.2 and test: 0.1, or other shares that leave more",
         )
     return data
 
@@ -147,6 +153,19 @@ def _check_ordered(reader: Reader, path: Path, data: Mapping[str, Any]) -> None:
 
 
 def _read_path(reader: Reader, path: Path, raw: str) -> str:
+    if re.match(r"[a-z][a-z0-9+]*://", raw):
+        hint = (
+            f"fetch it first, and write {path[-1]}: {raw.rstrip('/').rpartition('/')[2] or 'FILE'}"
+        )
+        reader.fault(path, f"{show(raw)} is an address, and nothing is fetched", hint)
+        return raw
+    if _VARIABLE.search(raw) and not (reader.folder / raw).exists():
+        dotted = ".".join(map(str, path))
+        meant = os.path.expandvars(raw)
+        told = f"write {path[-1]}: {meant}" if meant != raw else "write the path itself"
+        hint = f'{told}; or, for a shell: --set {dotted}="{raw}"'
+        reader.fault(path, f"{show(raw)} has a variable, and nothing is put in there", hint)
+        return raw
     try:
         return str((reader.folder / FilePath(raw).expanduser()).resolve())
     except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a NUL, a loop of links

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ MAX_DEPTH = 32
 _INT = re.compile(r"[-+]?[0-9]+")
 _TIGHT = re.compile(r"([A-Za-z_][\w.]*):(?!//)(\S+)")
 """A key and its value without a blank between them: {min:1e-4}."""
+_EATEN = re.compile(r"[ \t]+#(\S+)[ \t]*$", re.MULTILINE)
 _OCTAL = re.compile(r"[-+]?0[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Any] = {
@@ -43,8 +45,8 @@ class Document:
 
     `lines` has the line (from 1) of every path; `origins` names the `--set` a path came from;
     `faults` are its faults as YAML that plain values do not show: keys given twice, aliases, tags.
-    `empty` are the paths with no value, which plain values show as null, `unread` those of aliases
-    and tags, whose values are none.
+    `empty` are the paths with no value, which plain values show as null, `eaten` the comments that
+    stand there in their place, `unread` the paths of aliases and tags, whose values are none.
     """
 
     source: str
@@ -54,6 +56,7 @@ class Document:
     faults: list[Fault] = field(default_factory=list)
     empty: set[Path] = field(default_factory=set)
     unread: set[Path] = field(default_factory=set)
+    eaten: dict[Path, str] = field(default_factory=dict)
 
     def fault(self, path: Path, message: str, hint: str = "") -> Fault:
         """A fault at a path, or at the nearest of its ancestors that stands in the text."""
@@ -98,15 +101,20 @@ def read_document(text: str, source: str) -> Document:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
     document = Document(source, None)
-    builder = _Builder(document)
+    builder = _Builder(document, text)
     try:
         builder.read(_events(text))
     except yaml.MarkedYAMLError as error:
         line, problem, hint = explain(text, error)
         raise SpecError([*builder.faults, Fault(line, "", problem, source, hint)]) from None
     except yaml.YAMLError as error:
-        reason = getattr(error, "reason", str(error))
-        raise SpecError([Fault(0, "", f"not a text file: {reason}", source)]) from None
+        reason, place = getattr(error, "reason", str(error)), getattr(error, "position", None)
+        char = getattr(error, "character", None)
+        if place is None or not isinstance(char, int) or unicodedata.category(chr(char)) != "Cc":
+            raise SpecError([Fault(0, "", f"not a text file: {reason}", source)]) from None
+        told = f"a control character (U+{char:04X}) stands there, and YAML has none"
+        line = len(re.findall(r"\r\n|\r|\n", text[:place])) + 1
+        raise SpecError([Fault(line, "", told, source, "take it away")]) from None
     return document
 
 
@@ -139,8 +147,9 @@ def _line(event: Any) -> int:
 
 
 class _Builder:
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, text: str) -> None:
         self.document = document
+        self.text = text
         self.faults = document.faults
 
     def read(self, events: Iterator[Any]) -> None:
@@ -192,6 +201,10 @@ class _Builder:
                 self.document.unread.add(path)
             if event.value == "":
                 self.document.empty.add(path)
+                # Its mark stands right behind the colon.
+                mark = event.start_mark
+                if mark and (comment := _EATEN.match(self.text, mark.index)):
+                    self.document.eaten[path] = comment[1]
             return plain_scalar(event.value) if event.style is None else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(event, events, path)
@@ -260,6 +273,10 @@ class _Builder:
             if name.anchor is not None or name.tag is not None:
                 self._fault(name, key, "anchors and tags are not allowed")
             self.document.lines[inner] = _line(name)
+            if name.value == "<<" and name.style is None:
+                told = "merge keys are not allowed (<<): write out what is merged"
+                self._fault(name, ".".join(map(str, inner)), told)
+                self.document.unread.add(inner)
             last = next(events)
             mapping[name.value] = self._value(last, events, inner)
         return mapping

@@ -141,7 +141,9 @@ def make_choice(reader: Reader, path: Path, options: list[Option], group: str = 
             same(whole[index], whole[number]) and option.space == earlier.space
             for number, earlier in enumerate(options[:index])
         ):
-            reader.fault((*path, index), f"{show(option.value)} is listed twice")
+            reader.fault(
+                (*path, index), f"{show(option.value)} is listed twice", "leave one of both out"
+            )
     return Choice(tuple(options))
 
 
@@ -163,6 +165,10 @@ def _read_range(
     log = reader.value((*path, "scale"), scale, raw.get("scale", parameter.scale)) == "log"
     points = raw.get("points")
     if len(reader.faults) > before:
+        return None
+    if isinstance(points, list):
+        hint = reader.hint(path, [Line(path, points)])
+        reader.fault((*path, "points"), f"{show(points)} is no number of points", hint)
         return None
     if points is not None:
         points = reader.value((*path, "points"), _COUNT, points)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.catalogue import GROUPS, Parameter
+from lrsearch.catalogue import GROUPS, REQUIRED, Parameter
 from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.foreign.advice import advise
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.translation import is_choice
-from lrsearch.spec.values import Unfit, check_value, is_auto, show
+from lrsearch.spec.values import Unfit, check_value, find_epochs, is_auto, show
 
 TOP_LEVEL = (
     "name",
@@ -41,6 +41,9 @@ TOP_LEVEL = (
     "prune",
 )
 """The keys of a spec."""
+
+EXAMPLES = {"lr": 0.01, "budget": "20ep"}
+"""Usual values of what every training has."""
 
 
 @dataclass
@@ -191,11 +194,24 @@ class Reader:
                 return raw
             listed = read_foreign(raw) if isinstance(raw, str) else None
             raw = listed if isinstance(listed, list) else raw
+            if raw is None and (hint := self._nothing(path, parameter)):
+                self.fault(path, str(error), hint)
+                return raw
             searched = path[0] == "train" and is_choice(".".join(map(str, path)), raw)
             searched = searched or (path == ("train", "lr") and is_auto(raw))
             line = Line(("search", str(path[-1])), raw)
             self.fault(path, str(error), self.hint(path, [line]) if searched else "")
         return raw
+
+    def _nothing(self, path: Path, parameter: Parameter) -> str:
+        """The hint for a value that is none: what a comment took in, or else a usual value."""
+        eaten = self.document.eaten.get(path)
+        if eaten:
+            return f"what follows # is a comment: write {path[-1]}: {eaten}"
+        value = EXAMPLES.get(str(path[-1]), parameter.default)
+        if value is REQUIRED or path not in self.document.lines or isinstance(path[-1], int):
+            return ""
+        return self.hint(path, [Line(path, value)])
 
     def _variable(self, path: Path, raw: str) -> str:
         """The hint for a variable of the environment, or of a template, in place of a value."""
@@ -210,7 +226,23 @@ class Reader:
             check_value(parameter, error.meant)
         except ValueError:
             return ""
-        return self.hint(path, [Line(path, error.meant, error.remark)])
+        meant, remark = self._fitting(path, parameter, error)
+        return self.hint(path, [Line(path, meant, remark)])
+
+    def _fitting(self, path: Path, parameter: Parameter, error: Unfit) -> tuple[Any, str]:
+        """The length that a number means: steps where so many epochs are beyond the training."""
+        lengths = error.meant if isinstance(error.meant, list) else [error.meant]
+        train = self.document.data.get("train")
+        budget = find_epochs(train.get("budget")) if isinstance(train, Mapping) else None
+        epochs = [find_epochs(each) for each in lengths]
+        # A warmup as long as the training leaves nothing of it.
+        most = budget and budget * (1 - 1e-9 if "warmup" in path else 1)
+        beyond = most and any(each and each > most for each in epochs)
+        if "epochs" not in error.remark or not beyond:
+            return error.meant, error.remark
+        steps = [f"{str(each)[:-2]}ba" for each in lengths]
+        meant = steps if isinstance(error.meant, list) else steps[0]
+        return meant, f"that is steps: the training has {budget:g} epochs"
 
     def search_path(self, dotted: str) -> Path:
         """The place of a searched parameter in the document, nested or dotted."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
-from lrsearch.errors import suggest
+from lrsearch.errors import nearest, suggest
 from lrsearch.space import Choice, Dimension, Float, Option, Space, get_path
 from lrsearch.spec.components import ARGUED, parameters_of, read_component, settle_mode
 from lrsearch.spec.data import read_transform_lists
@@ -34,7 +34,16 @@ def read_search(
     if raw is None:
         raw = {}
     if not isinstance(raw, Mapping):
-        reader.misshaped(("search",), raw, "is no mapping of searched parameters")
+        told = "is no mapping of searched parameters"
+        listed = isinstance(raw, list) and any(isinstance(each, str | Mapping) for each in raw)
+        found_lines = reader.advice(("parameters",), raw) if listed and _named(raw) else ""
+        if found_lines:
+            reader.fault(("search",), f"{show(raw)} {told}", found_lines)
+        elif listed and all(isinstance(each, str) for each in raw):
+            hint = "each has its values or its range: write search: {lr: {min: 1e-4, max: 1.0}}"
+            reader.fault(("search",), f"{show(raw)} {told}", hint)
+        else:
+            reader.misshaped(("search",), raw, told)
         reader.promised.add("search")
         raw = {}
     found: dict[str, Dimension] = {}
@@ -53,6 +62,21 @@ def read_search(
     if train:
         _check_missing(reader, found, train)
     return Space(tuple(found.items()))
+
+
+def _argument_near(name: str, fixed: Mapping[str, Any]) -> str | None:
+    """The argument of the built-in model or optimizer that a name is a slip of."""
+    for head, table in (("model", catalogue.MODELS), ("optimizer", catalogue.OPTIMIZERS)):
+        part = fixed.get(head)
+        entry = table.get(part.get("name", "")) if isinstance(part, Mapping) else None
+        if entry is not None and (close := nearest(name, entry.parameters)):
+            return f"{head}.{close}"
+    return None
+
+
+def _named(raw: list[Any]) -> bool:
+    """Whether the entries of a list say by a key `name` what they are, as in Ax and Ray."""
+    return all(isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in raw)
 
 
 def _check_missing(
@@ -222,6 +246,14 @@ def _find_parameter(
         hint = reader.advice(path, value)
         if not hint:
             close = reader.near(("search",), name, names)
+            argument = None if close else _argument_near(name, fixed)
+            if argument:
+                reader.fault(
+                    path,
+                    "unknown parameter",
+                    reader.hint(path, [Line(("search", argument), value)]),
+                )
+                return None
             hint = suggest(name, names, reader.meant(("search",), name, close, value))
         reader.fault(path, "unknown parameter", hint)
         return None

@@ -215,6 +215,11 @@ def _finish(
         hint = reader.hint(("seeds",), [Line(("seeds",), len(many), "seed says the first")])
         reader.fault(("seeds",), f"{show(many)} is no number of seeds", hint)
         top = {key: value for key, value in top.items() if key != "seeds"}
+    if isinstance(first := top.get("seed"), list) and first:
+        line = Line(("seeds",), len(first)) if "seeds" not in top else Line(("seed",), first[0])
+        hint = reader.hint(("seed",), [replace(line, remark="seed says the first")])
+        reader.fault(("seed",), f"{show(first)} is no seed", hint)
+        top = {key: value for key, value in top.items() if key != "seed"}
     plain = {
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
@@ -325,7 +330,7 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
         reader.fault((), f"'name' is missing, and the file's own name '{stem}' cannot serve", rule)
     else:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", str(name)).strip("-._")[:64]
-        hint = rule
+        hint = f"leave it out: the run is called as the file is; {rule}" if name is None else rule
         if isinstance(name, str | int | float) and NAME.fullmatch(plain):
             hint = f"{reader.hint(('name',), [Line(('name',), plain)])}; {rule}"
         quote = "; quote it" if isinstance(name, int | float) else ""

@@ -120,10 +120,15 @@ def check_value(parameter: Parameter, value: Any) -> Any:
 
 def _check_text(parameter: Parameter, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+        told = f"{show(value)} is not {parameter.allowed()}"
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+            raise Unfit(told, value[0])
+        raise ValueError(told)
     if parameter.kind == "character" and (len(value) != 1 or value in '"\r\n'):
-        tab = '; a tab is "\\t", in double quotes' if value in ("\\t", "tab") else ""
-        raise ValueError(f"{show(value)} is not {parameter.allowed()}{tab}")
+        told = f"{show(value)} is not {parameter.allowed()}"
+        if value.lower() in _SIGNS:
+            raise Unfit(told, _SIGNS[value.lower()])
+        raise ValueError(told)
     if parameter.choices and value not in parameter.choices:
         close = nearest(value, parameter.choices)
         meant = _bare(_ALIASES.get(_bare(value), value))
@@ -153,7 +158,18 @@ _BOOLEANS = {
 }
 
 
+_SIGNS = {
+    **dict.fromkeys(("\\t", "tab", "tabs", "tsv"), "\t"),
+    **dict.fromkeys(("comma", "csv"), ","), "semicolon": ";", "pipe": "|",
+    **dict.fromkeys(("space", "blank", "whitespace", "\\s", "\\s+"), " "),
+}  # fmt: skip
+"""Words for a character between two cells."""
+
+
 _ALIASES = {
+    **dict.fromkeys(("binary", "multiclass", "classifier", "classify", "class", "cls",
+                     "binaryclassification", "multiclassclassification"), "classification"),
+    **dict.fromkeys(("regress", "regressor", "continuous", "numeric", "reg"), "regression"),
     **dict.fromkeys(("gaussianprocess", "gaussian", "gpr", "kriging", "botorch", "bo"), "gp"),
     **dict.fromkeys(("parzen", "treeparzenestimator", "treeparzen", "hyperopt", "optuna"), "tpe"),
     **dict.fromkeys(("qmc", "quasirandom", "halton", "lhs", "latinhypercube"), "sobol"),
@@ -164,7 +180,7 @@ _ALIASES = {
     **dict.fromkeys(("lin",), "linear"),
     **dict.fromkeys(("logarithmic", "loguniform", "log10", "ln", "exponential"), "log"),
     **dict.fromkeys(("swish",), "silu"),
-}
+}  # fmt: skip
 """Words elsewhere for values here, by their letters, for whatever parameter has such a value."""
 
 
@@ -180,7 +196,9 @@ _UNITS = {
     **dict.fromkeys(("%", "percent", "dur"), "dur"),
 }  # fmt: skip
 _EVERY = re.compile(r"(?:(?:once )?(?:every|each|per|an?) )?([a-z]+)")
-_WORDED = re.compile(r"([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)([kKM]?) *([A-Za-z%]+)")
+_WORDED = re.compile(r"-?([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)([kKM]?) *([A-Za-z%]+)")
+_TURNED = re.compile(r"([A-Za-z]+) *[:=]? *([0-9]+)")
+"""The unit before the number: ep2."""
 
 
 def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
@@ -194,6 +212,8 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
     if duration.is_never(value) and {"dur"} <= {*parameter.units} and parameter.open_low:
         return "1dur", "that is the end alone"
     if isinstance(value, str):
+        turned = _TURNED.fullmatch(value.strip())
+        value = f"{turned[2]}{turned[1]}" if turned else value
         match = _WORDED.fullmatch(value.strip())
         unit = _UNITS.get(match[3].lower()) if match else None
         every = _EVERY.fullmatch(value.strip().lower())
@@ -213,6 +233,14 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
     first, *others = [unit for unit in parameter.units if unit in ("ep", "ba")]
     told = f"that is epochs, {lasting(value, 'ba')} is steps" if others else ""
     return str(lasting(value, first)), told
+
+
+def find_epochs(value: Any) -> float | None:
+    """The number of epochs of a duration, None where it is in another unit, or no duration."""
+    with contextlib.suppress(ValueError):
+        length = duration.parse(value)
+        return length.value if length.unit == "ep" else None
+    return None
 
 
 def check_duration(parameter: Parameter, value: Any) -> duration.Duration:
@@ -245,6 +273,9 @@ def _check_ints(parameter: Parameter, value: Any) -> list[int]:
         parts = [plain_scalar(part.strip()) for part in value.strip("[]() ").split(",")]
         if all(type(part) is int and part >= 1 for part in parts):
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", parts)
+        if re.fullmatch(r"\d+(\s+\d+)+", value.strip()):
+            meant = [int(part) for part in value.split()]
+            raise Unfit(f"{show(value)} is not {parameter.allowed()}", meant)
     whole = isinstance(value, list) and value
     if not whole or any(type(part) is not int or part < 1 for part in value):
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
@@ -256,6 +287,8 @@ def _check_length(parameter: Parameter, value: Any) -> str:
 
 
 def _check_durations(parameter: Parameter, value: Any) -> list[str]:
+    if isinstance(value, str):
+        raise Unfit(f"{show(value)} is not {parameter.allowed()}", value.strip("()[] ").split(", "))
     if not isinstance(value, list) or not value:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
     try:
@@ -298,10 +331,13 @@ def _check_columns(parameter: Parameter, value: Any) -> list[str]:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
     for index, part in enumerate(value):
         if not isinstance(part, str) or not part:
-            quote = "; quote it" if isinstance(part, int | float) else ""
-            raise ValueError(f"{show(part)} is no column's name{quote}")
+            told = f"{show(part)} is no column's name"
+            if type(part) is int:
+                meant = [str(each) if type(each) is int else each for each in value]
+                raise Unfit(f"{told}; quote it", meant)
+            raise ValueError(told)
         if part in value[:index]:
-            raise ValueError(f"{show(part)} is listed twice")
+            raise Unfit(f"{show(part)} is listed twice", list(dict.fromkeys(value)))
     return list(value)
 
 
@@ -389,17 +425,23 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
         message = f"{show(given)} is too small: {allowed}"
         if parameter.optional and value == 0:
             raise Unfit(message, None)
-        raise _beyond(message, parameter, low, is_open=parameter.open_low)
+        raise _beyond(message, parameter, given, low, is_open=parameter.open_low)
     if high is not None and (value > high or (parameter.open_high and value == high)):
         message = f"{show(given)} is too large: {allowed}"
-        raise _beyond(message, parameter, high, is_open=parameter.open_high)
+        raise _beyond(message, parameter, given, high, is_open=parameter.open_high)
     return value
 
 
-def _beyond(message: str, parameter: Parameter, end: float, *, is_open: bool) -> ValueError:
+def _beyond(
+    message: str, parameter: Parameter, given: float, end: float, *, is_open: bool
+) -> ValueError:
     """The error for a number beyond an end of what a parameter takes: the end is meant, where it
     takes that, or the default of what is counted from 1."""
     if is_open:
+        # 9 for 0.9, 95 for 0.95: a share that is written as percents or without its point.
+        digits = re.fullmatch(r"-?([1-9]\d?)(?:\.0)?", str(given))
+        if end == 1 and given > 1 and digits:
+            return Unfit(message, float(f"0.{digits[1]}"))
         return ValueError(message)
     counted = end == parameter.low == 1 and type(parameter.default) is int
     meant = parameter.default if counted else end

@@ -40,6 +40,44 @@ def fault_of(text, tmp_path):
         ("  evaluate: never", "'never' is not a number and a unit", "write evaluate: 1dur;"),
         ("  schedule: false", "false names no schedule", "write schedule: constant"),
         ("  label_smoothing: 1", "1 is too large: it takes a number from 0 below 1", ""),
+        ("  label_smoothing: 5", "5 is too large", "write label_smoothing: 0.5"),
+        ("  optimizer: {name: sgd, momentum: 95}", "95 is too large", "write momentum: 0.95"),
+        ("  batch_size: 4096", "larger than the training set (1438", "write batch_size: 1024"),
+        ("  batch_size: #64", "null is not a number",
+         "what follows # is a comment: write batch_size: 64"),
+        ("  evaluate: ep2", "'ep2' is not a number and a unit", "write evaluate: 2ep"),
+        ("  warmup: 3ep", "135 steps, the whole budget has 90", "write warmup: 0.05dur"),
+        ("  warmup: {for: 3ep}", "the whole budget has 90", "write for: 0.05dur"),
+        ("  warmup: 100", "100 is not a number and a unit", "write warmup: 100ba; that is steps"),
+        ("  schedule: {name: wsd, decay: 5ep}", "a decay of 224.688 steps", "write decay: 0.2dur"),
+        ("  schedule: {name: multistep, milestones: [1.5ep, 1ep]}", "out of order",
+         "write milestones: [1ep, 1.5ep]"),
+        ("  schedule: {name: multistep, milestones: [30, 60]}", "30 is not a number and a unit",
+         "write milestones: [30ba, 60ba]; that is steps"),
+        ("  schedule: {name: multistep, milestones: [1ep, 3ep]}", "past the end of the training",
+         "write milestones: [0.5dur, 0.75dur]"),
+        ("  schedule: {name: cosine, warmup: 0.1dur}", "has no argument 'warmup'",
+         "write schedule: cosine\n  write warmup: 0.1dur under train"),
+        ("  <<: {lr: 0.3}", "merge keys are not allowed", ""),
+        ("  evaluation_strategy: epoch", "unknown key", "write evaluate: 1ep"),
+        ("  optimizer: {name: adam, betas: '0.9, 0.98'}", "has no argument 'betas'",
+         "write optimizer: {name: adam, beta1: 0.9, beta2: 0.98}"),
+        ("seed: [0, 1, 2]", "[0, 1, 2] is no seed", "write seeds: 3; seed says the first"),
+        ("seed:", "null is not a number", "write seed: 0"),
+        ("pruner: HyperbandPruner", "unknown key", "write prune: hyperband"),
+        ("early_terminate: {type: hyperband, eta: 4}", "unknown key",
+         "write prune: {name: hyperband, factor: 4}"),
+        ("prune: {name: MedianPruner, n_startup_trials: 6, interval_steps: 2}", "unknown rule",
+         "write prune: {name: median, startup: 6}; interval_steps is not in it"),
+        ("prune: {name: PercentilePruner, percentile: 25}", "unknown rule",
+         "write prune: {name: percentile, keep: 0.25}"),
+        ("grid: {trials: 9}", "unknown key", "leave 'grid' out: it trains every point"),
+        ("search: [lr, batch_size]", "is no mapping of searched", "each has its values"),
+        ("search: [{name: lr, min: 0.1, max: 1}]", "is no mapping of searched",
+         "write search: {lr: {min: 0.1, max: 1}}"),
+        ("search: {dropuot: [0.1, 0.2]}", "unknown parameter", "write model.dropout: [0.1, 0.2]"),
+        ("search: {lr: {min: 0.1, max: 1, points: [0.1, 1]}}", "is no number of points",
+         "write lr: [0.1, 1]"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_its_range_has_the_nearest_that_is_allowed(tmp_path, line, told, written):
@@ -142,3 +180,35 @@ def test_the_objective_and_the_patterns_of_a_command_have_their_keys(tmp_path, l
     text = "\n".join(["command: echo {lr}", "search: {lr: [0.1, 1]}", *lines, ""])
     fault = fault_of(text, tmp_path)
     assert fault.key == key and fault.hint.startswith(written), fault
+
+
+@pytest.mark.parametrize(
+    ("data", "told", "written"),
+    [
+        ("{name: csv, source: $HOME/a.csv, target: y}",
+         "has a variable", "write source: /h/a.csv; or,"),
+        ("{name: csv, source: '${X:y}/a.csv', target: y}",
+         "has a variable", "write the path itself"),
+        ("{name: csv, source: 'https://a.b/c.csv', target: y}",
+         "is an address", "fetch it first"),
+        ("{name: csv, source: a.csv, target: y, separator: tab}",
+         "'tab' is not", 'write separator: "\\t"'),
+        ("{name: csv, source: a.csv, target: [y]}",
+         "[y] is not text", "write target: y"),
+        ("{name: csv, source: a.csv, target: y, task: binary}",
+         "'binary' is not", "write task: class"),
+        ("{name: csv, source: a.csv, target: y, drop: [0]}",
+         "0 is no column's", "write drop: ['0']"),
+        ("{name: digits, validation: 0.6, test: 0.5}",
+         "leave nothing", "write validation: 0.2 and"),
+        ("{name: digits, validation: {folds: 5000}}",
+         "5000 folds of 1797", "write folds: 5"),
+        ("{name: tasks.Rows, validation: 0.1}", "unknown data 'tasks.Rows'",
+         "write data: {class_path: tasks.Rows, validation: 0.1}"),
+    ],
+)  # fmt: skip
+def test_data_that_are_named_otherwise(tmp_path, monkeypatch, data, told, written):
+    monkeypatch.setenv("HOME", "/h")
+    monkeypatch.delenv("X", raising=False)
+    fault = fault_of(BASE.replace("data: digits", f"data: {data}"), tmp_path)
+    assert told in fault.message and fault.hint.startswith(written), fault

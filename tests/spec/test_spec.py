@@ -163,7 +163,7 @@ def test_every_value_remembers_its_line():
         ('a: 1\nb: "\\UFFFFFFFF"\n', 2, "an escape names no character"),
         ('a: 1\nb: "\\ud800"\n', 2, "an escape names half a character"),
         ("a: " + "[" * 33 + "]" * 33, 1, "nested deeper than 32"),
-        ("a: \x00", 0, "not a text file"),
+        ("a: 1\nb: \x00", 2, "a control character (U+0000)"),
         ("a: \udcff", 0, "not a text file"),
         ("a: " + "x" * 65536, 0, "64 KiB"),
     ],

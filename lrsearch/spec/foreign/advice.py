@@ -28,6 +28,7 @@ from lrsearch.spec.foreign.words import (
     FOLDER_WORDS,
     LEFT_OUT,
     LOCAL,
+    RULE_WORDS,
     SAVE_WORDS,
     STOPPING_WORDS,
     STRATEGY_NAMES,
@@ -61,6 +62,9 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
     unknown."""
     key = str(path[-1])
     word = snake(key)
+    if path == ("grid",):
+        told = f"it trains every point, or as many as lrsearch grid {source} --trials N says"
+        return f"leave 'grid' out: {told}"
     command = f"lrsearch bayes {source}"
     if word in STRATEGY_WORDS or (word == "sampler" and value not in _SAMPLERS):
         name = names.split(value)[0] or str(value)
@@ -81,6 +85,9 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
         patience = many if type(many) is int and many > 0 else 10
         return [Line(("stop", "patience"), patience, "which is the search's, not a training's")]
     if word in STOPPING_WORDS and not outside:
+        rule = _rule(word, value)
+        if rule is not None and "prune" not in top:
+            return [Line(("prune",), rule)]
         at = into("objective", "at", "best", top)
         told = "a trial trains its whole budget: best takes its best evaluation"
         return [replace(at, remark=told)]
@@ -114,6 +121,16 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
         return f"leave '{key}' out: {LEFT_OUT[word]}"
     target = means(key)
     return None if target == ".".join(map(str, path)) else _place(target, outside)
+
+
+def _rule(word: str, value: Any) -> Any:
+    """The rule of early stopping that a word of other tools means with its value, None where it
+    means a training's own patience."""
+    if word not in RULE_WORDS:
+        return None
+    named = "none" if value in (False, None) else names.rule(value)
+    given = value if isinstance(value, Mapping) else {}
+    return names.rule({"name": word, **given}) if named is None else named
 
 
 def _time(value: Any) -> str | None:

@@ -90,6 +90,8 @@ def optimizer(value: Any) -> Any:
     known = catalogue.OPTIMIZERS[own].parameters
     for key, part in given.items():
         word = _ARGUMENTS.get(snake(key), snake(key))
+        if word in ("betas", "adam_betas", "beta") and isinstance(part, str):
+            part = [number(each) for each in part.strip("()[] ").split(",")]
         if word in ("betas", "adam_betas", "beta") and isinstance(part, list | tuple):
             found |= dict(zip(("beta1", "beta2"), part, strict=False))
         elif key in known:
@@ -114,6 +116,50 @@ def without_place(value: Any) -> list[str]:
     taken = {*known, *_BESIDE}
     words = {key: _ARGUMENTS.get(snake(key), snake(key)) for key in given}
     return [key for key, word in words.items() if not taken & {key, word}] if own else []
+
+
+# rules of early stopping
+
+_RULES = {
+    **{plain(name): name for name in catalogue.PRUNING},
+    **dict.fromkeys(("medianpruner", "medianstopping", "medianstoppingrule"), "median"),
+    **dict.fromkeys(("percentilepruner",), "percentile"),
+    **dict.fromkeys(("hyperbandpruner", "hyperbandscheduler", "hyperbandforbohb"), "hyperband"),
+    **dict.fromkeys(("successivehalving", "successivehalvingpruner", "ashascheduler", "sha",
+                     "asynchyperband", "asynchyperbandscheduler"), "asha"),
+    **dict.fromkeys(("nop", "noppruner", "fifo", "fifoscheduler", "off", "disabled"), "none"),
+    **dict.fromkeys(("wilcoxonpruner",), "wilcoxon"),
+    **dict.fromkeys(("halvinggridsearchcv", "halvingrandomsearchcv"), "halving"),
+}  # fmt: skip
+"""Rules by their names in Optuna, Ray Tune, W&B and scikit-learn."""
+
+_RULE_WORDS = {
+    "reduction_factor": "factor", "eta": "factor", "n_startup_trials": "startup",
+    "min_samples_required": "startup", "s": "", "percentile": "",
+}  # fmt: skip
+
+
+def rule(value: Any) -> Any:
+    """The rule of early stopping of a name, or of a mapping with arguments; those that it lacks
+    here are left out. None where no rule is named."""
+    name, given = split(value)
+    own = _RULES.get(plain(name.partition("(")[0])) if name else None
+    if own is None:
+        return None
+    known = catalogue.PRUNING[own].parameters
+    words = {_RULE_WORDS.get(snake(key), snake(key)): number(part) for key, part in given.items()}
+    found = {key: part for key, part in words.items() if key in known}
+    share = number(given.get("percentile"))
+    if own == "percentile" and isinstance(share, int | float) and 0 < share < 100:
+        found["keep"] = share / 100  # Optuna's keeps so many percent, as this rule a share.
+    return {"name": own, **found} if found else own
+
+
+def lost(raw: Any, meant: Any) -> list[str]:
+    """The arguments of a rule's mapping that the rule which it means lacks here."""
+    kept = split(meant)[1]
+    words = {key: _RULE_WORDS.get(snake(key), snake(key)) for key in split(raw)[1]}
+    return [key for key, word in words.items() if word not in kept and word]
 
 
 # losses and metrics
@@ -297,6 +343,9 @@ TARGETS = (
 
 COLUMN = "column_to_predict"
 
+_BESIDE_DATA = ("validation", "test", *catalogue.SPLITTING, "transforms", *catalogue.IMPORTED)
+"""Keys that stand beside a class path, and are none of its arguments."""
+
 
 def data(value: Any) -> Any:
     """The data of a file's or a folder's name, of a class path, or of another word for built-in
@@ -307,7 +356,9 @@ def data(value: Any) -> Any:
         name, _ = split(value)
         if name and _CLASS_PATH.fullmatch(name) and _kind(name) is None:
             rest = split(value)[1]
-            return {"class_path": name, "init_args": rest} if rest else {"class_path": name}
+            beside = {key: rest.pop(key) for key in _BESIDE_DATA if key in rest}
+            own = {"class_path": name, "init_args": rest} if rest else {"class_path": name}
+            return {**own, **beside}
         kind = _DATA.get(plain(name)) if name else None
         if isinstance(path, str):
             folders = {"dir", "root", "folder", "directory", "data_dir", "image_dir", "root_dir"}

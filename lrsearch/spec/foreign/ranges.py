@@ -124,7 +124,7 @@ def number(text: Any) -> Any:
     if not isinstance(text, str) or len(text) > 100:
         return text
     bare = _POWER.sub(lambda found: f"^{found[0].translate(_RAISED)}", text.strip())
-    bare = "".join(map(_plain_sign, unicodedata.normalize("NFKC", bare)))
+    bare = "".join(map(_plain_sign, unicodedata.normalize("NFKC", bare))).rstrip(",; ")
     plain = plain_scalar(bare)
     if isinstance(plain, int | float) and not isinstance(plain, bool):
         return plain

@@ -139,6 +139,8 @@ _CONVERTED: dict[str, dict[str, tuple[str, Convert]]] = {
 
 _WARMUPS = ("num_warmup_steps", "warmup_steps", "warmup_t", "warmup_epochs", "warmup_iters")
 
+_SHARES = ("warmup", "warmup_ratio", "warmup_fraction", "warmup_proportion", "warmup_pct")
+
 _SAID = (
     "t_max", "max_iters", "max_steps", "total_steps", "total_iters", "num_training_steps",
     "t_initial", "decay_steps", "last_epoch", "verbose", "max_lr", "initial_learning_rate",
@@ -147,6 +149,7 @@ _SAID = (
     "cycle_momentum", "boundaries", "values", "factor", "warmup", "t_in_epochs", "decay_type",
     "monitor", "metric_name", "interval", "frequency",
     *_WARMUPS,
+    *_SHARES,
 )  # fmt: skip
 """Arguments without a place here: given elsewhere, following from the budget, or meaningless."""
 
@@ -207,6 +210,10 @@ def _schedule(value: Any, lr: Any) -> tuple[Any, Any, list[str]] | None:
     for key in _WARMUPS:
         if isinstance(words.get(key), int) and words[key] > 0:
             warmup = f"{words[key]}{_unit('epochs' if key == 'warmup_t' else key, steps=steps)}"
+    warmup = words.get("warmup") if isinstance(words.get("warmup"), str | Mapping) else warmup
+    for key in _SHARES:
+        if is_numeric(share := number(words.get(key))) and 0 < share < 1:
+            warmup = str(lasting(share, "dur"))
     if warmup is None and (word in ("sequentiallr", "chainedscheduler") or "warmup" in word):
         warmup = "0.05dur" if word != "warmupstabledecay" else None
     found = _finish(meant, word, words, found)

@@ -179,9 +179,9 @@ def fixed_lines(
 ) -> list[Line]:
     """Lines for a word that has one value."""
     if form in _FORMS:
-        value = _FORMS[form](value)
+        given, value = value, _FORMS[form](value)
         if value is None:
-            return []
+            return _checked_line("evaluate", given) if target == "train.evaluate" else []
     head, _, rest = target.partition(".")
     if target.startswith("train.optimizer."):
         return optimizer_lines(top, rest.partition(".")[2], value)

@@ -45,8 +45,9 @@ _WORDS = {
     "train.precision": "dtype amp_dtype torch_dtype",
     "train.precision on": "amp use_amp bf16 fp16 mixed_precision autocast half use_bf16 use_fp16",
     "train.evaluate ep": "check_val_every_n_epoch eval_epochs val_epochs",
-    "train.evaluate as": """eval_every val_every validate_every eval_freq val_freq validation_freq
-        eval_interval val_interval validation_interval""",
+    "train.evaluate as": """evaluation_strategy eval_strategy eval_every val_every
+        validate_every eval_freq val_freq validation_freq eval_interval val_interval
+        validation_interval""",
     "train.evaluate ba": "eval_steps val_steps eval_iters",
     "train.warmup ba": """warmup_steps num_warmup_steps warmup_iters warmup_updates
         n_warmup_steps warmup_batches lr_warmup_steps warm_up_steps""",
@@ -230,6 +231,9 @@ STOPPING_WORDS = _words(
     restore_best_weights es_patience hyperband asha
     """
 )
+
+RULE_WORDS = STOPPING_WORDS & _words("early_terminate pruner pruning hyperband asha early_stopper")
+"""Words for a rule that stops trials, rather than a training's own patience."""
 
 STRATEGY_NAMES = {
     **dict.fromkeys(("grid", "grid_search", "gridsearch", "gridsearchcv", "gridsampler",

@@ -68,16 +68,17 @@ class Example:
 
 TRAINER = Example(
     name="trainer",
-    needs=("transformers", "accelerate"),
+    needs=("transformers.trainer", "accelerate"),
     params={
-        "learning_rate": 0.002,
-        "per_device_train_batch_size": 16,
+        "learning_rate": 0.005,
+        "per_device_train_batch_size": 64,
+        "per_device_eval_batch_size": 64,
         "num_train_epochs": 2,
-        "warmup_steps": 20,
+        "warmup_steps": 5,
         "lr_scheduler_type": "linear",
     },
     metrics=("eval_accuracy", "eval_loss"),
-    steps=[140, 280],
+    steps=[35, 70],
     least=0.3,  # Of seven classes.
     searched="lr_scheduler_type",
     reason="ValueError: nosuch is not a valid SchedulerType",

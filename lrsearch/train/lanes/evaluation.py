@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.backends import mha
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -28,7 +28,7 @@ from lrsearch.train.models.criterion import CHUNK, lane_of
 from lrsearch.train.models.metrics import SUMS, stacked_loss
 from lrsearch.train.models.validation import validation_sums
 from lrsearch.train.optimizers.stacked import StackedOptimizer, beside
-from lrsearch.train.tape import Tape, record
+from lrsearch.train.tape import NotRecordable, Tape, record
 
 # the parts
 
@@ -42,6 +42,29 @@ def _no_fastpath() -> Iterator[None]:
         yield
     finally:
         mha.set_fastpath_enabled(fast)
+
+
+@contextlib.contextmanager
+def _no_nesting(model: nn.Module) -> Iterator[None]:
+    """Refuse an encoder's padding mask: by the fast path the encoder nests what is not padding, and
+    has zeros in the place of the rest, which no lane would have. Raises tape.NotRecordable."""
+
+    def refuse(_: nn.Module, args: tuple[Any, ...], given: dict[str, Any]) -> None:
+        asked = {**dict(zip(("src", "mask", "src_key_padding_mask"), args, strict=False)), **given}
+        if asked.get("src_key_padding_mask") is not None and asked.get("mask") is None:
+            raise NotRecordable("an encoder with a padding mask nests its samples in evaluation")
+
+    encoders = [
+        each
+        for each in model.modules()
+        if isinstance(each, nn.TransformerEncoder) and each.use_nested_tensor
+    ]
+    hooks = [each.register_forward_pre_hook(refuse, with_kwargs=True) for each in encoders]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @dataclass(eq=False)
@@ -319,10 +342,7 @@ class Evaluation:
             known = self._forwards.get(key)
             if known is None:
                 static = [*parameters.values(), *fixed.values()]
-                # Attention's fast path is left on: an encoder that is given a padding mask then
-                # asks for nested tensors, which lanes have not, and is evaluated as alone: with
-                # zeros in the place of the padding.
-                with torch.no_grad():
+                with torch.no_grad(), _no_fastpath(), _no_nesting(self.stack.skeleton.model):
                     tape, out = record(sums, inputs, static)
                 self._forwards[key] = tape, outline[-1]
             else:

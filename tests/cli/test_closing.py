@@ -322,6 +322,8 @@ def test_an_odd_file_of_consents_is_named(here, monkeypatch, text):
     assert said.exit_code == 2 and "allowed.json" in said.stderr, said.output
     (home / "allowed.json").write_text(json.dumps({str(here): ["nets"]}))
     assert CliRunner().invoke(app, ["check", "small.yaml"]).exit_code == 0
+    monkeypatch.setattr("typer.get_app_dir", lambda name: f"{os.devnull}/{name}")
+    assert CliRunner().invoke(app, ["check", "small.yaml"]).exit_code == 0
 
 
 SLOW_START = """

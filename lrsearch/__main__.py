@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -22,6 +24,7 @@ def main() -> None:
                 taken.append(signal.SIGINT)
             for number in taken:
                 signal.signal(number, lambda *_: os._exit(130))
+            atexit.register(_ignore, taken)
             if sys.argv[1:2] in (["grid"], ["random"], ["bayes"], ["refine"]):
                 # The end of the terminal ends no search, nor its start.
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -54,6 +57,13 @@ def main() -> None:
     # -m` dies by SIGINT at its end, whatever the code: it forgets that with the next such text.
     eval("None")
     sys.exit(code)
+
+
+def _ignore(numbers: Sequence[int]) -> None:
+    """Ignore signals from now on: Python drops handlers of its own before it takes all apart, and
+    what is done would seem to be killed."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _fill_descriptors() -> None:

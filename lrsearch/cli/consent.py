@@ -93,8 +93,8 @@ def _file() -> Path:
 def _remembered() -> dict[str, list[str]]:
     try:
         content: Any = json.loads(_file().read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}  # A home may be /dev/null, or another user's: nothing is allowed then.
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read {_file()}: {error}", hint="mend or delete it") from None
     lists = content.values() if isinstance(content, dict) else [None]

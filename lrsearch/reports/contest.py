@@ -49,7 +49,13 @@ def contest_rows(contest: Contest) -> list[tuple[str, ...]]:
         objective = columns[place].pop("objective")
         spec = {"spec": format_params(settings)} if settings else {}
         columns[place] = {"objective": objective, **spec, **columns[place]}
-    heads = dict.fromkeys(name for column in columns for name in column)
+    heads: list[str] = []
+    for column in columns:  # What one run alone has stands where it has it.
+        place = 0
+        for name in column:
+            if name not in heads:
+                heads.insert(place, name)
+            place = heads.index(name) + 1
     return [(name, *(column.get(name, "") for column in columns)) for name in heads]
 
 

@@ -322,6 +322,8 @@ def test_an_odd_file_of_consents_is_named(here, monkeypatch, text):
     assert said.exit_code == 2 and "allowed.json" in said.stderr, said.output
     (home / "allowed.json").write_text(json.dumps({str(here): ["nets"]}))
     assert CliRunner().invoke(app, ["check", "small.yaml"]).exit_code == 0
+    monkeypatch.setattr("typer.get_app_dir", lambda name: f"{os.devnull}/{name}")
+    assert CliRunner().invoke(app, ["check", "small.yaml"]).exit_code == 0
 
 
 SLOW_START = """
@@ -362,16 +364,23 @@ def test_a_signal_during_the_start_ends_as_one_later(number, tmp_path):
 
 
 def test_a_signal_while_python_ends_is_no_fault(here):
-    """Not even in what runs at its end; the exit code is that of what was done."""
+    """Not even in what runs at its end, nor when it takes its modules apart, by then without any
+    handlers; the exit code is that of what was done."""
     script = """
 import atexit, os, signal, sys
-atexit.register(lambda: os.kill(os.getpid(), signal.{name}))
+class Last:
+    def __del__(self, kill=os.kill, own=os.getpid(), number=signal.{name}):
+        kill(own, number)
+{place}
 sys.argv = ["lrsearch", "--version"]
 from lrsearch.__main__ import main
 main()
 """
-    for name in ("SIGINT", "SIGTERM"):
-        line = [sys.executable, "-c", script.format(name=name)]
+    for name, place in (
+        ("SIGINT", "atexit.register(Last().__del__)"),
+        ("SIGTERM", "last = Last()"),
+    ):
+        line = [sys.executable, "-c", script.format(name=name, place=place)]
         said = subprocess.run(line, capture_output=True, text=True)
         assert (said.returncode, said.stderr) == (0, "") and said.stdout
 

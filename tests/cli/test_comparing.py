@@ -1,5 +1,6 @@
 """`lrsearch compare` on stored runs, in every form."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -74,7 +75,7 @@ def test_no_line_is_wider_than_the_terminal(runs, width):
     from rich.console import Console
 
     from lrsearch.cli.stored import open_stored, view_run
-    from lrsearch.reports.contest import Contest, contest_table
+    from lrsearch.reports.contest import Contest, contest_rows, contest_table
 
     view = view_run(open_stored(runs[0], "runs"))
     names = ["a", "b", "c", "d-with-a-long-name-of-forty-characters-xx", "e"]
@@ -86,6 +87,10 @@ def test_no_line_is_wider_than_the_terminal(runs, width):
     assert max(map(len, lines)) <= width
     blocks = [line for line in lines if line.startswith("value")]
     assert len(blocks) == {80: 3, 120: 2}[width]
+    # What the first run has not stands where it stands in the others.
+    nothing = dataclasses.replace(view, points=[])
+    heads = [row[0] for row in contest_rows(Contest([("f", nothing), ("a", view)], []))]
+    assert heads == [row[0] for row in contest_rows(Contest([("a", view)], []))]
 
 
 @pytest.mark.parametrize(

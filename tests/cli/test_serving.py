@@ -491,6 +491,7 @@ def test_runs_side_by_side(server, root):
     (difference,) = json.loads(said)["differences"]
     assert difference["text"].replace(f"{root}/", "") in text
     assert "best 1 of the search" in text and 'id="fig-values"' in text
+    assert '<td data-run="other">' in text  # On a phone there is no row of names above.
     alone = page(server, "/compare/?run=older")
     assert 'href="?run=older&amp;run=other"' in alone and "finding" in alone
     assert 'href="compare/?run=older"' in page(server, "/")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 import lrsearch
@@ -47,8 +49,21 @@ def tell_trace(error: BaseException) -> str:
 def find_line(error: BaseException) -> str:
     """The innermost line of the user's code in an error's traceback, `nets.py, line 12`; "" where
     it has none."""
-    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
-        file = Path(frame.f_code.co_filename)
+    frames = traceback.walk_tb(error.__traceback__)
+    return _find_innermost((frame.f_code.co_filename, number) for frame, number in frames)
+
+
+def find_told_line(text: str) -> str:
+    """The same of a traceback that is text."""
+    return _find_innermost((file, int(number)) for file, number in _FRAME.findall(text))
+
+
+_FRAME = re.compile(r'File "(.+)", line (\d+)')
+
+
+def _find_innermost(frames: Iterable[tuple[str, int]]) -> str:
+    for name, number in reversed(list(frames)):
+        file = Path(name)
         if file.is_file() and not _is_of_others(file.resolve()):
             return f"{file.name}, line {number}"
     return ""

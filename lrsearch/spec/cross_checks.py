@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch import catalogue
@@ -332,6 +332,18 @@ def _fitted(train: Mapping[str, Any], samples: int, head: str, argument: str) ->
 # the task
 
 
+def _hint_metric(metric: str, measured: Sequence[str], task: str) -> str:
+    """A hint on what measures a task; of targets of the user's own kind nothing built in does."""
+    meant = ""
+    if task == "own":
+        name = metric.rpartition(".")[2]
+        meant = (
+            "a function of yours of the outputs and targets measures more: write metrics: "
+            f"{{{name}: my_package.{name}}} under train"
+        )
+    return suggest("", measured, meant)
+
+
 def task_faults(
     train: Mapping[str, Any], metric: str | None, space: Space, task: str
 ) -> list[tuple[Path, str, str]]:
@@ -346,7 +358,7 @@ def task_faults(
     stepped = train.get("step") is not None
     if metric is not None and metric not in measured and not stepped:
         message = f"'{metric}' is no metric of {catalogue.title(task)}"
-        found.append((("objective", "metric"), message, suggest("", measured)))
+        found.append((("objective", "metric"), message, _hint_metric(metric, measured, task)))
     ranges = dict(space.dimensions)
     values: list[tuple[Path, Any]] = [(("train", "loss"), train.get("loss"))]
     searched_losses = ranges.get("loss")
@@ -388,7 +400,7 @@ def task_faults(
     for place, name in named:
         if name not in measured and not (stepped and name not in catalogue.METRICS):
             message = f"'{name}' is no metric of {catalogue.title(task)}"
-            found.append((place, message, suggest("", measured)))
+            found.append((place, message, _hint_metric(name, measured, task)))
     coded = isinstance(train.get("loss"), Mapping)
     if (task in ("regression", "own") or coded) and (
         train.get("label_smoothing") or "label_smoothing" in ranges

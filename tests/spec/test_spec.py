@@ -23,6 +23,7 @@ from lrsearch.space import (
     Choice,
     Float,
     Int,
+    Space,
     draw,
     draw_random,
     get_path,
@@ -33,6 +34,7 @@ from lrsearch.space import (
 )
 from lrsearch.spec import check_imports, needed_imports, read_spec
 from lrsearch.spec.comparison import differences
+from lrsearch.spec.cross_checks import task_faults
 from lrsearch.spec.document import Document, parse, plain_scalar
 from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.flattening import flatten
@@ -2054,3 +2056,10 @@ def test_a_slip_is_told_once(old, new, key, told):
     assert text.count(old) == 1
     (fault,) = faults(text.replace(old, new))
     assert fault.key == key and told in str(fault), str(fault)
+
+
+def test_what_measures_targets_of_one_s_own_is_told() -> None:
+    ((path, message, hint),) = task_faults({"loss": "mse"}, "accuracy", Space(()), "own")
+    assert path == ("objective", "metric")
+    assert message == "'accuracy' is no metric of targets of your own kind"
+    assert "write metrics: {accuracy: my_package.accuracy} under train; allowed: loss" in hint

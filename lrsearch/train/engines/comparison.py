@@ -232,9 +232,7 @@ def _check(model: nn.Module) -> None:
     """Raises the reasons against lanes that can be seen without a trial step."""
     for name, module in model.named_modules():
         if _has_hooks(module):
-            raise _Differs(f"hooks are registered on its {name or 'outermost'} module")
-        if type(module).__name__ == "OptimizedModule" or module._compiled_call_impl is not None:
-            raise _Differs("it is compiled, by torch.compile")
+            raise _Differs(f"hooks are registered on {f'its module {name}' if name else 'it'}")
     skeleton = Skeleton(model)
     types = {str(each.dtype).removeprefix("torch.") for each in skeleton.parameters.values()}
     if not types:

@@ -5,6 +5,7 @@ taken of all of them at once is each lane's own."""
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +54,15 @@ def _whole(tensor: Tensor) -> Tensor:
 # what is mapped
 
 
+def _uncompiled() -> contextlib.AbstractContextManager[object]:
+    """Context in which what torch.compile was given runs as it was written: a recording needs no
+    compiler. Where nothing has been compiled yet, torch's is not imported for it."""
+    if "torch._dynamo" not in sys.modules:
+        return contextlib.nullcontext()
+    stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
 @contextlib.contextmanager
 def mapped() -> Iterator[None]:
     """Context of what is mapped over lanes, where torch's Python code stands in the way.
@@ -75,7 +85,8 @@ def mapped() -> Iterator[None]:
     outermost = "apply" not in vars(_Base)
     _Base.apply = classmethod(_apply_by_lanes)
     try:
-        yield
+        with _uncompiled():
+            yield
     finally:
         if outermost:
             del _Base.apply

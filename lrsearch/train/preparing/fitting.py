@@ -39,8 +39,8 @@ from lrsearch.train.models.outputs import (
     find_output,
 )
 from lrsearch.train.optimizers.groups import check_groups
+from lrsearch.train.preparing.gradients import check_gradients, refuse_certain
 from lrsearch.train.users.beside import find_missing
-from lrsearch.train.users.memory import find_optimizers
 from lrsearch.trial import Config, Workplace
 
 # models
@@ -160,6 +160,7 @@ def _check_model(
             outputs = _forward(model, pair.x)
         except (RuntimeError, TypeError, ValueError) as error:
             _refuse_gradients(error, name)
+            refuse_certain(error, name)
             misfit = _MISFIT.search(str(error))
             if isinstance(error, TypeError):  # Arguments that it does not take, or has not got.
                 misfit = _ARGUMENTS.search(str(error)) if shape is None else misfit
@@ -187,8 +188,6 @@ def _check_model(
         if "class_path" in config:
             _check_training_outputs(outputs, model, pair, criterion, name)
             notes += _tell_outputs(outputs, model, pair, criterion, name)
-    if criterion.step is not None:
-        _refuse_two_optimizers(training, pair)
     try:
         check_criterion(criterion, model, batch)
     except ModelError as error:
@@ -198,6 +197,9 @@ def _check_model(
         raise
     followed = (_followed(train), "the schedule follows")
     _check_measures(criterion, ((metric, "is the objective"), followed))
+    if "class_path" in config or not criterion.stacks or "class_path" in train["optimizer"]:
+        where = name if criterion.step is None else "train.step"
+        notes += check_gradients(training, pair, where)
     return parameters, notes
 
 
@@ -210,39 +212,6 @@ def _check_measures(criterion: Criterion, used: Iterable[tuple[str | None, str]]
                 where="train.step",
                 hint=suggest(str(wanted), ["loss", *criterion.names]),
             )
-
-
-def _refuse_two_optimizers(training: Training, batch: Batch) -> None:
-    """Raises ModelError for a step with an optimizer of its own, as of a GAN, some of whose
-    parameters the search's would update, too: those whose gradients it finds. What the step raises
-    is left to `check_criterion`."""
-    model = training.model.train()
-    try:
-        training.compute_gradients(batch)
-        optimizers = find_optimizers(training.criterion.objects, model)
-    except any_but_interrupts(is_out_of_memory):
-        optimizers = {}
-    both, places = [], []
-    for place, optimizer in optimizers.items():
-        held = {id(each) for group in optimizer.param_groups for each in group["params"]}
-        named = [
-            name
-            for name, each in model.named_parameters()
-            if id(each) in held and each.grad is not None and each.requires_grad
-        ]
-        both += [each for each in named if each not in both]
-        places += [place] if named else []
-    model.zero_grad(set_to_none=True)
-    if both:
-        shown = ", ".join(both[:3]) + (f" and {len(both) - 3} more" if len(both) > 3 else "")
-        raise ModelError(
-            f"an optimizer of its own ({places[0]}) and the search's both update {shown}: a step "
-            "leaves those of its own optimizer no gradient",
-            where="train.step",
-            hint="after its step call its zero_grad(), and have the returned loss leave them out "
-            "(requires_grad_(False) meanwhile); or drop the optimizer, and return the sum of the "
-            "losses",
-        )
 
 
 # samples

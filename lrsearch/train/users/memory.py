@@ -36,8 +36,7 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
     """The state that can steer a module beside the contents of its tensors, by name: its
     attributes, those of its classes, the globals of their modules, and the global generators.
     `others` (objects, or functions) are included in the same way."""
-    held = {id(each) for each in (*model.parameters(), *model.buffers())}
-    look = _Look(held)
+    look = _Look((*model.parameters(), *model.buffers()))
     found: dict[str, object] = {
         "the state of Python's random": random.getstate(),
         "the state of numpy's random": look.at(np.random.get_state()),
@@ -104,11 +103,15 @@ class _Same:
 
 
 class _Look:
-    """Values by their content where that is plain, by identity where not. Contents of tensors and
-    objects in `held`, by id, are left out."""
+    """Values by their content where that is plain, by identity where not. Contents of objects in
+    `held` are left out, and those of tensors that share the memory of tensors there."""
 
-    def __init__(self, held: set[int]) -> None:
-        self.held, self.left = held, LIMIT
+    def __init__(self, held: Iterable[object] = ()) -> None:
+        self.held, self.memory, self.left = set[int](), set[int](), LIMIT
+        for each in held:
+            self.held.add(id(each))
+            if isinstance(each, Tensor) and (memory := _memory_of(each)) is not None:
+                self.memory.add(memory)
 
     def at(self, value: Any) -> object:
         """An object's content, to compare with its later one."""
@@ -147,7 +150,8 @@ class _Look:
         ):
             return True, repr(value)
         if isinstance(value, Tensor):
-            return True, (_Same(value), id(value) in self.held or value._version)
+            apart = id(value) in self.held or _memory_of(value) in self.memory
+            return True, (_Same(value), apart or value._version)
         if id(value) in self.held or isinstance(value, logging.Logger):
             return True, _Same(value)
         if isinstance(value, np.ndarray):
@@ -170,9 +174,17 @@ _OPEN = frozenset({FunctionType, MethodType, type, ModuleType, dict, list, tuple
 """Kinds of values that are known by their parts alone."""
 
 
+def _memory_of(tensor: Tensor) -> int | None:
+    """The place in memory of a tensor's numbers; None for one without any, or of another layout."""
+    try:
+        return tensor.untyped_storage().data_ptr() or None
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
 def look_at(value: object) -> object:
     """An object's content, to compare with its later one."""
-    return _Look(set()).at(value)
+    return _Look().at(value)
 
 
 def _parts(value: Any) -> Iterable[Any] | None:
@@ -348,7 +360,7 @@ class Memory:
         walked = list(self.walk())
         tensors = [part for each in self.modules for part in _tensors(each)]
         aside = (*tensors, torch.default_generator, *(each for _, each in walked))
-        look = _Look({id(each) for each in aside})
+        look = _Look(aside)
         found: dict[tuple[str, str], object] = {}
         kinds: dict[type, None] = {}
         scopes: dict[str, None] = {}

@@ -72,14 +72,8 @@ REFUSED = {
 FUSED = (
     *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
-    *(
-        "ReadsInEvaluation",
-        "Pads",
-        "Checkpoints",
-        "OwnFunction",
-        "Differentiates",
-        "ReplacesItsWeights",
-    ),
+    *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
+    *("Pads", "KeepsRowsOfAGlobal"),
 )
 
 CORE = (

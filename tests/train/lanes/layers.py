@@ -932,6 +932,21 @@ class HidesALayer(Net):
         return self.aliases[0](x).tanh()
 
 
+EDGES = torch.stack([torch.arange(64), torch.arange(64).flip(0)])
+
+
+class KeepsRowsOfAGlobal(Net):
+    """In buffers, which share its memory."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("source", EDGES[0])
+        self.register_buffer("target", EDGES[1])
+
+    def hidden(self, x):
+        return super().hidden(torch.zeros_like(x).index_add(1, self.target, x[:, self.source]))
+
+
 class HidesTensors(Net):
     """Drawn when it is made, and no buffer."""
 

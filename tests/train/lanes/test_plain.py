@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from devices import DEVICE
 from test_draws import assert_lanes_train_as_alone
 from test_train import cohort, config
@@ -263,3 +264,12 @@ def test_another_torch_may_name_its_functions_otherwise(
     for way in ("reentrant", "other", "in segments", "in segments, reentrant"):
         told = why_not(place, "Checkpoints", way)
         assert "as activation checkpointing does" in told or "inside a transform" in told, told
+
+
+def test_what_is_compiled_runs_as_it_was_written() -> None:
+    """A recording needs no compiler, which would take the recording itself apart."""
+    compiled = torch.compile(
+        lambda x: x + 1 if torch.compiler.is_compiling() else x, backend="eager"
+    )
+    with plain.mapped():
+        assert compiled(torch.zeros(())) == 0

@@ -1,0 +1,120 @@
+"""What a first step of the user's code shows before any trial."""
+
+import pytest
+from test_own_code import code, own_config, write_nets
+from test_train import MLP, facts
+
+from lrsearch.errors import ModelError
+
+NETS = """
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = nn.Linear(4, 8), nn.Linear(8, 3)
+            self.scale, self.kept = nn.Parameter(torch.ones(8)), torch.zeros(8)
+
+        def hidden(self, x):
+            return self.first(x).tanh()  # line 12
+
+        def forward(self, x):
+            return self.head(self.hidden(x))
+
+    class Headless(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, 3)
+
+    class Detached(Net):
+        def forward(self, x):
+            return super().forward(x).detach()
+
+    class Clamps(Net):
+        def hidden(self, x):
+            self.scale.clamp_(0, 1)  # line 28
+            return super().hidden(x) * self.scale
+
+    class Adds(Net):
+        def hidden(self, x):
+            y = super().hidden(x)
+            y += 1
+            return y
+
+    class Carries(Net):
+        def hidden(self, x):
+            self.kept = (super().hidden(x) + self.kept).sum(0).tanh()
+            return super().hidden(x) + self.kept
+
+    class Lists(Net):
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Linear(8, 8)]
+
+        def hidden(self, x):
+            return self.layers[0](super().hidden(x))
+
+    class Slow(torch.optim.Optimizer):
+        def __init__(self, params, lr):
+            super().__init__(params, {"lr": lr})
+
+    class Careless(Slow):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for each in group["params"]:
+                    each -= group["lr"] * each.grad  # line 58
+
+    def empty(outputs, y):
+        return outputs.sum() if len(y) > 2 else torch.tensor(0.0)
+"""
+
+
+@pytest.fixture
+def nets(tmp_path):
+    return write_nets(tmp_path, NETS)
+
+
+def iris(model=MLP, **train):
+    return own_config({"name": "iris"}, model, **train)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Headless", "it has no forward"),
+        ("Detached", "its outputs do not depend on its parameters: nothing would be learned"),
+        ("Clamps", "it changes a parameter in place (nets.py, line 28)"),
+        ("Adds", "it changes in place what its gradients need (nets.py, line 12)"),
+        ("Carries", "it keeps a tensor of a step for the next one, and with it the whole step "
+         "(kept)"),
+    ],
+)  # fmt: skip
+def test_what_each_trial_would_end_in_is_said_at_once(nets, name, told):
+    with pytest.raises(ModelError) as caught:
+        facts(iris(code(name)), place=nets)
+    assert str(caught.value).partition("\n")[0] == f"nets.{name}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Slow", "it has no step"),
+        ("Careless", "it changes a parameter in place (nets.py, line 58)"),
+    ],
+)
+def test_an_optimizer_is_tried(nets, name, told):
+    with pytest.raises(ModelError) as caught:
+        facts(iris(optimizer=code(name)), place=nets)
+    assert str(caught.value).partition("\n")[0] == f"train.optimizer: {told}"
+
+
+def test_parameters_that_nothing_trains_are_told(nets):
+    told = "nothing trains them: nets.Lists.layers.0.bias, nets.Lists.layers.0.weight. Keep"
+    assert [each for each in facts(iris(code("Lists")), place=nets).notes if told in each]
+
+
+@pytest.mark.parametrize("given", [{"model": code("Net")}, {"loss": code("empty")}])
+def test_sound_code_is_not_told_anything(nets, given):
+    """Nor a loss that finds nothing to do in two samples."""
+    assert not [each for each in facts(iris(**given), place=nets).notes if "trains" in each]

@@ -7,20 +7,15 @@ are forks of this one, but for the first so many; all else starts as ever.
 
 from __future__ import annotations
 
-import inspect
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from forking import Forking
+from forking import SIGNATURE, Forking
 
 from lrsearch.outside import keeper, loop_process
-
-
-_SIGNATURE = inspect.signature(subprocess.Popen._execute_child)
 
 
 class ForkedLoops(Forking):
@@ -30,7 +25,7 @@ class ForkedLoops(Forking):
     """How many begin as ever."""
 
     def _execute_child(self, *arguments: Any) -> None:
-        given = _SIGNATURE.bind(self, *arguments).arguments
+        given = SIGNATURE.bind(self, *arguments).arguments
         words = [*map(str, given["args"])]
         if loop_process.__name__ not in words or ForkedLoops.fresh:
             ForkedLoops.fresh -= loop_process.__name__ in words

@@ -22,6 +22,7 @@ import pytest
 
 if TYPE_CHECKING:
     from driving import Nursery
+    from forked_loops import ForkedLoops
 
 ROOT = str(Path(__file__).parents[1])
 
@@ -212,16 +213,22 @@ def _takes_from(module: ModuleType, others: set[str]) -> bool:
 def own_imports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What a test has imported from a temporary folder is no module of the next one's, and in no
     way of a module of its name: tests come in any order."""
-    before, paths = set(sys.modules), list(sys.path)
+    before, paths = [*sys.modules], [*sys.path]  # Sets of thousands of names take longer than most.
     yield
-    folders = (str(tmp_path_factory.getbasetemp()), tempfile.gettempdir())
+    if before != (after := [*sys.modules]):
+        _forget({*after} - {*before}, str(tmp_path_factory.getbasetemp()))
+    sys.path[:] = paths
+
+
+def _forget(names: set[str], folder: str) -> None:
+    """Forget those of the modules that come from this folder, or another temporary one."""
+    folders = (folder, tempfile.gettempdir())
     # All places first: a part of a package without a file has one only as long as the package is.
-    places = {name: str(_place_of(sys.modules[name])) for name in sys.modules.keys() - before}
+    places = {name: str(_place_of(sys.modules[name])) for name in names}
     for name, place in places.items():
         # The environment itself may stand in a temporary folder.
         if place.startswith(folders) and not place.startswith((sys.prefix, sys.base_prefix, ROOT)):
             del sys.modules[name]
-    sys.path[:] = paths
 
 
 def _place_of(module: ModuleType) -> object:
@@ -297,12 +304,27 @@ def forking_module(
 
 
 @pytest.fixture(autouse=True)
-def forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def forked(request: pytest.FixtureRequest) -> None:
     """As `forking_module`, but that one test may be about a start."""
     if request.node.get_closest_marker("fresh"):
         import driving
 
-        monkeypatch.setattr(subprocess, "Popen", driving.Popen)
+        request.getfixturevalue("monkeypatch").setattr(subprocess, "Popen", driving.Popen)
+
+
+@pytest.fixture
+def forked_loops(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> type[ForkedLoops]:
+    """`ForkedLoops` in place of `Popen`, unless all is to be fresh, or it cannot be forked here."""
+    import devices
+    from forked_loops import ForkedLoops
+
+    monkeypatch.setattr(ForkedLoops, "fresh", 0)
+    fresh = request.config.getoption("--fresh") or devices.DEVICE.type != "cpu"
+    if not fresh and sys.platform == "linux":
+        monkeypatch.setattr(subprocess, "Popen", ForkedLoops)
+    return ForkedLoops
 
 
 # What processes of the tests hand over to the one that prints, which loads no other conftest.py

@@ -190,6 +190,7 @@ def test_a_command_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert alone.returncode == 0, alone.stderr
 
 
+@pytest.mark.usefixtures("forked_loops")
 def test_a_loop_takes_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "arrays_loop.py").write_text(

@@ -34,6 +34,7 @@ def test_what_is_written_passes_check(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TEMPLATES if kind != "csv"])
+@pytest.mark.usefixtures("forked_loops")
 def test_what_is_written_trains(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     lrsearch("init", path, "--from", kind)
@@ -46,7 +47,7 @@ def test_what_is_written_trains(kind: str, tmp_path: Path) -> None:
         few += ["--set", "search.alpha=[1e-4]"]
     else:
         few += ["--set", "search.batch_size=[128]", "--set", "params.epochs=1"]
-    inline = TRAIN if kind in ("mlp", "module") else ()
+    inline = TRAIN if kind != "command" else ()
     allow = TEMPLATES[kind].allow.split()
     said = lrsearch("grid", path, "--runs", tmp_path / "runs", *few, *allow, *inline)
     told = f"^trials +{points} completed"

@@ -46,7 +46,7 @@ ORDINARY = {
 }
 """Arguments of `Popen._execute_child` with which a fork is the same."""
 
-_SIGNATURE = inspect.signature(subprocess.Popen._execute_child)
+SIGNATURE = inspect.signature(subprocess.Popen._execute_child)
 _SUBREAPER = 36
 _lock = threading.Lock()
 
@@ -88,7 +88,7 @@ class Forking(subprocess.Popen[Any]):
     """`subprocess.Popen`, which has the nursery fork what it can."""
 
     def _execute_child(self, *arguments: Any) -> None:
-        given = _SIGNATURE.bind(self, *arguments).arguments
+        given = SIGNATURE.bind(self, *arguments).arguments
         if any(given[name] != value for name, value in ORDINARY.items()) or not _may_fork(given):
             super()._execute_child(*arguments)
             return

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from devices import DEVICE
+from forked_loops import ForkedLoops
 from typer.testing import CliRunner
 
 from lrsearch import Stopped
 from lrsearch.cli import app
-from lrsearch.outside import commands, keeper, loop_process
+from lrsearch.outside import commands
 from lrsearch.store import read
 from lrsearch.trial import (
     Cohort,
@@ -116,93 +114,10 @@ def folder(example: Example, tmp_path: Path) -> Path:
     return tmp_path
 
 
-class LaterForks(subprocess.Popen[Any]):
-    """`Popen`, by which the keepers of loops but for the first are forks of this process, and so
-    are the loops' processes: this one has imported the framework, which takes longer than all that
-    is tested."""
-
-    fresh = 1
-    """How many begin as ever."""
-
-    def _execute_child(self, *arguments: Any) -> None:
-        given = inspect.signature(super()._execute_child).bind(*arguments).arguments
-        words = [*map(str, given["args"])]
-        if loop_process.__name__ not in words or LaterForks.fresh:
-            LaterForks.fresh -= loop_process.__name__ in words
-            super()._execute_child(*arguments)
-            return
-        ends = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
-        self.pid = os.fork()
-        if self.pid == 0:
-            _be(lambda: _keep(given, words, ends))
-        self._child_created = True
-        pairs = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-        self._close_pipe_fds(*(given[name] for name in pairs))  # type: ignore[attr-defined]
-
-
-def _keep(given: dict[str, Any], words: list[str], ends: list[int]) -> None:
-    """Be a keeper, as `Popen` would have started it."""
-    for number, end in enumerate(ends):
-        os.dup2(end, number)
-    kept = sorted({0, 1, 2, *given["pass_fds"]})
-    for low, high in zip(kept, [*kept[1:], 65536], strict=True):
-        os.closerange(low + 1, high)
-    os.setsid()
-    os.chdir(given["cwd"])
-    os.environ.clear()
-    os.environ.update(given["env"])
-    sys.argv[:] = words[3:]
-    keeper._Process = ForkedLoop  # type: ignore[misc, assignment]
-    keeper.main()
-
-
-class ForkedLoop(keeper._Process):
-    """A loop's process, as the keeper would have spawned it."""
-
-    def __init__(self, words: list[str]) -> None:
-        self.pid, self._code = os.fork(), None
-        if self.pid == 0:
-            os.setsid()
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
-            sys.argv[:] = words[3:]
-            _be(loop_process.main)
-
-
-def _be(run: Callable[[], None]) -> NoReturn:
-    """Run what this fork is for, with the streams of Python on those it has, and end."""
-    code = 1
-    try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        sys.stdout, sys.stderr = (
-            os.fdopen(number, "w", 1, errors="backslashreplace", closefd=False) for number in (1, 2)
-        )
-        run()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else bool(end.code)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-@pytest.fixture
-def later_forks(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> type[LaterForks] | None:
-    """`LaterForks` in place of `Popen`, unless all is to be fresh, or it cannot be forked here."""
-    if request.config.getoption("--fresh") or DEVICE.type != "cpu" or sys.platform != "linux":
-        return None
-    monkeypatch.setattr(LaterForks, "fresh", 1)
-    monkeypatch.setattr(subprocess, "Popen", LaterForks)
-    return LaterForks
-
-
-@pytest.mark.usefixtures("later_forks")
-def test_an_example_trains_and_what_fails_says_why(example: Example, folder: Path) -> None:
+def test_an_example_trains_and_what_fails_says_why(
+    example: Example, folder: Path, forked_loops: type[ForkedLoops]
+) -> None:
+    forked_loops.fresh = 1
     spec = f"{example.name}.yaml"
     grid = f"grid configs/{spec} --allow-import {example.module}"
     assert f"lrsearch {grid}" in (ROOT / "README.md").read_text()
@@ -235,13 +150,10 @@ def test_an_example_trains_and_what_fails_says_why(example: Example, folder: Pat
     assert left == {spec, f"{example.module}.py", "runs"}, "nothing is left behind"
 
 
-def test_a_verdict_stops_an_example(
-    example: Example, folder: Path, later_forks: type[LaterForks] | None
-) -> None:
+@pytest.mark.usefixtures("forked_loops")
+def test_a_verdict_stops_an_example(example: Example, folder: Path) -> None:
     from lrsearch.train.users.importing import forget_imports, source_hashes
 
-    if later_forks is not None:
-        later_forks.fresh = 0
     path = f"{example.module}.train"
     workplace = Workplace(str(DEVICE), str(folder), (example.module,))
     forget_imports()

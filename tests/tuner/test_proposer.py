@@ -6,8 +6,10 @@ objective being drawn from the trial's key.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +111,11 @@ def test_an_interrupted_search_proposes_what_a_whole_one_does(
 ) -> None:
     spec = read_spec(path, [f"seeds={seeds}"])
 
-    def prepare(root: Path) -> None:
-        for strategy, overrides, stop in BEFORE[before]:
-            try:
-                search(read_spec(path, overrides), strategy, root, stop=stop)
-            except Killed:
-                continue
-
-    prepare(tmp_path / "whole")
+    (tmp_path / "before").mkdir()
+    for strategy, overrides, stop in BEFORE[before]:
+        with contextlib.suppress(Killed):
+            search(read_spec(path, overrides), strategy, tmp_path / "before", stop=stop)
+    shutil.copytree(tmp_path / "before", tmp_path / "whole")
     search(spec, "bayes", tmp_path / "whole", stop=9999)
     whole = proposals(tmp_path / "whole", spec, "bayes")
     with Run.open(tmp_path / "whole", spec.name, spec_text=None) as run:
@@ -125,7 +124,7 @@ def test_an_interrupted_search_proposes_what_a_whole_one_does(
     assert whole
     for cut in (1, 4, 7, 11, 19):
         root = tmp_path / f"cut{cut}"
-        prepare(root)
+        shutil.copytree(tmp_path / "before", root)
         for again in range(100):
             try:
                 search(spec, "bayes", root, stop=cut, order=cut + again)

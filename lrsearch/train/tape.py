@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
@@ -90,10 +89,35 @@ _REFUSED = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """Properties of an operation: `refusals` are the reasons against it, unless it is one of the
+    sound kinds; `writes` the places and names of the arguments that it writes to; the results of a
+    `view` share an argument's memory, and nothing is written; `same` is one whose result is its
+    argument; one that `reshapes` changes an argument's shape."""
+
+    refusals: list[str]
+    writes: list[tuple[int, str]]
+    view: bool
+    same: bool
+    reshapes: bool
+
+
 @functools.cache
-def _refusals(func: OpOverload) -> list[str]:
-    """The reasons against an operation, unless it is one of the sound kinds."""
-    return [reason for tag, reason in _REFUSED.items() if tag in func.tags]
+def _kind_of(func: OpOverload) -> _Kind:
+    returns = func._schema.returns
+    return _Kind(
+        [reason for tag, reason in _REFUSED.items() if tag in func.tags],
+        [
+            (position, argument.name)
+            for position, argument in enumerate(func._schema.arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ],
+        bool(returns)
+        and all(each.alias_info is not None and not each.alias_info.is_write for each in returns),
+        func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default),
+        torch.Tag.inplace_view in func.tags,
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -131,7 +155,9 @@ class _Recorder(TorchDispatchMode):
         self.lasting = {_memory(each) for each in static}
         self.given = {_memory(each) for each in inputs}
         self.numbers = itertools.count()
-        self.lines: list[tuple[str, list[str], str]] = []
+        self.lines: list[str] = []
+        self.last: dict[str, int] = {}
+        """The line at which each of the results' names is last used."""
         for position, each in enumerate(inputs):
             self.names[id(each)] = f"input{position}"
             self.renewed.add(_memory(each))
@@ -142,41 +168,48 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if _Recorder.paused:
             return func(*args, **kwargs)
-        for reason in _refusals(func):
+        kind = _kind_of(func)
+        for reason in kind.refusals:
             if not (_picks_by_number(func, args) or _drops_nothing(func, args)):
                 raise NotRecordable(reason.format(name=func))
         out = func(*args, **kwargs)
-        self.note(func, args, kwargs, out)
+        self.note(func, kind, args, kwargs, out)
         return out
 
-    def note(self, func: OpOverload, args: Any, kwargs: Mapping[str, Any], out: Any) -> None:
+    def note(
+        self, func: OpOverload, kind: _Kind, args: Any, kwargs: Mapping[str, Any], out: Any
+    ) -> None:
         self.seen.append((args, kwargs, out))
         outputs = _tensors(out)
-        if any(each.layout is not torch.strided for each in outputs):
-            raise NotRecordable(f"it has sparse tensors ({func})")
-        for each in _written(func, args, kwargs):
-            if _memory(each) in self.given:
+        for each in outputs:
+            if each.layout is not torch.strided:
+                raise NotRecordable(f"it has sparse tensors ({func})")
+        for each in _written(kind, args, kwargs):
+            memory = _memory(each)
+            if memory in self.given:
                 raise NotRecordable(f"it changes its input in place ({func})")
-            if _memory(each) not in self.renewed and _memory(each) not in self.lasting:
+            if memory not in self.renewed and memory not in self.lasting:
                 raise NotRecordable(
                     "it changes a tensor in place that is neither parameter, buffer nor its own "
                     f"({func})"
                 )
             name = self.names.get(id(each), "")
-            if torch.Tag.inplace_view in func.tags and [*self.names.values()].count(name) != 1:
+            if kind.reshapes and [*self.names.values()].count(name) != 1:
                 # A constant would be changed by every replay, and all views of it.
                 raise NotRecordable(f"it changes the shape of a tensor in place ({func})")
-        reads = _tensors((args, kwargs))
-        if self.away and not self.host and _touches_host(func, reads, outputs):
-            self.host = f"it uses the CPU within a step ({func})"
-        if _is_view(func) and all(self._stays(each) for each in reads):
-            return  # A view of what stays is made once, here, and stays itself.
-        if func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
-            self.names[id(out)] = self._name(args[0])
+        if kind.view or (self.away and not self.host):
+            reads = [*_tensors(args), *_tensors(kwargs)]
+            if self.away and not self.host and _touches_host(func, reads, outputs):
+                self.host = f"it uses the CPU within a step ({func})"
+            if kind.view and all(self._stays(each) for each in reads):
+                return  # A view of what stays is made once, here, and stays itself.
+        if kind.same:
+            self.names[id(out)] = self._name(args[0], used=False)
             return
         for each in outputs:
-            if _memory(each) not in self.renewed and _memory(each) not in self.lasting:
-                self.renewed.add(_memory(each))
+            memory = _memory(each)
+            if memory not in self.renewed and memory not in self.lasting:
+                self.renewed.add(memory)
                 self.bytes += each.untyped_storage().nbytes()
         call = ", ".join(
             [
@@ -185,19 +218,24 @@ class _Recorder(TorchDispatchMode):
             ]
         )
         names = []
-        for each in out if isinstance(out, tuple | list) else [out]:
+        several = isinstance(out, _SEQUENCES)
+        for each in out if several else [out]:
             names.append(f"v{next(self.numbers)}")
+            self.last[names[-1]] = len(self.lines)
             if isinstance(each, Tensor):
                 self.names[id(each)] = names[-1]
-        target = ", ".join(names) + ("," if isinstance(out, tuple | list) else "")
-        self.lines.append((f"{target} = ", names, f"{self._constant('f', func)}({call})"))
+        target = ", ".join(names) + ("," if several else "")
+        self.lines.append(f"{target} = {self._constant('f', func)}({call})")
 
     def _stays(self, tensor: Tensor) -> bool:
         return id(tensor) not in self.names and _memory(tensor) not in self.renewed
 
-    def _name(self, tensor: Tensor) -> str:
-        if id(tensor) in self.names:
-            return self.names[id(tensor)]
+    def _name(self, tensor: Tensor, *, used: bool = True) -> str:
+        name = self.names.get(id(tensor))
+        if name is not None:
+            if used and name in self.last:
+                self.last[name] = len(self.lines)
+            return name
         if _memory(tensor) in self.renewed:
             # Another object over memory that a replay makes anew.
             raise NotRecordable("it makes a tensor by ways that cannot be recorded")
@@ -210,7 +248,7 @@ class _Recorder(TorchDispatchMode):
     def _text(self, value: object) -> str:
         if isinstance(value, Tensor):
             return self._name(value)
-        if isinstance(value, list | tuple):
+        if isinstance(value, _SEQUENCES):
             return "[" + ", ".join(self._text(each) for each in value) + "]"
         if value is None or type(value) in (int, bool):
             return repr(value)
@@ -218,19 +256,15 @@ class _Recorder(TorchDispatchMode):
 
     def finish(self, outputs: Sequence[Tensor]) -> Tape:
         results = [self._name(each) for each in outputs]
-        last: dict[str, int] = {}
-        for at, (_, names, call) in enumerate(self.lines):
-            last |= dict.fromkeys(names, at)
-            last |= dict.fromkeys(re.findall(r"\bv\d+\b", call), at)
         kept = set(results)
         dead: dict[int, list[str]] = {}
-        for name, at in last.items():
+        for name, at in self.last.items():
             if name not in kept:
                 dead.setdefault(at, []).append(name)
         inputs = ", ".join(f"input{position}" for position in range(len(self.inputs)))
         body = [f"def run({inputs}):"]
-        for at, (target, _, call) in enumerate(self.lines):
-            body.append(f"    {target}{call}")
+        for at, line in enumerate(self.lines):
+            body.append(f"    {line}")
             if at in dead:  # Memory is given back as soon as autograd would, or sooner.
                 body.append(f"    del {', '.join(dead[at])}")
         body.append(f"    return [{', '.join(results)}]")
@@ -241,36 +275,30 @@ class _Recorder(TorchDispatchMode):
         return Tape(scope.pop("run"), source, len(self.lines), self.bytes, self.host)
 
 
+_SEQUENCES = (list, tuple)
+_TREES = (list, tuple, dict)
+
+
 def _tensors(value: object) -> list[Tensor]:
     """The tensors among an operation's arguments or results, which are no other trees than lists,
     tuples and mappings."""
     if isinstance(value, Tensor):
         return [value]
     found = []
-    if isinstance(value, list | tuple | dict):
+    if isinstance(value, _TREES):
         for each in value.values() if isinstance(value, dict) else value:
             if isinstance(each, Tensor):
                 found.append(each)
-            elif isinstance(each, list | tuple | dict):
+            elif isinstance(each, _TREES):
                 found += _tensors(each)
     return found
 
 
-@functools.cache
-def _writes(func: OpOverload) -> list[tuple[int, str]]:
-    """The places and names of the arguments that an operation writes to."""
-    return [
-        (position, argument.name)
-        for position, argument in enumerate(func._schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    ]
-
-
-def _written(func: OpOverload, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
+def _written(kind: _Kind, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
     """The tensors that an operation writes to."""
     return [
         each
-        for position, name in _writes(func)
+        for position, name in kind.writes
         for each in _tensors(args[position] if position < len(args) else kwargs.get(name))
     ]
 
@@ -311,12 +339,3 @@ def _drops_nothing(func: OpOverload, args: Any) -> bool:
     """Whether an operation is an attention without dropout, which draws no random numbers."""
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
     return func is flash and (len(args) < 4 or args[3] == 0.0)
-
-
-@functools.cache
-def _is_view(func: OpOverload) -> bool:
-    """Whether an operation's results share an argument's memory and nothing is written."""
-    returns = func._schema.returns
-    return bool(returns) and all(
-        each.alias_info is not None and not each.alias_info.is_write for each in returns
-    )

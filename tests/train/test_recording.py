@@ -161,8 +161,8 @@ CASES = {
 
 
 def short(own):
-    budget = {"budget": "2ep"} if own["train"]["budget"] == "4ep" else {}
-    return {**own, "train": {**own["train"], **budget}}
+    length = {"budget": "2ep", "batch_size": 128} if own["train"]["budget"] == "4ep" else {}
+    return {**own, "train": {**own["train"], **length}}
 
 
 @pytest.fixture

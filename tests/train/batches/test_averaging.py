@@ -17,6 +17,7 @@ from test_fused import (
     NORMED_CNN,
     PRODIGY,
     SCHEDULE_FREE,
+    SHORT,
     SMOOTH,
     Together,
     as_fused,
@@ -163,7 +164,7 @@ STABLE = {
 @pytest.mark.parametrize("name", STABLE)
 def test_fused_trainings_are_solo_s(name, at):
     model, own = STABLE[name]
-    own = {"budget": "1.2ep", "evaluate": "0.3ep", "batch_size": 32, **own}
+    own = {"budget": "1.2ep", "evaluate": "0.3ep", "batch_size": 32, "split": SHORT, **own}
     configs = [averaged(model, **own), averaged(model, **own | {"lr": own.get("lr", 0.01) / 2})]
     configs.append(averaged(model, **own | {"clip_norm": 0.5}))
     pairs, _ = both(*configs, seeds=[0, 0, 1], objective=Objective("loss", "min", at))

@@ -136,13 +136,14 @@ class Alone:
         self.train = trial.config["train"]
         self.data = data
         self.model = build(trial, data, test_train.Workplace()).to(dtype)
+        self.skeleton = Skeleton(self.model)
         self.named = dict(self.model.named_parameters())
         self.training = Training(self.model, self.train)
         # Adagrad of torch before 2.13 has its slots from the start.
         self.begun = copy.deepcopy(dict(self.training.optimizer.state))
 
     def put(self, state):
-        Skeleton(self.model).load(state)
+        self.skeleton.load(state)
         optimizer = self.training.optimizer
         optimizer.state.clear()
         for parameter, slots in zip(self.named.values(), self.begun.values(), strict=False):
@@ -168,7 +169,7 @@ class Alone:
                 if slot not in ("step", "mu_product") and held is not None:
                     slots.setdefault(slot, {})[name] = held.clone()
         parameters = {name: each.detach().clone() for name, each in self.named.items()}
-        fixed = {name: each.clone() for name, each in self.model.named_buffers()}
+        fixed = {name: each.clone() for name, each in self.skeleton.fixed.items()}
         return LaneState(parameters, fixed, slots, step, noise_state())
 
     def compute_gradients(self, index):
@@ -253,9 +254,11 @@ def doubled(data):
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
 FLOORS = {torch.float64: 1e-2, torch.float32: 1e-1}
-STEPS = {torch.float64: 50, torch.float32: 20}
-"""Rounding hides the least in float64, which goes through more than an epoch of 45 batches at most.
+STEPS = {torch.float64: 25, torch.float32: 20}
+"""Rounding hides the least in float64, which goes through more than an epoch of 23 batches at most.
 A ResNet takes longer to learn something."""
+SHORT = {"validation": 0.6}
+"""A split after which an epoch is short."""
 
 CLIPPED = {"clip_norm": 0.5, "label_smoothing": 0.1}
 SGDS = [
@@ -308,7 +311,7 @@ STRUCTURES = {
     "mse": (MLP | {"activation": "tanh"}, "diabetes", regressed(SGDS), {"loss": "mse"}),
     "mae": (NORMED, "diabetes", regressed(adams(ADAM)), {"loss": "mae"}),
     "huber": (DROPOUT, "diabetes", regressed(adams(ADAMW)), {"loss": "huber"}),
-    "resnet": (RESNET, "digits", SGDS[:2], {"batch_size": 8}),
+    "resnet": (RESNET, "digits", [SGDS[0] | {"lr": 0.2}, SGDS[1] | {"lr": 0.1}], {"batch_size": 8}),
     "char transformer": (CHARS, TEXT, adams(ADAMW)[:2], {"batch_size": 8}),
 }
 
@@ -365,8 +368,11 @@ def test_each_step_is_solo_s(name, dtype):
     the steps. The gradient of a bias before batch norm cancels and is rounding alone, in float32
     up to 2e-6 of the model's largest: hence `FLOORS`, the least scale of a gradient's entries."""
     model, source, trains, common = STRUCTURES[name]
-    steps = 65 if name == "resnet" else STEPS[dtype]
-    configs = [config(model, source, budget=f"{steps}ba", **common, **each) for each in trains]
+    steps = 30 if name == "resnet" else STEPS[dtype]
+    split = None if source is TEXT else SHORT
+    configs = [
+        config(model, source, split, budget=f"{steps}ba", **common, **each) for each in trains
+    ]
     # Two lanes have a seed in common, or all have: those read shared batches.
     shared = "both" in name or name == "logistic"
     worst, loss = compare_steps(configs, dtype, steps, shared)
@@ -490,7 +496,7 @@ def test_trainings_at_stable_rates_are_solo_s(name, at):
     model, source, train = TRAJECTORIES[name]
     own = {"budget": "1.7ep", "evaluate": "0.25ep", "batch_size": 32, **train}
     rates = [own.get("lr", 0.05) * factor for factor in (0.3, 1.0, 0.6, 0.1, 0.8)]
-    configs = [config(model, source, **{**own, "lr": rate}) for rate in rates]
+    configs = [config(model, source, SHORT, **{**own, "lr": rate}) for rate in rates]
     objective = Objective("loss", "min", at)
     pairs, events = both(*configs, seeds=[0, 0, 1, 1, 2], objective=objective)
     assert Planned not in {type(each) for each in events}
@@ -647,7 +653,7 @@ LANES = {
     "mlp batch norm": (NORMED, {"optimizer": ADAMW, "lr": 0.01}),
     "cnn batch norm": (
         NORMED_CNN | {"channels": [4]},
-        {"budget": "30ba", "evaluate": "10ba", "batch_size": 16},
+        {"budget": "20ba", "evaluate": "5ba", "batch_size": 16},
     ),
     "adam": (MLP, {"optimizer": ADAM, "lr": 0.003}),
     # Each evaluation goes through the training samples, of which these have few.
@@ -661,11 +667,11 @@ LOST = {"lr": 1e38}
 
 
 def structure(name):
-    """A function making configs of a structure: 48 steps, evaluated each 12 unless it says so."""
+    """A function making configs of a structure: 24 steps, evaluated each 6 unless it says so."""
     model, common = LANES[name]
 
     def make(**train):
-        own = {"budget": "48ba", "evaluate": "12ba", "batch_size": 32, **common, **train}
+        own = {"budget": "24ba", "evaluate": "6ba", "batch_size": 32, **common, **train}
         given = {key: own.pop(key) for key in ("weight_decay", "momentum") if key in own}
         optimizer = own.get("optimizer", SGD)
         own["optimizer"] = optimizer | {key: given[key] for key in given if key in optimizer}
@@ -695,9 +701,9 @@ def test_neighbours_change_nothing(name, alone):
     make = structure(name)
     plain, decayed = make(), make(weight_decay=0.1)
     clipped, smooth = make(clip_norm=0.1), make(label_smoothing=0.2)
-    lost, odd = make(**LOST), make(evaluate="7ba", schedule={"name": "constant"})
-    short, still = make(budget="24ba"), make(momentum=0.0)
-    assert alone(lost).result.outcome is Outcome.DIVERGED and alone(lost).result.steps < 13
+    lost, odd = make(**LOST), make(evaluate="5ba", schedule={"name": "constant"})
+    short, still = make(budget="12ba"), make(momentum=0.0)
+    assert alone(lost).result.outcome is Outcome.DIVERGED and alone(lost).result.steps < 7
     cases = [
         ([(plain, 0), (plain, 0)], 2),
         ([(plain, 0), (decayed, 0), (plain, 1)], 3),
@@ -723,8 +729,8 @@ def test_any_cohort_trains_each_trial_alike(name, alone, data):
     kinds = [
         {},
         LOST,
-        {"budget": "24ba"},
-        {"evaluate": "7ba", "clip_norm": 0.3},
+        {"budget": "12ba"},
+        {"evaluate": "5ba", "clip_norm": 0.3},
         {"label_smoothing": 0.2},
         {"weight_decay": 0.1},
     ]
@@ -894,9 +900,9 @@ def test_parked_lanes_go_on_as_if_nothing_had_been(name, delay, alone):
     verdicts that come with any event."""
     make = structure(name)
     configs = [make(), make(clip_norm=0.1), make(**LOST), make(label_smoothing=0.2)]
-    configs += [make(), make(weight_decay=0.1), make(budget="24ba")]
+    configs += [make(), make(weight_decay=0.1), make(budget="12ba")]
     seeds = [0, 0, 1, 2, 1, 0, 0]
-    given = cohort(*configs, seeds=seeds, rungs=(7, 18, 36, 48))
+    given = cohort(*configs, seeds=seeds, rungs=(4, 9, 18, 24))
     events = pursue(run_cohort(as_fused(given, 3)), lambda number, step: GO, delay)
     ended = {each.trial: each for each in events if isinstance(each, Ended)}
     for number, (own, seed) in enumerate(zip(configs, seeds, strict=True)):
@@ -904,7 +910,7 @@ def test_parked_lanes_go_on_as_if_nothing_had_been(name, delay, alone):
         reached = [
             each.step for each in events if isinstance(each, Reached) and each.trial == number
         ]
-        expected = {2: [7], 6: [7, 18]}.get(number, [7, 18, 36])
+        expected = {2: [4], 6: [4, 9]}.get(number, [4, 9, 18])
         assert reached == expected
 
 
@@ -912,12 +918,12 @@ def test_parked_lanes_go_on_as_if_nothing_had_been(name, delay, alone):
 def test_stopped_lanes_end_pruned_as_solo_s(delay, alone):
     make = structure("mlp dropout")
     configs = [make(lr=0.01 * (k + 1)) for k in range(7)]
-    stops = {(1, 18), (4, 18), (5, 36), (6, 18)}
+    stops = {(1, 9), (4, 9), (5, 18), (6, 9)}
 
     def decide(number, step):
         return STOP if (number, step) in stops else GO
 
-    given = cohort(*configs, rungs=(18, 36))
+    given = cohort(*configs, rungs=(9, 18))
     events = pursue(run_cohort(as_fused(given, 3)), decide, delay)
     ended = {each.trial: each for each in events if isinstance(each, Ended)}
     for number, own in enumerate(configs):
@@ -940,7 +946,7 @@ def test_a_program_is_not_made_smaller_for_lanes_that_come_back(monkeypatch):
     sizes = count_programs(monkeypatch)
     monkeypatch.setitem(fused.WORTH_COMPACTING, DEVICE.type, 50)
     make = structure("mlp")
-    configs = [make(budget="300ba", lr=0.01 * (k + 1)) for k in range(4)]
+    configs = [make(budget="300ba", evaluate="12ba", lr=0.01 * (k + 1)) for k in range(4)]
     job = run_cohort(as_fused(cohort(*configs, rungs=(10,)), 4))
     ended, replies = [], None
     with contextlib.suppress(StopIteration):

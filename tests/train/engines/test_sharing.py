@@ -141,10 +141,10 @@ def test_a_tree_of_schedules(engine, lanes):
     """Branches of branches, of two seeds and two rates, with an objective at its best."""
     chosen = [schedule("constant"), *(schedule(n, **a) for n in ("step", "wsd") for a in LATE[n])]
     chosen.insert(1, schedule("step", every="3ep", gamma=0.5))
-    first = trials(*chosen, *chosen, *chosen, seeds=[0] * 6 + [1] * 6 + [0] * 6,
+    first = trials(*chosen, *chosen, *chosen, seeds=[0] * 6 + [1] * 6 + [0] * 6, batch_size=128,
                    objective=AT_BEST, engine=engine, lanes=lanes)  # fmt: skip
     slower = [
-        replace(each, config=config(NORMED, schedule=each.config["train"]["schedule"], lr=0.01))
+        replace(each, config={**each.config, "train": {**each.config["train"], "lr": 0.01}})
         if each.number >= 12
         else each
         for each in first.trials
@@ -386,8 +386,9 @@ def assert_none_trains_more(job, made, tmp_path):
 @pytest.mark.parametrize(("engine", "lanes"), ENGINES)
 def test_branches_of_a_killed_job_go_on_from_their_forks(engine, lanes, made, often, tmp_path):
     plateau = schedule("plateau", **LATE["plateau"][0])
-    longer = config(NORMED, schedule=schedule("constant"), budget="7ep")
-    job = trials(schedule("constant"), *EARLY, plateau, *STEPS, engine=engine, lanes=lanes)
+    longer = config(NORMED, schedule=schedule("constant"), budget="7ep", batch_size=128)
+    job = trials(schedule("constant"), *EARLY, plateau, *STEPS, engine=engine, lanes=lanes,
+                 batch_size=128)  # fmt: skip
     (last,) = cohort(longer).trials
     job = replace(job, trials=(*job.trials, replace(last, number=6)), objective=AT_BEST)
     assert_none_trains_more(job, made, tmp_path)
@@ -395,7 +396,7 @@ def test_branches_of_a_killed_job_go_on_from_their_forks(engine, lanes, made, of
 
 def test_branches_of_a_killed_job_of_the_users_code(place, made, often, tmp_path):
     """What it remembers goes on whether anything is saved any more, or not."""
-    job = trials(schedule("constant"), *STEPS, **own(place))
+    job = trials(schedule("constant"), *STEPS, **own(place), batch_size=128)
     assert_none_trains_more(job, made, tmp_path)
     _, alone = train(job)
     events, _ = train(replace(job, share=True, save=0.0))

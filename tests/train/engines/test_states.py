@@ -139,12 +139,13 @@ def assert_goes_on(given, tmp_path, monkeypatch, points=(2, 9, 31), least=2):
         assert_same(ends[event.trial], expected[event.trial])
 
 
+SHORT = {"budget": "2ep", "evaluate": "0.5ep"}
 BUILT_IN = {
-    "mlp": config(),
-    "dropout and batch norm": config(NORMED, clip_norm=1.0, label_smoothing=0.1),
-    "plateau": config(NORMED, schedule=plateau(), lr=0.2),
+    "mlp": config(**SHORT),
+    "dropout and batch norm": config(NORMED, clip_norm=1.0, label_smoothing=0.1, **SHORT),
+    "plateau": config(NORMED, schedule=plateau(), lr=0.2, **SHORT),
     "warmup and decay": config(
-        warmup={"for": "1ep", "shape": "linear", "start": 0.0}, layer_decay=0.9
+        warmup={"for": "1ep", "shape": "linear", "start": 0.0}, layer_decay=0.9, **SHORT
     ),
     "augmented": config(
         CNN,
@@ -154,8 +155,8 @@ BUILT_IN = {
         },
         budget="2ep",
     ),
-    "bfloat16": config(precision="bfloat16"),
-    "regression": config(source="diabetes", lr=0.01, budget="10ep"),
+    "bfloat16": config(precision="bfloat16", **SHORT),
+    "regression": config(source="diabetes", lr=0.01, budget="6ep"),
 }
 
 
@@ -181,22 +182,21 @@ def test_optimizers_go_on_bit_by_bit(name, engine, tmp_path, monkeypatch):
     rate = {"prodigy": 1.0, "adadelta": 1.0, "schedule_free_sgd": 0.5}.get(name, 0.01)
     # The lowest rates of these are for few steps, and the model has a rank of one, two and four.
     model = CNN | {"channels": [4], "batch_norm": True}
-    own = config(model, optimizer=given, lr=rate, budget="1ep")
-    own["train"]["evaluate"] = "10ba"
+    own = config(model, optimizer=given, lr=rate, budget="16ba", evaluate="6ba")
     trials = cohort(own, own, seeds=[3, 4])
     if engine == "fused":
         trials = as_fused(trials, 2)
-    assert_goes_on(trials, tmp_path, monkeypatch, points=(13,))
+    assert_goes_on(trials, tmp_path, monkeypatch, points=(9,))
 
 
 @pytest.mark.parametrize("engine", ["solo", "fused"])
 def test_the_best_weights_go_on(engine, tmp_path, monkeypatch):
     """The best evaluation lies before the state that is gone on from, or behind it."""
-    own = config(NORMED, lr=0.5, schedule={"name": "constant"}, budget="6ep")
+    own = config(NORMED, lr=0.5, schedule={"name": "constant"}, budget="6ep", batch_size=128)
     given = cohort(own, own, objective=Objective("loss", "min", "best"), seeds=[0, 1])
     if engine == "fused":
         given = as_fused(given, 2)
-    assert_goes_on(given, tmp_path, monkeypatch, points=(5, 120))
+    assert_goes_on(given, tmp_path, monkeypatch, points=(5, 60))
 
 
 @pytest.mark.parametrize("engine", ["solo", "fused"])
@@ -207,11 +207,11 @@ def test_text_goes_on(engine, tmp_path, monkeypatch):
     }  # fmt: skip
     # Few samples to evaluate on: what is compared is how it goes on.
     text, few = {**TEXT, "samples": 600}, {"batch_size": 32}
-    own = config(model, text, budget="60ba", evaluate="20ba", optimizer=ADAMW, lr=0.01, **few)
+    own = config(model, text, budget="30ba", evaluate="10ba", optimizer=ADAMW, lr=0.01, **few)
     given = cohort(own, own, objective=Objective("loss", "min"), seeds=[0, 1])
     if engine == "fused":
         given = as_fused(given, 2)
-    assert_goes_on(given, tmp_path, monkeypatch, points=(7, 50))
+    assert_goes_on(given, tmp_path, monkeypatch, points=(7, 25))
 
 
 # Code of the user's, which may remember
@@ -728,7 +728,7 @@ def with_plateau():
 
     def train(engine):
         if engine not in found:
-            own = config(NORMED, schedule=plateau(), lr=0.2, budget="4ep")
+            own = config(NORMED, schedule=plateau(), lr=0.2, budget="4ep", batch_size=128)
             given = cohort(own, own, objective=Objective("accuracy", "max", "best"))
             given = as_fused(given, 2) if engine == "fused" else given
             handed, ends = handed_over(given)

@@ -138,30 +138,34 @@ def transform(name, **given):
     return {"transforms": [{"name": name, **given}]}
 
 
+def tuned(*parts, **train):
+    return own_config(*parts, **{"budget": "2ep", **train})
+
+
 TUNED = {
-    "mixup": lambda here: own_config(code("digits"), warm(here), transform("mixup", alpha=0.4)),
-    "noise": lambda here: own_config(code("digits"), warm(here), transform("noise", std=0.25)),
-    "much noise": lambda here: own_config(code("digits"), warm(here), transform("noise", std=3.0)),
-    "dropout": lambda here: own_config(code("digits"), warm(here, dropout=0.5)),
-    "smoothing": lambda here: own_config(code("digits"), warm(here), label_smoothing=0.1),
-    "nothing": lambda here: own_config(code("digits"), warm(here)),
-    "batch norm": lambda here: own_config(
-        code("digits"), warm(here, "norm"), batch_size=8, budget="1ep"
+    "mixup": lambda here: tuned(code("digits"), warm(here), transform("mixup", alpha=0.4)),
+    "noise": lambda here: tuned(code("digits"), warm(here), transform("noise", std=0.25)),
+    "much noise": lambda here: tuned(code("digits"), warm(here), transform("noise", std=3.0)),
+    "dropout": lambda here: tuned(code("digits"), warm(here, dropout=0.5)),
+    "smoothing": lambda here: tuned(code("digits"), warm(here), label_smoothing=0.1),
+    "nothing": lambda here: tuned(code("digits"), warm(here)),
+    "batch norm": lambda here: tuned(
+        code("digits"), warm(here, "norm"), batch_size=8, budget="0.5ep"
     ),
-    "own loss, mixup": lambda here: own_config(
+    "own loss, mixup": lambda here: tuned(
         code("digits"), warm(here), transform("mixup", alpha=0.4), loss=code("crossed")
     ),
-    "near the answer": lambda here: own_config(
+    "near the answer": lambda here: tuned(
         code("lengths"), code("Line"), transform("noise", std=0.3), loss="mse", lr=0.01
     ),
-    "near the answer, in large units": lambda here: own_config(
+    "near the answer, in large units": lambda here: tuned(
         code("lengths", unit=100.0, floor=5.0),
         code("Line", unit=100.0, floor=5.0),
         transform("noise", std=0.3),
         loss=code("squares"),
         lr=1e-4,
     ),
-    "likelihood": lambda here: own_config(
+    "likelihood": lambda here: tuned(
         code("lengths"),
         code("Line", outputs=2),
         {"task": "own"},
@@ -169,31 +173,29 @@ TUNED = {
         optimizer=ADAM,
         lr=0.3,
     ),
-    "about zero": lambda here: own_config(
+    "about zero": lambda here: tuned(
         code("lengths"),
         code("Line", outputs=1),
         transform("noise", std=0.3),
         loss=code("shifted", by=1e-4),
         lr=0.01,
     ),
-    "contrast": lambda here: own_config(
+    "contrast": lambda here: tuned(
         code("pictures"), code("Embedding"), loss=None, step=code("Contrast"), lr=3.0
     ),
 }
 
 
-def train_by(engine, own, **given):
-    """A trial's last event, by either engine."""
-    return run(own, **given) if engine == "solo" else run_fused([own], 2, **given)[0]
-
-
 def judged(own, engines, **given):
     """What becomes of a training, evaluated more or less often, by each of these engines."""
-    return [
-        train_by(engine, {**own, "train": {**own["train"], "evaluate": interval}}, **given).result
-        for engine in engines
-        for interval in INTERVALS
+    configs = [{**own, "train": {**own["train"], "evaluate": each}} for each in INTERVALS]
+    by = {"solo": lambda: run(*configs, **given),
+          "fused": lambda: run_fused(configs, len(configs), **given).values()}  # fmt: skip
+    found = [each for engine in engines for each in by[engine]()]
+    assert [each.result.engine for each in found] == [
+        engine for engine in engines for _ in INTERVALS
     ]
+    return [each.result for each in found]
 
 
 @pytest.mark.parametrize("name", TUNED)

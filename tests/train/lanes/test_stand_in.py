@@ -40,7 +40,7 @@ from lrsearch.trial import Trial, Workplace
 
 GPU = torch.device("cuda:0")
 HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ())
-STEPS, BATCH, LANES = 3, 16, 3
+STEPS, BATCH, LANES = 2, 16, 3
 
 WAITS = {
     *("_local_scalar_dense", "is_nonzero", "nonzero", "nonzero_static", "equal", "bincount"),
@@ -216,7 +216,7 @@ def test_lanes_never_wait(name: str) -> None:
         program = Program(skeleton, trains[0], needs, ready.data, LANES, ready.criterion)
         for lane, train in enumerate(trains):
             program.put(lane, state, train)
-        program.due = [{1, 3}, {1}, set()]
+        program.due = [{1, 2}, {1}, set()]
         curves = [program.curves(each, np.full(STEPS, 0.01)) for each in trains]
         watch.copies.clear()  # The table of mixup's shares goes over with the first step.
         numbers = program.tabulate(list(zip(trains, curves, [0] * LANES, strict=True)))
@@ -272,7 +272,7 @@ def test_alone_never_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ready.model.train()
         training = Training(ready.model, ready.train, HERE, ready.criterion)
         total = torch.zeros((), dtype=torch.float64, device=GPU)
-        recording = Recording({1, 3})
+        recording = Recording({1, 2})
         training.step(batch, 0.1)  # Makes the optimizer, and its state.
         with Watch() as watch:
             for step in range(1, STEPS + 1):

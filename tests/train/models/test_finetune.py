@@ -30,7 +30,7 @@ WAITING = (
     *(f"asyncio.{name}" for name in ("base_events", "tasks", "locks", "queues", "streams")),
     *("asyncio.futures", "asyncio.events", "threading", "concurrent.futures._base"),
 )
-WORDS, SAMPLES, STEPS, TOKENS = 16, 200, 400, 28
+WORDS, SAMPLES, STEPS, TOKENS = 16, 200, 300, 28
 
 
 def docstrings(module: str) -> list[str]:
@@ -138,7 +138,7 @@ def grid(place: Path, *given: str, more: tuple[str, ...] = ()) -> Any:
         f"model.init_args.folder={folder}",
         "train.batch_size=16",
         "train.layer_decay=0.9",
-        "train.evaluate=20ep",
+        "train.evaluate=12ep",
         *given,
     )
     arguments = ["grid", str(CONFIG), "--allow-import", "finetune_text", "--runs", str(place)]
@@ -154,7 +154,7 @@ def test_a_pretrained_start_is_searched_and_is_worth_it(place: Path, encoder: Pa
     from safetensors import torch as safetensors
 
     folders = f"search.model.init_args.folder=[{encoder}, {place / 'raw'}]"
-    given = ("train.budget=20ep", "search.lr={min: 5e-4, max: 2e-3, points: 2}", folders)
+    given = ("train.budget=12ep", "search.lr={min: 5e-4, max: 2e-3, points: 2}", folders)
     said = grid(place, *given, more=("--json",))
     assert said.exit_code == 0, said.output
     report = json.loads(said.stdout)

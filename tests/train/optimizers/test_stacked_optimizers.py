@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import nn
+from torch.func import functional_call, vmap
 
 from lrsearch import catalogue
 from lrsearch.train.optimizers.muon import orthogonalize
@@ -22,7 +23,7 @@ from lrsearch.train.optimizers.stacked import clip_gradients
 pytestmark = pytest.mark.usefixtures("on_device")
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
-STEPS, REPLACED, BLOCK = 100, 40, 20
+STEPS, REPLACED, BLOCK = 40, 16, 10
 
 
 def sgd(momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
@@ -276,12 +277,9 @@ class Solo:
         self.curve = curve(config, rates)
         self.optimizer = build_optimizer(config, self.parameters, 1.0)
 
-    def differentiate(self, x, y):
-        self.model.zero_grad()
-        F.cross_entropy(self.model(x), y).backward()
-        return [parameter.grad.clone() for parameter in self.parameters]
-
-    def update(self):
+    def update(self, gradients):
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient.clone()
         if self.limit < math.inf:
             nn.utils.clip_grad_norm_(self.parameters, self.limit)
         for group in self.optimizer.param_groups:
@@ -303,6 +301,19 @@ class Solo:
         return found
 
 
+def differentiate(solos, x, y):
+    """The gradients of lanes on one batch, by parameter, [lanes, ...]."""
+    held = [[each.detach() for each in solo.parameters] for solo in solos]
+    leaves = [torch.stack(own).requires_grad_() for own in zip(*held, strict=True)]
+    names = [name for name, _ in solos[0].model.named_parameters()]
+
+    def lose(*parameters):
+        given = dict(zip(names, parameters, strict=True))
+        return F.cross_entropy(functional_call(solos[0].model, given, (x,)), y)
+
+    return torch.autograd.grad(vmap(lose)(*leaves).sum(), leaves)
+
+
 def evaluated(configs, parameters, state):
     """The parameters the lanes are evaluated at."""
     average = STACKED[configs[0]["name"]].average
@@ -320,7 +331,7 @@ def rate_curves(name, lanes):
     steps = np.arange(STEPS)
     base = BASE_RATES[name] * 2.0 ** (np.arange(lanes) - lanes // 2)[:, None]
     rates = base * (0.55 + 0.45 * np.cos(steps / (7 + np.arange(lanes)[:, None])))
-    rates[:, 30] = 0.0
+    rates[:, 20] = 0.0
     return rates
 
 
@@ -341,7 +352,7 @@ SPARED = {("lion", torch.float32): 1e-3}
 """Entries that may differ: where a mean of gradients cancels to rounding, its sign is chance."""
 
 BFLOAT16 = 1e-2
-"""Of muon's matrices, over 100 steps: each product of an iteration is rounded to three digits, and
+"""Of muon's matrices, over 40 steps: each product of an iteration is rounded to three digits, and
 falls to the other side now and then where it was summed in another order."""
 
 
@@ -384,10 +395,9 @@ def test_equals_torch(name, dtype):
             firsts = [solo.step + 1 for solo in solos]
             numbers = iter(tabulate(configs, ahead, firsts, dtype))
         index = torch.randint(len(x), (32,), generator=generator)
-        gradients = [solo.differentiate(x[index], y[index]) for solo in solos]
-        stacked = [torch.stack(own) for own in zip(*gradients, strict=True)]
-        for solo in solos:
-            solo.update()
+        stacked = differentiate(solos, x[index], y[index])
+        for solo, *own in zip(solos, *stacked, strict=True):
+            solo.update(own)
         with torch.no_grad():
             clipped = clip_gradients(stacked, limits)
             optimizer.update(parameters, clipped, state, next(numbers), needs(configs))
@@ -490,7 +500,7 @@ def used_state(name, config, state):
 
 @pytest.mark.parametrize("name", STACKED)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_lanes_do_not_see_each_other(name, data):
     """Among other lanes, and so with other needs, in another order: the same bits."""
     lanes = data.draw(st.integers(2, 20))
@@ -514,11 +524,16 @@ def test_lanes_do_not_see_each_other(name, data):
         rates[chosen],
         limits[chosen],
     )
-    for place, lane in enumerate(chosen):
-        pairs = list(zip(few, together, strict=True))
-        for slot in used_state(name, configs[lane], state):
-            pairs += zip(few_state[slot], state[slot], strict=True)
-        assert all(same(own[place], other[lane]) for own, other in pairs)
+    for slot in (None, *state):
+        places = [
+            place
+            for place, lane in enumerate(chosen)
+            if slot is None or slot in used_state(name, configs[lane], state)
+        ]
+        lanes_of = [chosen[place] for place in places]
+        pairs = (few, together) if slot is None else (few_state[slot], state[slot])
+        for own, other in zip(*pairs, strict=True):
+            assert same(own[places], other[lanes_of])
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)

@@ -10,7 +10,7 @@ import torch
 from devices import DEVICE, assert_same_numbers, assert_same_weights, close, noise_state
 from sklearn.datasets import load_digits
 from sklearn.metrics import f1_score
-from test_fused import both, tensors
+from test_fused import both, run_fused, tensors
 from test_tables import INLINE, lrsearch
 from test_train import ADAMW, MLP, SGD, config, facts, run
 from torch.nn import functional as F
@@ -511,7 +511,7 @@ CASES = {
 def test_both_engines_train_alike(nets, name):
     data, model, train = CASES[name]
     configs = [
-        own_config(data, model, **{"budget": "60ba", "evaluate": "20ba", **train, "lr": rate})
+        own_config(data, model, **{"budget": "30ba", "evaluate": "10ba", **train, "lr": rate})
         for rate in (0.01, 0.02, 0.005)
     ]
     trials = [Trial(k, "", each, 0) for k, each in enumerate(configs)]
@@ -750,8 +750,8 @@ def test_lanes_share_what_is_loaded(nets, workers):
             data,
             MLP,
             {"validation": "source"},
-            budget=f"{30 + 10 * (k % 2)}ba",
-            evaluate="15ba",
+            budget=f"{18 + 6 * (k % 2)}ba",
+            evaluate="9ba",
             lr=rate,
             metrics={"top3": code("top3")},
         )
@@ -769,10 +769,10 @@ def test_lanes_share_what_is_loaded(nets, workers):
             np.testing.assert_allclose(
                 together.curve[metric], values, rtol=1e-3, atol=5e-3, err_msg=metric
             )
-    few = both(configs[0], configs[1], place=nets, lanes=2)[0]
-    for left, (_, right) in zip(pairs, few, strict=False):
-        assert_same_numbers(left[1].curve, right.curve)
-        assert_same_weights(left[1].weights, right.weights)
+    few = run_fused(configs[:2], 2, place=nets)
+    for number, right in few.items():
+        assert_same_numbers(pairs[number][1].curve, right.curve)
+        assert_same_weights(pairs[number][1].weights, right.weights)
 
 
 def test_what_lanes_cannot_share_says_why(nets):

@@ -41,6 +41,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from workloads import WORKLOADS, make_data  # noqa: E402
 
+from lrsearch.errors import UsageError  # noqa: E402
 from lrsearch.spec import read_spec  # noqa: E402
 from lrsearch.spec.model import resolve  # noqa: E402
 from lrsearch.train.batches.batch import take  # noqa: E402
@@ -419,17 +420,24 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing new after")
     parser.add_argument("--quick", action="store_true", help="few lanes and workloads, two rounds")
     parser.add_argument("--output", type=Path, default=HERE / "results", metavar="DIR")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.workloads = options.workloads.split(",") if options.workloads else list(WORKLOADS)
+    if unknown := set(options.workloads) - WORKLOADS.keys():
+        parser.error(f"--workloads: {', '.join(sorted(unknown))} not among {', '.join(WORKLOADS)}")
+    try:
+        options.lanes = [int(each) for each in options.lanes.split(",")]
+        options.device = find_device(options.device)
+    except (UsageError, ValueError) as error:
+        parser.error(str(error))
+    return options
 
 
 def main() -> int:
     begun = time.monotonic()
     options = parse()
-    device = find_device(options.device)
+    device, names, lanes = options.device, options.workloads, options.lanes
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False
-    names = options.workloads.split(",") if options.workloads else list(WORKLOADS)
-    lanes = [int(each) for each in options.lanes.split(",")]
     rounds = ROUNDS
     if options.quick:
         names, lanes, rounds = names[:2], [each for each in lanes if each in (1, 4, 64)], 2

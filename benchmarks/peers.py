@@ -32,6 +32,9 @@ from lrsearch.trial import Workplace
 
 Report = Callable[[float, int], None]
 
+CHUNK = 512
+"""Samples of a text in a forward pass of an evaluation; of others all are seen at once."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -85,8 +88,18 @@ def build(job: Job, shape: tuple[int, ...]) -> nn.Module:
 @torch.no_grad()
 def accuracy(model: nn.Module, data: Data) -> float:
     model.eval()
-    right = model(data.x_validation).argmax(1) == data.y_validation
-    return float(right.sum().item()) / len(right)
+    size = CHUNK if data.y_validation.dim() > 1 else len(data.y_validation)
+    parts = zip(data.x_validation.split(size), data.y_validation.split(size), strict=True)
+    right = torch.stack([(model(x).argmax(-1) == y).sum() for x, y in parts]).sum()
+    return float(right.item()) / data.y_validation.numel()
+
+
+def loss_of(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The cross entropy of a batch, of each character of a text."""
+    outputs = model(x)
+    if outputs.dim() > 2:
+        outputs, y = outputs.flatten(0, -2), y.flatten()
+    return F.cross_entropy(outputs, y)
 
 
 def train(
@@ -105,7 +118,7 @@ def train(
         for index in islice(order, end - step):
             x, y = data.x_train.index_select(0, index), data.y_train.index_select(0, index)
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
+            loss = loss_of(model, x, y)
             torch.autograd.backward(loss)
             optimizer.step()
         step = end
@@ -134,7 +147,7 @@ def train_with_loader(job: Job, data: Data, lr: float, momentum: float, report: 
             step += 1
             x, y = batch.to(job.device), target.to(job.device)
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
+            loss = loss_of(model, x, y)
             torch.autograd.backward(loss)
             optimizer.step()
         model.eval()
@@ -142,8 +155,8 @@ def train_with_loader(job: Job, data: Data, lr: float, momentum: float, report: 
         with torch.no_grad():
             for batch, target in valid_loader:
                 x, y = batch.to(job.device), target.to(job.device)
-                right += model(x).argmax(1).eq(y).sum().item()
-        reached = right / len(validation)
+                right += model(x).argmax(-1).eq(y).sum().item()
+        reached = right / data.y_validation.numel()
         report(reached, epoch)
     return reached
 
@@ -157,7 +170,7 @@ def train_with_graph(job: Job, data: Data, lr: float, momentum: float, report: R
 
     def step() -> None:
         x, y = data.x_train.index_select(0, index), data.y_train.index_select(0, index)
-        loss = F.cross_entropy(model(x), y)
+        loss = loss_of(model, x, y)
         torch.autograd.backward(loss)
         optimizer.step()
 

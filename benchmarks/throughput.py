@@ -5,13 +5,15 @@
 Every peer is a fresh process (or several), timed from start to end: imports, probes and
 compilation count. docs/benchmarks.md says what each row means. Prints a line and writes the JSON
 after each run, a workload's tables after its last one, and, where matplotlib is installed, draws a
-picture. Exit status 1 where a peer failed or the peers' metrics differ. This process does not use
-the GPU: where a GPU lets one process in at a time, it is the peer that is measured.
+picture. On a GPU `steps.py` comes first, within a third of the minutes: how far a step is from what
+the device can. Exit status 1 where a peer failed or the peers' metrics differ. This process does
+not use the GPU: where a GPU lets one process in at a time, it is the peer that is measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import itertools
@@ -37,7 +39,7 @@ import yaml
 from peers import Job
 from rich.console import Console
 from rich.table import Table
-from workloads import MOMENTUM, WORKLOADS
+from workloads import MOMENTUM, WORKLOADS, make_data
 
 from lrsearch import __version__
 from lrsearch.space import grid
@@ -245,9 +247,7 @@ def prepare(name: str, settings: Settings, mnist: Path | None, folder: Path) -> 
     workload = WORKLOADS[name]
     folder.mkdir()
     counts = sides(settings.points)
-    data = dict(workload.data)
-    if data["name"] == "npz":
-        data["source"] = str(mnist)
+    data = make_data(name, folder, mnist)
     document: dict[str, Any] = {
         "name": name,
         "data": data,
@@ -273,8 +273,8 @@ def prepare(name: str, settings: Settings, mnist: Path | None, folder: Path) -> 
     document["search"] = dict(zip(document["search"], part, strict=True))
     (folder / "part.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
-    config = resolve(spec, points[0], "classification")
-    raw = load_raw(config["data"], Workplace())
+    raw = load_raw(dict(spec.data), Workplace())
+    config = resolve(spec, points[0], raw.task)
     arrays = place(raw, config["data"], None, torch.device("cpu"))
     names = ("x_train", "y_train", "x_validation", "y_validation")
     np.savez(folder / "arrays.npz", **{name: getattr(arrays, name).numpy() for name in names})
@@ -790,6 +790,9 @@ def parse(
         defaults = ", ".join(f"{getattr(each, name)} on {key}" for key, each in DEFAULTS.items())
         option = "--" + name.replace("_", "-")
         parser.add_argument(option, type=_whole, metavar="N", help=f"{meaning} ({defaults})")
+    parser.add_argument(
+        "--steps", action=argparse.BooleanOptionalAction, help="steps.py first (on cuda)"
+    )
     parser.add_argument("--minutes", type=float, help="stop after so many (8 on cuda)")
     parser.add_argument(
         "--quick", action="store_true", help="few points, peers and workloads, one repeat"
@@ -801,11 +804,12 @@ def parse(
     except ValueError as error:
         parser.error(f"--device {options.device}: {error}")
     device = machine.device
-    for option, known in (
-        ("workloads", list(WORKLOADS)),
-        ("peers", [peer.key for peer in choose_peers(device, 1)]),
+    peers = [peer.key for peer in choose_peers(device, 1)]
+    usual = [name for name, each in WORKLOADS.items() if device != "cpu" or not each.large]
+    for option, known, chosen in (
+        ("workloads", list(WORKLOADS), usual),
+        ("peers", peers, peers),
     ):
-        chosen = known
         if getattr(options, option) is not None:
             chosen = getattr(options, option).split(",")
         elif options.quick:
@@ -895,6 +899,17 @@ def run_row(row: Row, task: Task, settings: Settings, cores: int, deadline: floa
     row.runs.append(run_peer(row.peer, task, settings.device, cores, deadline))
 
 
+def run_steps(options: argparse.Namespace, settings: Settings, machine: Machine) -> None:
+    """Run `steps.py` for the same workloads, as a process of its own, which prints by itself."""
+    command = [sys.executable, str(HERE / "steps.py"), "--device", machine.device]
+    command += ["--workloads", ",".join(options.workloads), "--output", str(options.output)]
+    command += ["--quick"] if options.quick else []
+    command += ["--mnist", str(options.mnist)] if options.mnist else []
+    limit = 20 * settings.minutes if math.isfinite(settings.minutes) else None
+    with contextlib.suppress(subprocess.TimeoutExpired):  # What it has measured is written.
+        subprocess.run(command, check=False, timeout=limit)
+
+
 def count_cores() -> int:
     """The cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -918,6 +933,8 @@ def main() -> int:
         options.workloads.remove("mnist-mlp")
         skipped.append(f"mnist-mlp: no {mnist or 'file was given (--mnist PATH)'}")
     options.output.mkdir(parents=True, exist_ok=True)
+    if machine.device != "cpu" if options.steps is None else options.steps:
+        run_steps(options, settings, machine)
     stem = f"cpu-{machine.cores}-cores" if machine.device == "cpu" else machine.device_name
     stem = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
     path = options.output.absolute() / f"{stem}.json"

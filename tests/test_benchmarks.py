@@ -10,6 +10,7 @@ import math
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ def known_machine() -> Iterator[None]:
 
 
 def throughput_of(output: Path, *arguments: str) -> list[str]:
-    return ["throughput", "--device", DEVICE.type, "--output", str(output), *arguments]
+    own = ["--device", DEVICE.type, "--no-steps", "--output", str(output)]
+    return ["throughput", *own, *arguments]
 
 
 def test_throughput_tells_of_each_run(
@@ -170,6 +172,68 @@ def test_quick_is_few(
     assert (set(options.workloads), set(options.peers)) == (workloads, peers)
     assert (settings.points, settings.repeats, settings.minutes) == (16, 1, 2.0)
     assert machine.device == "cpu" and machine.device_name
+
+
+def test_steps_are_held_against_what_the_device_can(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import steps
+
+    monkeypatch.setattr(steps, "BLOCK", 4)
+    few = ("--quick", "--lanes", "1,4", "--workloads", "digits-mlp", "--output", str(tmp_path))
+    done = run("steps", "--device", str(DEVICE), *few)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / f"steps-{DEVICE.type}.json").read_text())
+    own = found["workloads"]["digits-mlp"]
+    alone, four = own["rows"]
+    assert (alone["lanes"], four["lanes"]) == (1, 4)
+    assert four["of_floor"] == max(four["floors"].values()) / four["seconds"]
+    assert four["gain"] == alone["seconds"] * 4 / four["seconds"]
+    assert own["waits"] == {"fused.py": 1} and "1 in fused.py" in done.stdout
+    # Of each layer the product forward and that of the weights' gradients, and but for the first
+    # that of its inputs' gradients.
+    layers = ((64, 128), (128, 128), (128, 10))
+    products = sum(2 * 32 * a * b * (2 + (a != 64)) for a, b in layers)
+    assert four["operations"] == 4 * products
+    # The weights and momenta are read and written at least.
+    assert four["bytes"] > 4 * 4 * 4 * sum(a * b + b for a, b in layers)
+
+
+def test_waits_and_times_of_a_gpu_are_taken_from_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch says there is said by this test, where there is no GPU."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import steps
+    import torch
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            modes.append("record")
+
+        def elapsed_time(self, other: Event) -> float:
+            return 5.0
+
+    def job() -> None:
+        modes.append("job")
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+
+    modes: list[str] = []
+    device = torch.device(type="cuda")  # Of this alone: nothing is trained here.
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: modes.append("wait"))
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    assert steps.count_reads(job, device) == {Path(__file__).name: 1}
+    assert modes == ["warn", "job", "default"]
+    modes.clear()
+    with warnings.catch_warnings(action="ignore"):
+        seconds, host = steps.clock(job, device)
+    assert seconds == 5e-3 and host > 0
+    assert modes == ["wait", "record", "job", "record", "wait"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")

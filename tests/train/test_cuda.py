@@ -1,8 +1,8 @@
 """What only a GPU can show: what is captured, what waits, what is left of errors and of memory.
 
-`pytest --device cuda -m cuda` runs these alone, in a minute or two; elsewhere they are skipped.
-What holds on every device (lanes against training alone, resumes after a kill) is tested where it
-stands, on the device that is asked for.
+`pytest --device cuda -m cuda` runs these alone; elsewhere they are skipped. What holds on every
+device (lanes against training alone, resumes after a kill) is tested where it stands, on the device
+that is asked for.
 """
 
 from __future__ import annotations

@@ -74,7 +74,8 @@ SEGMENT = 512
 """Steps prepared at once, at most."""
 
 SEEDS = 8
-"""Seeds whose initial weights are kept."""
+"""Seeds whose initial weights are kept, but of no more than there are lanes: they are on the device
+beside the program, and large models train in few lanes."""
 
 WORTH_COMPACTING = {"cpu": 50, "mps": 50, "cuda": 500}
 """Steps of a program that a smaller one must save, by kind of device: building one costs some
@@ -366,7 +367,7 @@ class _Session:
             optimizer = STACKED[train["optimizer"]["name"]]
             self.initial[trial.seed] = initial_state(model, optimizer, noise.get_state()), {}
             self.skeleton = self.skeleton or Skeleton(model)
-            while len(self.initial) > SEEDS:
+            while len(self.initial) > min(SEEDS, self.lanes):
                 self.initial.popitem(last=False)
         state, starts = self.initial[trial.seed]
         if smoothing not in starts:

@@ -1345,6 +1345,22 @@ def test_nothing_is_kept_of_what_is_over(place):
             gc.enable()
 
 
+def test_initial_weights_are_kept_of_no_more_seeds_than_there_are_lanes(monkeypatch):
+    """They lie on the device, beside the program."""
+    made, most, make = [], [], fused.initial_state
+
+    def watch(*given):
+        most.append(sum(each() is not None for each in made))
+        state = make(*given)
+        made.append(weakref.ref(state))
+        return state
+
+    monkeypatch.setattr(fused, "initial_state", watch)
+    run_fused([config(LOGISTIC, budget="2ba")] * 6, 2, seeds=[0, 1, 2, 0, 2, 3])
+    # Of four seeds one is made again.
+    assert len(made) == 5 and max(most) == 2
+
+
 # Metrics
 
 

@@ -27,6 +27,7 @@ from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
 from lrsearch.reports.view import Context, RunView, build_view, find_cost
 from lrsearch.space import automatic
+from lrsearch.spec.commandline import hears_seed
 from lrsearch.spec.document import Document
 from lrsearch.spec.model import Spec, settle_data
 from lrsearch.spec.searched import find_searched
@@ -302,7 +303,7 @@ def _add_commands(
         following = ["lrsearch", "report", *name]
     elif resumed:
         following = resume(resumed)
-    elif view.best is not None and run.spec.space and _may_confirm(view.confirmation):
+    elif view.best is not None and run.spec.space and _may_confirm(run.spec, view.confirmation):
         following = confirming(run.folder, run.spec, history, run.strategy)
     elif view.best is not None and run.spec.space:
         following = ["lrsearch", "export", *name, "--output", "best.yaml"]
@@ -390,8 +391,12 @@ def _describe_end(run: StoredRun, waiting: int, confirmation: Confirmation | Non
     return f"the search {ended}{left}"
 
 
-def _may_confirm(confirmation: Confirmation | None) -> bool:
-    """Whether confirming would tell more than is known."""
+def _may_confirm(spec: Spec, confirmation: Confirmation | None) -> bool:
+    """Whether confirming would tell more than is known, which it does not of a command that is
+    told of no seed."""
+    outside = spec.outside
+    if confirmation is None and outside is not None and outside.kind == "command":
+        return hears_seed(outside.text, spec.folder)
     return confirmation is None or not (confirmation.over and confirmation.current)
 
 

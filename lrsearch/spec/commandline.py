@@ -95,6 +95,25 @@ MAX_NAMES = 1000
 """The most combinations of values that are looked for in one word."""
 
 
+def hears_seed(command: str, folder: Path) -> bool:
+    """Whether a command can know its trial's seed: by `{seed}`, or where it or the beginning of a
+    file that it names, seen from the folder, has the name of the variable."""
+    words = split_words(command)
+    if "seed" in placeholders(words) or _SEED in command:
+        return True
+    for name in dict.fromkeys(_candidates(words)):
+        with contextlib.suppress(OSError, ValueError), (folder / name).open("rb") as file:
+            if _SEED.encode() in file.read(_LONGEST_SCRIPT):
+                return True
+    return False
+
+
+_SEED = "LRSEARCH_SEED"
+
+_LONGEST_SCRIPT = 1 << 20
+"""Bytes of a file that are looked at."""
+
+
 def possible_files(configs: Sequence[Config], folder: str) -> list[str]:
     """The names that `named_files` may give for a point of a spec, where `configs` show each option
     and each end of a range once: combinations of their values, and for numbers, since a range has

@@ -50,14 +50,24 @@ def find_searched(spec: Spec, samples: int | None = None) -> list[Range]:
 
 
 def _is_share(flat: str, dimension: Dimension) -> bool:
-    """Whether all that is searched of a parameter is below 1, as its name says it must be."""
-    if flat.rpartition(".")[2].lower() not in catalogue.SHARES:
-        return False
+    """Whether all that is searched of a parameter is below 1, as its name says it must be, or as it
+    is of decays, whose values crowd below 1."""
     if isinstance(dimension, Choice):
         values = [option.value for option in dimension.options] if dimension.ordered else [1]
     else:
         values = [dimension.low, dimension.high]
-    return all(0 <= value < 1 for value in values)
+    if not all(0 <= value < 1 for value in values):
+        return False
+    name = flat.rpartition(".")[2].lower()
+    named = name in catalogue.SHARES or not _AVERAGES.isdisjoint(name.split("_"))
+    return named or min(values) >= _CROWDED
+
+
+_AVERAGES = frozenset(("momentum", "ema", "polyak", "averaging", "swa", "dropout"))
+"""Words in the names of shares below 1 of the user's own, such as ema_decay."""
+
+_CROWDED = 0.9
+"""The least value from which on a range below 1 is taken for one of decays."""
 
 
 def _parameter(spec: Spec, name: str) -> catalogue.Parameter | None:

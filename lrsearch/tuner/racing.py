@@ -18,6 +18,7 @@ from lrsearch.analysis.points import PointSummary, summarize
 from lrsearch.analysis.points import best as find_best
 from lrsearch.analysis.race import Scores, judge, next_round, repeats
 from lrsearch.errors import UsageError
+from lrsearch.space import Choice, Dimension, Space, encode, parameters
 from lrsearch.spec.model import (
     ConfirmSettings,
     Spec,
@@ -32,6 +33,7 @@ from lrsearch.trial import (
     Config,
     Confirming,
     Outcome,
+    Point,
     Trial,
     combine,
 )
@@ -143,15 +145,52 @@ def _fresh_seeds(spec: Spec, ledger: Ledger, count: int) -> tuple[int, ...]:
 
 def _find_control(spec: Spec, ledger: Ledger) -> Entry | None:
     """The point that the others are compared with: the spec's own fixed values, where they make up
-    a training, else the first proposal of the run that was trained to its end."""
+    a training, else the first proposal of the run that was trained to its end; of a grid, which
+    begins in a corner, the one nearest to its middle."""
     config = fixed_config(spec, ledger.content.task)
     if config is not None:
         return ledger.find(config)
+    first = ""
+    found: list[tuple[float, Entry]] = []
     for proposal in ledger.history.proposals:
         entry = ledger.entry_of.get(proposal.trials[0])
-        if entry is not None and ledger.judge(entry)[1] is not None:
+        if entry is None or ledger.judge(entry)[1] is None:
+            continue
+        first = first or proposal.strategy
+        if first != "grid":
             return entry
-    return None
+        if proposal.strategy == first:
+            found.append((_off_middle(spec.space, proposal.point), entry))
+    return min(found, key=lambda each: each[0])[1] if found else None
+
+
+def _off_middle(space: Space, point: Point) -> float:
+    """The distance of a point from the middle of a grid, in shares of its sides; of options that
+    are no numbers the first counts as the middle."""
+    numbers = encode(space, point)
+    if numbers is None:
+        return math.inf
+    return math.fsum(
+        (_share(dimension, numbers[name]) - 0.5) ** 2
+        for name, dimension in parameters(space)
+        if name in numbers
+    )
+
+
+def _share(dimension: Dimension, number: float) -> float:
+    """The place of a raw number within its dimension, from 0 to 1."""
+    if isinstance(dimension, Choice):
+        if not dimension.ordered:
+            return 0.5 if number == 0 else 1.0
+        values = [option.value for option in dimension.options]
+        places = sorted(values)
+        return places.index(values[int(number)]) / max(len(places) - 1, 1)
+    low, high = float(dimension.low), float(dimension.high)
+    if low == high:
+        return 0.5
+    if dimension.log:
+        low, high, number = math.log(low), math.log(high), math.log(number)
+    return (number - low) / (high - low)
 
 
 # what was measured

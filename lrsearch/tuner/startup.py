@@ -24,8 +24,12 @@ _SHOWN = 10
 
 _PYTHON = re.compile(
     r"(?:[\w.]+\.)?(?:ModuleNotFoundError|ImportError|FileNotFoundError|PermissionError|"
-    r"NotADirectoryError|IsADirectoryError|SyntaxError|IndentationError|TabError|NameError)\b.*"
+    r"NotADirectoryError|IsADirectoryError|SyntaxError|IndentationError|TabError|NameError|EOFError"
+    r")\b.*"
 )
+_ABORTED = re.compile(r"Aborted[.!]")
+"""What click and Typer say where their question finds no answer."""
+
 _SYSTEM = re.compile(
     r".*(?:No such file or directory|[Pp]ermission denied|[Nn]ot found|cannot be started).*"
 )
@@ -94,7 +98,7 @@ class Starts:
             return text
         if self.spec.kind is None:  # It has started: any other exception may be the point's.
             return ""
-        if code in (126, 127) or _SYSTEM.fullmatch(text):
+        if code in (126, 127) or _SYSTEM.fullmatch(text) or _ABORTED.fullmatch(text):
             return result.reason
         if code and _USAGE.search(text if code != 2 else _printed(result)):
             # The point's values may stand in what is said of them.
@@ -234,6 +238,13 @@ def _advise_on_program(spec: Spec, config: Config, why: str) -> str:
     return "the program is not on the PATH of this shell: name it by its whole path"
 
 
+def _advise_on_input(spec: Spec, config: Config, why: str) -> str:
+    if "Ran out of input" in why:
+        return "a file that it reads ends too early"
+    where = "the command" if "command" in config else "params"
+    return f"it asks for input, and no trial is given any: have it take the answer from {where}"
+
+
 def _advise_on_options(words: list[str], result: Result) -> str:
     """Advice on the command line, and for an unknown option the nearest that its usage lists."""
     advice = f"it was run as: {command_line(words)}"
@@ -271,6 +282,8 @@ _HINTS: dict[str, Callable[[Spec, Config, str], str]] = {
     "IndentationError": _advise_on_code,
     "TabError": _advise_on_code,
     "NameError": _advise_on_code,
+    "EOFError": _advise_on_input,
+    "Aborted": _advise_on_input,
     "No such file or directory": _advise_on_file,
     "ermission denied": _advise_on_permission,
     "exit code 126": _advise_on_permission,

@@ -531,6 +531,8 @@ def test_an_end_that_nothing_lies_beyond_is_no_edge(tmp_path):
         ("dropout: [0.2, 0.3]", 0.2, [0.1, 0.2, 0.3]),
         ("momentum: [1, 2]", 2, [1, 2, 4]),  # It is none: a share is below 1.
         ("temperature: [0.5, 0.9]", 0.9, [0.5, 0.9, 1.3]),
+        ("ema_decay: {min: 0.5, max: 0.98, points: 3}", 0.98, 0.99),
+        ("tau: [0.9, 0.99]", 0.99, [0.9, 0.99, 0.995]),
     ],
 )
 def test_a_share_of_a_loop_is_searched_below_1(tmp_path, searched, best, suggested):

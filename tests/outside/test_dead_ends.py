@@ -107,6 +107,8 @@ def test_the_line_in_the_script_mends_it_too(here: Path) -> None:
     (here / "train.py").write_text(f"import json\nstep, accuracy = 1, 0.91\n{line}\n")
     mended = lrsearch(*GRID, "--set", "search.lr.points=2", "--json")
     assert mended.code == 0 and json.loads(mended.out)["best"]["objective"] == 0.91, mended
+    # It is told of no seed, so that fresh ones would confirm nothing.
+    assert re.search(r"next +lrsearch export", lrsearch("report", "s.yaml").out)
 
 
 def test_the_same_command_trains_it_again(here: Path) -> None:
@@ -554,6 +556,12 @@ STARTS = {
         "PermissionError: [Errno 13]",
         "chmod",
     ),
+    "question": (
+        "input('Name: ')\n",
+        "EOFError: EOF when reading a line",
+        "it asks for input, and no trial is given any: have it take the answer from the command",
+    ),
+    "click's question": ("exit('Name: \\nAborted!')\n", "exit code 1: Aborted!", "asks for input"),
     "syntax": ("def broken(:\n", "SyntaxError: invalid syntax", "def broken(:"),
     "unknown option": (
         ARGPARSE + "parser.add_argument('--learning-rate')\nparser.parse_args()\n",

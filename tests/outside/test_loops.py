@@ -35,6 +35,7 @@ from lrsearch.outside.process import GRACE, KEPT, LONGEST_LINE, Channel, Lines, 
 from lrsearch.outside.reported import MOST_ROWS, Reported
 from lrsearch.space import Choice, draw, grid, parameters
 from lrsearch.spec import read_spec
+from lrsearch.spec.commandline import hears_seed
 from lrsearch.spec.summary import describe
 from lrsearch.store import read
 from lrsearch.trial import (
@@ -301,6 +302,19 @@ def test_a_person_is_asked_once_for_each_command(here: Path) -> None:
     assert code == 0 and "Allow it?" not in shown
     code, shown = on_a_terminal(b"n\n", *grid, "--set", "command=echo {lr} {batch_size}")
     assert code == 2 and "Allow it?" in shown, "another command is another question"
+
+
+def test_a_command_hears_of_its_seed_or_does_not(tmp_path: Path) -> None:
+    (tmp_path / "deaf.py").write_text("import random")
+    (tmp_path / "own.py").write_text("import os; seed = os.environ['LRSEARCH_SEED']")
+    heard = {
+        "python deaf.py --seed {seed}": True,
+        "python deaf.py --lr {lr}": False,
+        "python own.py --lr {lr}": True,
+        "sh -c 'python own.py --lr {lr}'": True,
+        "sh -c 'python deaf.py --seed $LRSEARCH_SEED'": True,
+    }
+    assert {text: hears_seed(text, tmp_path) for text in heard} == heard
 
 
 @pytest.mark.parametrize(

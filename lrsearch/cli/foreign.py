@@ -175,6 +175,11 @@ def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
 
     word = snake(name) if not name.endswith((".yaml", ".yml")) else name
     if name.endswith((".yaml", ".yml")):
+        first, equals, inner = name.partition("=")
+        if equals and first in known:  # grid=a.yaml
+            return f"write {_line(first, [inner, *rest])}"
+        if rest and rest[0] in known:  # a.yaml grid
+            return f"write {_line(rest[0], [name, *rest[1:]])}"
         rest, meant = [name, *rest], "bayes"
     elif word in ("resume", "continue"):
         return f"the same command goes on: write {_line('bayes', rest)} (or grid, or random)"
@@ -281,6 +286,9 @@ def _spec_words(*, dotted: bool) -> list[str]:
     return [*TOP_LEVEL, *own, *paths, *(each for each in others if len(each) > 1)]
 
 
+_SAMPLERS = catalogue.SETTINGS["random"]["sampler"].choices
+
+
 def option_hint(
     name: str, text: str | None, args: Sequence[str], command: str, known: set[str]
 ) -> str:
@@ -302,7 +310,8 @@ def _find_hint(
     if word in _FILES:
         return f"write the file alone: lrsearch {command} {quote(text or config or 'CONFIG')}"
     if word in ("format", "output_format", "fmt") and f"--{str(text).lower()}" in known:
-        return f"write --{str(text).lower()}"
+        option = f"--{str(text).lower()}"
+        return f"write {option}{' report.html' if option == '--html' else ''}"
     if command == "serve" and word in _HOSTS:
         return (
             "this machine alone is served: what is shown is nobody else's; from another machine "
@@ -378,6 +387,10 @@ def _own_key(command: str, word: str, value: Any, text: str | None) -> str:
     """The option, or the setting, for a key of the spec's or an end of a range, "" for others."""
     from lrsearch.spec.foreign.ranges import HIGH, LOW
 
+    if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+=.+", text or ""):  # --override train.lr=0.1, -s ...
+        return f"write --set {quote(text or '')}"
+    if word == "sampler" and command == "bayes" and value not in _SAMPLERS:
+        return f"write --set bayes.model={'gp' if value == 'gp' else 'tpe'}"
     ends = {**dict.fromkeys(LOW, "--min"), **dict.fromkeys(HIGH, "--max")}
     if command == "range" and word in ends:
         return f"write {ends[word]} {text or '1e-5'}"

@@ -3,6 +3,7 @@ and what to write instead."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,6 +85,8 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     form = command_line(["lrsearch", name, *taken])
     message = f"lrsearch {name} takes {' '.join(taken) or 'no argument'}: '{words}' is too much"
     first = words.split()[0] if words.split() else ""
+    if hint := _joined(name, words.split(), command, args):
+        return message, hint
     known = [option for each in command.params for option in each.opts if option[:2] == "--"]
     option = nearest(f"--{first.partition('=')[0]}", known)
     if option and f"--{first.partition('=')[0]}" == option:
@@ -107,6 +110,34 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
         rest = " && ".join(command_line(["lrsearch", name, each, *options]) for each in given)
         return message, f"one command for each: {rest}" if len(given) < _LISTED else f"write {form}"
     return message, f"write {form}"
+
+
+_KEYED = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
+"""A path of a spec."""
+
+
+def _joined(name: str, words: Sequence[str], command: Any, args: Sequence[str]) -> str:
+    """The hint for words that belong together, or with what stands before them: a path with blanks
+    in it, a key and its value, two overrides, two runs of a report."""
+    given, options = _split(command, args)
+    whole = " ".join(given)
+    if len(given) > 1 and Path(whole).is_file():
+        return f"write {command_line(['lrsearch', name, whole, *options])}"
+    takes_set = any("--set" in each.opts for each in command.params)
+    lacking = [each for before, each in itertools.pairwise(args) if before == "--set"]
+    lacking = [each for each in lacking if "=" not in each and _KEYED.fullmatch(each)]
+    if lacking and len(words) == 1 and "=" not in words[0]:
+        return f"write --set {quote(f'{lacking[-1]}={words[0]}')}"
+    if takes_set and len(words) == 2 and _KEYED.fullmatch(words[0]) and "=" not in words[1]:
+        return f"write --set {quote(f'{words[0]}={words[1]}')}"
+    if takes_set and len(words) > 1 and all(_KEYED.match(each) and "=" in each for each in words):
+        return "write " + " ".join(f"--set {quote(each)}" for each in words)
+    if name == "report" and len(given) == 2 and all(_RUN.fullmatch(each) for each in given):
+        return f"one report each, or write {command_line(['lrsearch', 'compare', *given])}"
+    return ""
+
+
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def _meant_by(name: str, words: Sequence[str], given: list[str]) -> tuple[str, str] | None:

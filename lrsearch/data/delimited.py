@@ -128,12 +128,20 @@ class _File:
                     raise DataError(
                         f"this row has {_cells(len(cells))}, the header {_cells(width)}",
                         where=f"{self.source}:{line}",
-                        hint="a cell that holds the separator needs double quotes around it"
-                        if len(cells) > width
-                        else "",
+                        hint=_hint_cells(cells, width, self.separator),
                     )
             self.lines.extend(line for line, _ in chunk)
             yield list(zip(*(cells for _, cells in chunk), strict=True))
+
+
+def _hint_cells(cells: Sequence[str], width: int, separator: str) -> str:
+    """The hint for a row that is longer than the header."""
+    if len(cells) <= width:
+        return ""
+    if len(cells) == width + 1 and cells[-1] == "":
+        return f"a '{separator}' too many at the end? take it away"
+    hint = "a cell that holds the separator needs double quotes around it"
+    return f"{hint}, and a column of row numbers a name" if len(cells) == width + 1 else hint
 
 
 def _cells(count: int) -> str:

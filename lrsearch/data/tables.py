@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -302,6 +303,7 @@ def assemble(
             notes.append(
                 f"column '{column.name}' holds numbers from 2**53 on: whole ones are not told apart"
             )
+    notes += [told for column in columns for told in _doubt_column(column)]
     numeric = [column for column in columns if column.numbers is not None]
     others = [column for column in columns if column.numbers is None]
     y, labels = _understand(target, whole, task, place)
@@ -318,6 +320,7 @@ def assemble(
     if target.numbers is not None and task is None:
         doubted = f"'{target.name}' holds"
         notes += doubt_classes(doubted, target.numbers) if labels else doubt_numbers(doubted, y)
+    notes += _doubt_labels(target.name, labels)
     if labels and task == "own":
         notes.append(f"'{target.name}' is text, numbered from 0: {show_labels(labels)}")
     return Table(
@@ -329,6 +332,51 @@ def assemble(
         labels,
         tuple(notes),
     )
+
+
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?")
+_MARKED = re.compile(
+    r"[^\w.]{0,3}\d[\d.,_ ]*([eEdD][-+]?\d+)?[^\w.]{0,3}[a-zA-Z]{0,3}|0x[0-9a-fA-F]+"
+)
+"""A number with a sign of another alphabet, a currency or a unit."""
+
+FEWEST = 10
+"""Rows below which that each has a value of its own says nothing."""
+
+
+def _doubt_column(column: Column) -> list[str]:
+    """A sentence for a column of text of which most rows have a value of their own, and for one of
+    numbers that count the rows: neither says anything of rows that are not in the table."""
+    name, numbers, codes = column.name, column.numbers, column.codes
+    left = f"drop: {flow([name])} leaves it out"
+    if numbers is not None:
+        steps = np.diff(numbers)
+        if len(numbers) >= FEWEST and abs(steps[0]) == 1 and (steps == steps[0]).all():
+            return [f"column '{name}' counts the rows: {left}"]
+        return []
+    assert codes is not None
+    alone = int((np.bincount(codes) == 1).sum())
+    if len(codes) < FEWEST or 2 * alone <= len(codes):
+        return []
+    told = (
+        f"column '{name}' is text, and {alone:,} of {len(codes):,} rows have a value of their own"
+    )
+    for pattern, what in ((_DATE, "dates, such as days since the first"), (_MARKED, "plain ones")):
+        if all(map(pattern.fullmatch, column.categories)):
+            shown = column.categories[0]
+            return [f"{told}, such as '{shown}': write numbers in the file ({what}), or {left}"]
+    return [f"{told}, of which nothing is learnt: {left}"]
+
+
+def _doubt_labels(name: str, labels: Sequence[str]) -> list[str]:
+    """A sentence for classes that differ in capital letters alone."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(label.casefold(), []).append(label)
+    same = next((each for each in alike.values() if len(each) > 1), None)
+    if same is None:
+        return []
+    return [f"'{name}' has classes that differ in capital letters alone: {', '.join(same)}"]
 
 
 def _categories(count: int) -> str:

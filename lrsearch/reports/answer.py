@@ -45,8 +45,9 @@ def describe_edge(edge: Edge) -> str:
     return text
 
 
-def evidence(answer: Answer) -> str:
-    """The evidence of the answer, in one line."""
+def evidence(answer: Answer, *, alone: bool = True) -> str:
+    """The evidence of the answer, in one line; unless it stands `alone`, its edges are told of in
+    lines of their own."""
     parts = [describe_state(answer)]
     if answer.steady:
         parts.append("every point came to the same value: there is nothing to choose by")
@@ -72,7 +73,7 @@ def evidence(answer: Answer) -> str:
             parts.append(f"rates from {rates} do as well")
         if answer.basin.diverges_at is not None:
             parts.append(f"divergence begins at {format_value(answer.basin.diverges_at)}")
-    for edge in answer.edges:
+    for edge in answer.edges if alone else ():
         if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.
         near = "near " if edge.near else ""
@@ -242,7 +243,7 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     for edge in answer.edges:
         whose = "" if _is_own(answer, edge) else f"of point {view.points[0].point}: "
         yield "edge", whose + describe_edge(edge)
-    yield "evidence", evidence(answer)
+    yield "evidence", evidence(answer, alone=False)
     if text := choice(answer):
         yield "", text
     if view.stopped:

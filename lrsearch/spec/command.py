@@ -219,7 +219,7 @@ def read_patterns(reader: Reader, raw: Any, kind: str, objective: str) -> dict[s
         reader.fault(path, "'metrics' finds metrics in what a command prints", hint)
         return {}
     name = objective or "loss"
-    example = f"write metrics: {{{name}: '{name}: ([\\d.]+)'}}: one group, which is the number"
+    example = f"write metrics: {{{name}: '{name}: ([\\d.]+)'}}; one group, which is the number"
     if not isinstance(raw, Mapping) or not raw:
         reader.fault(path, f"{show(raw)} is no mapping of metrics to patterns", example)
         return {}

@@ -181,7 +181,8 @@ def check_schedules(reader: Reader, spec: Spec) -> None:
             hint = ""
             if fitted is not None and place[-1] == argument:
                 whole = place == ("train", "warmup", "for") and place not in reader.document.lines
-                hint = reader.hint(place, [Line(place[:2] if whole else place, fitted)])
+                line = Line(place[:2] if whole else place, fitted.value)
+                hint = reader.hint(place, [line])
             reader.fault(place, message, hint)
 
 
@@ -305,16 +306,17 @@ def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | No
     return None
 
 
-def _fitted(train: Mapping[str, Any], samples: int, head: str, argument: str) -> Any:
-    """A value with which a misfit argument of a schedule or a warmup fits: the given moments in
-    their order, or else the usual value; None where neither does."""
+def _fitted(train: Mapping[str, Any], samples: int, head: str, argument: str) -> Line | None:
+    """The line of a value with which a misfit argument of a schedule or a warmup fits: the given
+    moments in their order, or else the usual value; None where neither does."""
     part = train[head]
     known: Mapping[str, Any] = catalogue.WARMUP if head == "warmup" else {}
     if head == "schedule" and part.get("name") in catalogue.SCHEDULES:
         known = catalogue.SCHEDULES[part["name"]].parameters
     given = part.get(argument)
-    usual = "0.05dur" if (head, argument) == ("warmup", "for") else None
-    candidates = [usual, known[argument].default if argument in known else None]
+    candidates: list[Any] = ["0.05dur"] if (head, argument) == ("warmup", "for") else []
+    if argument in known and known[argument].default is not catalogue.REQUIRED:
+        candidates.append(known[argument].default)
     if isinstance(given, list) and all(isinstance(each, str) for each in given):
         size = {"samples": samples, "batch_size": train["batch_size"]}
         budget = budget_steps(parse_duration(train["budget"]), **size)
@@ -322,10 +324,8 @@ def _fitted(train: Mapping[str, Any], samples: int, head: str, argument: str) ->
             0, sorted(given, key=lambda each: parse_duration(each).steps(**size, budget=budget))
         )
     for each in candidates:
-        if each in (None, catalogue.REQUIRED):
-            continue
         if _misfit({**train, head: {**part, argument: each}}, samples) is None:
-            return each
+            return Line((argument,), each)
     return None
 
 

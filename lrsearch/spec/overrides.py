@@ -23,7 +23,7 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     source = f"--set {given or text}"
     name, equals, value_text = text.partition("=")
     name = name.strip()
-    strange = name[:1] in "+-~" or "/" in name or value_text[:1] == "="
+    strange = name[:1] in "+-~" or re.search(r"[/\[\]]", name) or value_text[:1] == "="
     if not equals or not name or strange or any(not part for part in name.split(".")):
         raise UsageError(
             f"{given or text!r} is no override", where="--set", hint=_meant(given or text)
@@ -31,7 +31,18 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     try:
         value = parse(value_text.strip() or "null", source).data
     except SpecError as error:
-        raise SpecError([replace(fault, line=0) for fault in error.faults]) from None
+        faults = [replace(fault, line=0) for fault in error.faults]
+        spaced = re.sub(r"([{,]\s*\w+):(?=\S)", r"\1: ", value_text)
+        if all("lacks a blank" in fault.message for fault in faults):
+            hint = f"write --set {quote(f'{name}={spaced}')}"
+            faults = [replace(faults[0], key=name, hint=hint)]
+        raise SpecError(faults) from None
+    several = re.split(r",(?=[A-Za-z_]\w*(?:\.\w+)+=)", value_text)
+    if len(several) > 1 and value_text[:1] not in "[{'\"":  # a.b=1,c.d=2
+        line = " ".join(f"--set {quote(each)}" for each in (f"{name}={several[0]}", *several[1:]))
+        raise SpecError(
+            [Fault(0, name, "each override has a --set of its own", source, f"write {line}")]
+        )
     if document.data is None:
         document.data = {}
     if not isinstance(document.data, dict):
@@ -52,7 +63,8 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
 def _meant(text: str) -> str:
     """The hint for text that is no override."""
     name, _, value = text.partition("=")
-    plain = re.sub(r"[./]+", ".", name.strip().lstrip("+-~")).strip(".")
+    bare = re.sub(r"[\[\]'\"]+", ".", name.strip().lstrip("+-~"))  # train[lr]
+    plain = re.sub(r"[./]+", ".", bare).strip(".")
     value = value.lstrip("=").strip()
     if "." in plain and value:  # Hydra's +a.b=1, a path, a comparison.
         return f"write --set {quote(f'{plain}={value}')}"

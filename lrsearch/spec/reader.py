@@ -138,6 +138,8 @@ class Reader:
             meant = {key: value for part in parts for key, value in part.items()}
         elif len(parts) == 1 and isinstance(parts[0], str):
             meant = parts[0]
+        elif len(parts) == 2 and isinstance(parts[0], str) and isinstance(parts[1], Mapping):
+            meant = {"name": parts[0], **parts[1]}
         if meant:
             hint = self.hint(path, [Line(path, meant, "it is no list")])
         elif parts and path[-1] in GROUPS:
@@ -209,7 +211,8 @@ class Reader:
         if eaten:
             return f"what follows # is a comment: write {path[-1]}: {eaten}"
         value = EXAMPLES.get(str(path[-1]), parameter.default)
-        if value is REQUIRED or path not in self.document.lines or isinstance(path[-1], int):
+        given = path in self.document.lines or path in self.document.origins
+        if value is REQUIRED or not given or isinstance(path[-1], int):
             return ""
         return self.hint(path, [Line(path, value)])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import itertools
 import os
 import re
 import zipfile
@@ -114,7 +115,8 @@ def _text_faults(
     if message := number_header(names):
         yield place, f"{where}: {message}", "write a line of names above it"
     else:
-        hint = misread(names, data.get("target"), separator)
+        hint = _find_header(path, separator, data.get("target"), line) if line == 1 else ""
+        hint = hint or misread(names, data.get("target"), separator)
         yield from _column_faults(where, names, data, hint)
 
 
@@ -260,6 +262,22 @@ def misread(names: Sequence[str], target: object, separator: str) -> str:
             return f"the columns are not divided by '{separator}': separator: {written}?"
     if any(map(NUMBER.fullmatch, names)):
         return f"the first line has to name the columns; it reads: {_some(names)}"
+    return ""
+
+
+def _find_header(path: FilePath, separator: str, target: object, first: int) -> str:
+    """The hint where the target is not in the first line but in one of those below it, which then
+    names the columns; "" elsewhere."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, delimiter=separator, skipinitialspace=separator != " ")
+            for names in itertools.islice(rows, MAX_SHOWN):
+                if len(names) > 1 and target in [name.strip() for name in names]:
+                    if rows.line_num <= first:
+                        return ""
+                    return f"line {rows.line_num} names the columns: take away what stands above it"
+    except (UnicodeDecodeError, csv.Error, TypeError, ValueError):
+        return ""
     return ""
 
 

@@ -138,7 +138,10 @@ def _read_metrics(
         return None
     example = "write {top3: {class_path: my_package.top3}}"
     if not isinstance(raw, Mapping) or not raw:
-        reader.fault(path, f"{show(raw)} is no mapping of names to metrics", example)
+        listed = isinstance(raw, list) and bool(raw)
+        known = listed and all(foreign_names.metric(each) for each in raw)
+        hint = "leave it out: those are measured by themselves" if known else example
+        reader.fault(path, f"{show(raw)} is no mapping of names to metrics", hint)
         return None
     found = {}
     for name, value in raw.items():

@@ -212,6 +212,7 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
     if duration.is_never(value) and {"dur"} <= {*parameter.units} and parameter.open_low:
         return "1dur", "that is the end alone"
     if isinstance(value, str):
+        value = re.sub(r"(?<=\d),(?=\d{3}\b|\d{3}[a-z])", "", value)
         turned = _TURNED.fullmatch(value.strip())
         value = f"{turned[2]}{turned[1]}" if turned else value
         match = _WORDED.fullmatch(value.strip())

@@ -107,6 +107,15 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("schedules", "CosineAnnealingLR"), "unknown schedule 'CosineAnnealingLR' write cosine"),
         (("schedules", "cosine", "--set", "final"), "write its value, too: --set final=VALUE"),
         (("init", "x.txt", "--from", "mlp"), "x.txt is no name of a spec such as x.yaml"),
+        (("a.yaml", "grid"), "write lrsearch grid a.yaml"),
+        (("grid=a.yaml",), "write lrsearch grid a.yaml"),
+        (("grid", "a.yaml", "--set", "train.lr", "0.1"), "too much write --set train.lr=0.1"),
+        (("grid", "a.yaml", "train.lr", "0.1"), "is too much write --set train.lr=0.1"),
+        (("grid", "a.yaml", "a.b=1", "a.c=2"), "write --set a.b=1 --set a.c=2"),
+        (("grid", "a.yaml", "-s", "train.lr=0.1"), "no option -s write --set train.lr=0.1"),
+        (("bayes", "a.yaml", "--sampler", "tpe"), "write --set bayes.model=tpe"),
+        (("report", "a", "b"), "one report each, or write lrsearch compare a b"),
+        (("report", "a", "--format", "html"), "write --html report.html"),
         (("repor",), "there is no command 'repor' did you mean 'report'? allowed: init, check"),
         (("\x1b[2J",), r"there is no command '\x1b[2J'"),
     ],
@@ -249,3 +258,24 @@ def test_what_is_to_be_searched_first_is_searched_with_the_same_options(tmp_path
 )
 def test_help_names_arguments_as_errors_do(command, usage):
     assert usage.partition(" [")[2] in lrsearch(command, "--help").out
+
+
+@pytest.mark.parametrize(
+    ("override", "written"),
+    [
+        ("train[lr]=0.1", "write --set train.lr=0.1"),
+        ("search.lr={min:0.1,max:1}", "write --set 'search.lr={min: 0.1,max: 1}'"),
+        ("train.lr=0.1,train.batch_size=8", "write --set train.lr=0.1 --set train.batch_size=8"),
+        ("train.lr=", "write --set train.lr=0.01"),
+    ],
+)
+def test_overrides_as_other_tools_write_them(tmp_path, override, written):
+    (tmp_path / "b c.yaml").write_text(SPEC)
+    said = lrsearch("check", str(tmp_path / "b c.yaml"), "--set", override)
+    assert said.code == 2 and written in said.err and "\n  write" in said.err
+
+
+def test_a_path_with_blanks_is_put_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b c.yaml").write_text(SPEC)
+    assert "write lrsearch check 'b c.yaml'" in lrsearch("check", "b", "c.yaml").err

@@ -102,8 +102,32 @@ def test_the_target_says_the_task(tmp_path, cells, task, found, outputs):
         assert [int(label) for label in raw.labels] == sorted(map(int, cells))
 
 
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        (lambda row: f"u{row:02d}x", "of which nothing is learnt: drop: [k] leaves it out"),
+        (lambda row: f"${row}.50", "such as '$0.50': write numbers in the file (plain ones)"),
+        (lambda row: f"\u2212{row}.5", "write numbers in the file (plain ones)"),
+        (lambda row: f"2024-01-{row + 1:02d}", "(dates, such as days since the first)"),
+        (lambda row: 7 + row, "column 'k' counts the rows: drop: [k] leaves it out"),
+        (lambda row: "abc"[row % 3], ""),
+        (lambda row: row % 2, ""),
+        (lambda row: row * 1.5, ""),
+    ],
+)
+def test_columns_that_tell_rows_apart_are_noted(tmp_path, cell, told):
+    rows = [["k", "y"], *([str(cell(row)), "ab"[row % 2]] for row in range(12))]
+    notes = raw_of(write(tmp_path / "a.csv", rows)).notes[1:]
+    assert [told in note for note in notes] == [True] if told else not notes
+
+
+def test_classes_that_differ_in_capital_letters_are_noted(tmp_path):
+    rows = [["x", "y"], *([row * 1.5, ("yes", "Yes", "no")[row % 3]] for row in range(12))]
+    assert "capital letters alone: Yes, yes" in raw_of(write(tmp_path / "a.csv", rows)).notes[-1]
+
+
 def test_many_classes_of_whole_numbers_are_noted(tmp_path):
-    rows = [["x", "y"], *([row, row // 2] for row in range(60))]
+    rows = [["x", "y"], *([row * 2, row // 2] for row in range(60))]
     path = write(tmp_path / "a.csv", rows)
     assert (
         "taken as 30 classes: for a quantity write task: regression under data"
@@ -250,7 +274,7 @@ def test_a_category_of_the_validation_split_alone_is_all_zeros(tmp_path):
 
 
 def test_a_constant_column_is_centred_and_noted(tmp_path):
-    rows = [["x", "same", "one", "y"], *([row, 0.1, "a", row % 2] for row in range(12))]
+    rows = [["x", "same", "one", "y"], *([row * 2, 0.1, "a", row % 2] for row in range(12))]
     raw = raw_of(write(tmp_path / "a.csv", rows))
     assert raw.notes == (
         "12 rows: 'y' (2 classes) from 2 columns of numbers, 'one' (1 category)",
@@ -437,7 +461,13 @@ BAD = {
     "long row": (
         text_of([*GOOD, [1, 2, "Aix", "no", ""]]),
         "",
-        "bad.csv:32: this row has 5 cells, the header 4 cells a cell that holds the separator",
+        "bad.csv:32: this row has 5 cells, the header 4 cells a ',' too many at the end?",
+    ),
+    "row names": (
+        text_of([*GOOD[:5], ["r5", *GOOD[5]], *GOOD[6:]]),
+        "",
+        "bad.csv:6: this row has 5 cells, the header 4 cells a cell that holds the separator needs "
+        "double quotes around it, and a column of row numbers a name",
     ),
     "empty cells": (
         text_of(edited((4, 1, ""), (9, 1, ""), (6, 2, "NA"))),
@@ -604,7 +634,7 @@ BAD = {
     ),
     "a number for a name": (text_of(GOOD), "data.drop=[2019]", "2019 is no column's name; quote"),
     "a name twice": (text_of(GOOD), "data.drop=[id, id]", "data.drop: 'id' is listed twice"),
-    "separator": (text_of(GOOD), "data.separator='\\t'", "is not one character; a tab is"),
+    "separator": (text_of(GOOD), "data.separator='\\t'", "is not one character write --set"),
     "task": (text_of(GOOD), "data.task=regresion", "did you mean 'regression'?"),
     "key": (text_of(GOOD), "data.traget=y", "write --set data.target=y; allowed: "),
     "a fold larger than a class": (

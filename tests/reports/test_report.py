@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lrsearch.analysis.edges import Range
+from lrsearch.reports.answer import evidence, first_notes
 from lrsearch.reports.apart import abbreviate, tell_apart
 from lrsearch.reports.curves import plot
 from lrsearch.reports.live import Progress
@@ -200,6 +201,9 @@ def test_view_adds_up_and_comments():
     assert view.warnings == ("first",) and view.answer.steady
     (edge,) = view.edges
     assert str(edge).startswith("lr 0.01 is the lowest searched")
+    # The edge is said once, in a line of its own; alone the evidence has it, too.
+    assert "lowest searched" not in dict(first_notes(view))["evidence"]
+    assert evidence(view.answer).endswith("lr 0.01 is the lowest searched")
     worse = record(4, 4, {"lr": 0.3}, 0.5)
     tie, seeds = build_view("r", "runs/r", ACCURACY, [*records, worse]).warnings
     assert tie == "point 2 has the best's value exactly"

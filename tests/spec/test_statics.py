@@ -258,6 +258,12 @@ def test_headers_are_read_as_the_data_are(here: Path, kind: str) -> None:
     assert faults_of(here, "data: {name: csv, source: a.csv, target: pricee}")
 
 
+def test_lines_above_a_header_are_told_of(here: Path) -> None:
+    (here / "a.csv").write_text("# made in May\n\nprice,rooms\n1,2\n")
+    (fault,) = faults_of(here, "data: {name: csv, source: a.csv, target: price}")
+    assert fault.hint == "line 3 names the columns: take away what stands above it"
+
+
 def test_packages_that_are_not_installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (
         "data: {name: parquet, source: a.parquet, target: y}\n"

@@ -63,7 +63,7 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
     key = str(path[-1])
     word = snake(key)
     if path == ("grid",):
-        told = f"it trains every point, or as many as lrsearch grid {source} --trials N says"
+        told = "it trains every point, and points in a range says how many there are"
         return f"leave 'grid' out: {told}"
     command = f"lrsearch bayes {source}"
     if word in STRATEGY_WORDS or (word == "sampler" and value not in _SAMPLERS):

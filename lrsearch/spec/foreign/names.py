@@ -4,6 +4,7 @@ name."""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -36,7 +37,7 @@ def snake(word: str) -> str:
 def split(value: Any) -> tuple[str, dict[str, Any]]:
     """The name in a value and its arguments; "" where it has none."""
     if isinstance(value, str):
-        return value, {}
+        return _read_call(value)
     if not isinstance(value, Mapping):
         return "", {}
     for key in NAME_KEYS:
@@ -47,6 +48,20 @@ def split(value: Any) -> tuple[str, dict[str, Any]]:
                     rest |= dict(rest.pop(inner))
             return str(value[key]), rest
     return "", dict(value)
+
+
+def _read_call(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments by name of a call, `SGD(momentum=0.9)`; any other text as it
+    is."""
+    if not re.fullmatch(r"[A-Za-z_][\w.]*\(.*\)", text.strip()):
+        return text, {}
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        assert isinstance(call, ast.Call)
+        given = {part.arg: ast.literal_eval(part.value) for part in call.keywords if part.arg}
+    except (SyntaxError, ValueError):
+        return text, {}
+    return ast.unparse(call.func), given
 
 
 # optimizers

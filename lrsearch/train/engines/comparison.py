@@ -27,6 +27,7 @@ from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch, copy, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.device import is_out_of_memory, release
+from lrsearch.train.engines.attributes import count_places, has_hooks, tensors_of, untouchable
 from lrsearch.train.engines.course import state_of
 from lrsearch.train.engines.solo import build, calibrate
 from lrsearch.train.engines.timetable import learning_rates
@@ -231,7 +232,7 @@ def _explain(error: BaseException) -> str:
 def _check(model: nn.Module) -> None:
     """Raises the reasons against lanes that can be seen without a trial step."""
     for name, module in model.named_modules():
-        if _has_hooks(module):
+        if has_hooks(module):
             raise _Differs(f"hooks are registered on {f'its module {name}' if name else 'it'}")
     skeleton = Skeleton(model)
     types = {str(each.dtype).removeprefix("torch.") for each in skeleton.parameters.values()}
@@ -242,14 +243,6 @@ def _check(model: nn.Module) -> None:
     known = skeleton.state_dict(skeleton.parameters, skeleton.fixed)
     if extra := sorted(state_of(model).keys() ^ known.keys()):
         raise _Differs(f"its state dict has {extra[0]}, which is no parameter and no buffer")
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for kind in kinds) or any(
-        each._backward_hooks or each._post_accumulate_grad_hooks
-        for each in module.parameters(recurse=False)
-    )
 
 
 # steps side by side
@@ -305,6 +298,7 @@ class _Comparison:
             for seed in seeds
         ]
         self.rows = [torch.stack([next(each) for each in orders]) for _ in range(steps)]
+        self.written: set[str] = set()  # Attributes that each step writes before it reads them.
 
     def compare(self) -> None:
         """Raises the reasons against lanes. Operations come in the order of a real training."""
@@ -326,6 +320,7 @@ class _Comparison:
             seen = self._remember()
             alone = [self._step_alone(lane, states[lane], rows[lane]) for lane in range(2)]
             if step:
+                self._find_written(remembered, alone[0], states[0], rows[0])
                 self._compare_memory(remembered)
             remembered = self._remember()
             numbers = self._tabulate(program, (0, 1), step)
@@ -342,7 +337,7 @@ class _Comparison:
                 for lane in range(2):
                     self._compare_states("a recorded step", program.take(lane), states[lane])
             except _Differs as error:  # What it remembers explains more than by how much.
-                if changed := _find_change(seen, remembered):
+                if changed := self._find_change(seen, remembered):
                     raise type(error)(changed) from None
                 raise
             first = first if step else states
@@ -396,7 +391,7 @@ class _Comparison:
         model.train()
         training = Training(model, self.trains[lane], self.workplace, self.criteria[lane])
         before = {name: id(each) for name, each in model.named_buffers()}
-        places = _count_places(model)
+        places = count_places(model)
         seeded = torch.initial_seed()
         loss = training.compute_gradients(take(self.data.train, row))
         if torch.initial_seed() != seeded:
@@ -408,7 +403,7 @@ class _Comparison:
                     "keep what is changed in place"
                 )
         named = dict(model.named_parameters())
-        if _count_places(model) < places:
+        if count_places(model) < places:
             raise _Differs("its forward makes tensors of its own share their memory, by .data")
         gradients = {name: each.grad for name, each in named.items() if each.grad is not None}
         for each in named.values():
@@ -475,8 +470,34 @@ class _Comparison:
     def _compare_memory(
         self, before: Mapping[str, object], criterion: Criterion | None = None
     ) -> None:
-        if changed := _find_change(before, self._remember(criterion)):
+        if changed := self._find_change(before, self._remember(criterion)):
             raise _Differs(changed)
+
+    def _find_change(self, before: Mapping[str, object], after: Mapping[str, object]) -> str:
+        """The reason against lanes that a memory of the user's code is, where it has changed."""
+        for name in {**before, **after}:
+            if name not in self.written and before.get(name) != after.get(name):
+                return f"its forward changes {name}, which no recording repeats"
+        return ""
+
+    def _find_written(
+        self, before: Mapping[str, object], alone: _Step, state: LaneState, row: Tensor
+    ) -> None:
+        """Find the tensors that the first lane's step leaves in attributes, for its loss or for
+        nobody, and that it does not read before: a recording makes them anew as it does."""
+        now, places = self._remember(), tensors_of(self.models[0])
+        changed = {name for name in before if now.get(name) != before[name]} & places.keys()
+        if not changed:
+            return
+        try:
+            with untouchable(self.models[0], changed) as left:
+                again = self._step_alone(0, state, row)
+            self._agree("the loss", alone.loss, again.loss)
+            for name, each in alone.gradients.items():
+                self._agree(f"the gradient of {name}", each, again.gradients[name])
+            self.written |= changed.difference(left)
+        except any_but_interrupts(is_out_of_memory) as error:
+            release(error)
 
     def _compare_outputs(self, program: Program, states: Sequence[LaneState]) -> None:
         """Compare evaluations: outputs of a chunk, and the summed loss over the validation
@@ -508,7 +529,8 @@ class _Comparison:
                     self._agree(what, left, right[lane])
             remembered = self._remember()
             set_noise(state.noise, self.device)
-            sums = validation_sums(self.models[lane], self.data, self.criteria[lane])
+            with untouchable(self.models[lane], self.written):
+                sums = validation_sums(self.models[lane], self.data, self.criteria[lane])
             self._compare_memory(remembered)
             if not torch.equal(get_noise(self.device), after[lane]):
                 raise _Differs("in lanes an evaluation draws other random numbers")
@@ -560,19 +582,6 @@ class _Comparison:
             share = worst / scale if scale else math.inf
             kind = _Rounds if bool(same.all()) else _Differs
             raise kind(f"in lanes {what} differs, by {share:.1g} of its largest entry")
-
-
-def _count_places(model: nn.Module) -> int:
-    """The places in memory that a model's parameters and buffers have."""
-    return len({each.data_ptr() for each in (*model.parameters(), *model.buffers())})
-
-
-def _find_change(before: Mapping[str, object], after: Mapping[str, object]) -> str:
-    """The reason against lanes that a memory of the user's code is, where it has changed."""
-    for name in {**before, **after}:
-        if before.get(name) != after.get(name):
-            return f"its forward changes {name}, which no recording repeats"
-    return ""
 
 
 def _numbers(tensor: Tensor) -> Tensor:

@@ -60,6 +60,8 @@ REFUSED = {
     "Mixes": "that no lane could repeat",
     "Seeds": "seeds torch's random numbers",
     "KeepsItsState": "changes kept, which",
+    "CentersByWhatTrainingLeft": "reads an attribute that an earlier step has written",
+    "LooksBack": "changes left, which",
     "AnnealsByItsCalls": "changes calls, which",
     "Half": "not all float32",
     "Hooked": "hooks are registered",
@@ -73,7 +75,7 @@ FUSED = (
     *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
     *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
-    *("Pads", "KeepsRowsOfAGlobal"),
+    *("Pads", "KeepsRowsOfAGlobal", "LeavesItsHidden"),
 )
 
 CORE = (

@@ -707,6 +707,38 @@ class KeepsItsState(Net):
         return out + 0.5 * before
 
 
+class LeavesItsHidden(Net):
+    """For whoever looks."""
+
+    left = None
+
+    def hidden(self, x):
+        self.left = super().hidden(x)
+        return self.left
+
+
+class CentersByWhatTrainingLeft(Net):
+    left = None
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        if self.training or self.left is None:
+            self.left = h.detach().mean(0)
+        return h - self.left
+
+
+class LooksBack(Net):
+    """At what the step before left, though it is never that large."""
+
+    left = None
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        far = 0.0 if self.left is None else torch.where(self.left > 10, 1.0, 0.0)
+        self.left = h.detach().mean(0)
+        return h + far
+
+
 class AnnealsByItsCalls(Net):
     """From the first call on."""
 

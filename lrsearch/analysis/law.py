@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,20 +108,17 @@ def judge_law(name: str, params: Mapping[str, Any], bests: Sequence[BestRate]) -
     sizes = [math.log10(best.batch_size) for best in bests]
     rates = [math.log10(best.lr) for best in bests]
     weights = [max(best.spread, 1e-3) ** -2 for best in bests]
+    whole = math.fsum(weights)
 
     def misfit(shape: Sequence[float]) -> float:
         """Chi squared of rates of this shape (logarithms), its height fitted."""
         gaps = [rate - part for rate, part in zip(rates, shape, strict=True)]
-        height = _dot(weights, gaps) / math.fsum(weights)
+        height = _dot(weights, gaps) / whole
         return _dot(weights, [(gap - height) ** 2 for gap in gaps])
 
     misfits = {law: misfit([power * size for size in sizes]) for law, power in EXPONENTS.items()}
     if len(bests) > 2:
-        low, high = sizes[0] - 2, sizes[-1] + 2
-        bends = (low + (high - low) * place / (BOUNDS - 1) for place in range(BOUNDS))
-        misfits[SATURATING] = min(
-            misfit([-math.log10(1 + 10 ** (bend - size)) for size in sizes]) for bend in bends
-        )
+        misfits[SATURATING] = min(map(misfit, _saturating(tuple(sizes))))
     first, *others = sorted(EXPONENTS, key=lambda law: misfits[law])
     named = first if all(misfits[law] - misfits[first] > BEYOND for law in others) else None
     # It has constant and linear as its ends, and fits as well as they do: it is named only where
@@ -129,8 +128,16 @@ def judge_law(name: str, params: Mapping[str, Any], bests: Sequence[BestRate]) -
     return Law(name, params, tuple(bests), misfits, named, _exponent(sizes, rates, weights))
 
 
+@functools.lru_cache(maxsize=8)
+def _saturating(sizes: tuple[float, ...]) -> list[list[float]]:
+    """The shapes of saturating laws of many bends at these batch sizes (logarithms)."""
+    low, high = sizes[0] - 2, sizes[-1] + 2
+    bends = (low + (high - low) * place / (BOUNDS - 1) for place in range(BOUNDS))
+    return [[-math.log10(1 + 10 ** (bend - size)) for size in sizes] for bend in bends]
+
+
 def _dot(left: Sequence[float], right: Sequence[float]) -> float:
-    return math.fsum(a * b for a, b in zip(left, right, strict=True))
+    return math.fsum(map(operator.mul, left, right))
 
 
 def _exponent(

@@ -3,10 +3,11 @@ for a generation of the largest expected improvement."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ from lrsearch.search.strategy import (
 from lrsearch.space import build, encode, every_point, size
 from lrsearch.spec.model import Spec
 from lrsearch.trial import Outcome, Point
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 MOST = 256
 """The most points that a model is fitted to."""
@@ -68,6 +72,16 @@ FINITE = 2000
 
 LOOK = 64
 """Candidates at a time that are compared with the known points, the best first."""
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """The libraries of this process whose threads can be limited: to find them takes longer than to
+    propose a point."""
+    import scipy.linalg  # noqa: F401 (it has a library of its own)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -140,13 +154,11 @@ class GaussianProcess:
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """Propose the next generation; every earlier proposal must have been told. One that the
         start begins ends with it: the model has something to learn from before it proposes."""
-        from threadpoolctl import threadpool_limits
-
         count = generation_size(self.generation, self.startup, len(self._told))
         if len(self._told) < self.startup:
             return self._repeats.fill(request, count, self.start.point, self._nearest.find)
         # Threads would spend more than they save on matrices of this size, and sum in other orders.
-        with threadpool_limits(1, "blas"):
+        with _libraries().limit(limits=1, user_api="blas"):
             begun = self._begin(request)
             return self._repeats.fill(request, count, lambda index: self._next(begun, index))
 

@@ -2,7 +2,8 @@
 them, in place of fresh interpreters, each of which would import torch for itself.
 
 While `ForkedLoops` stands in for `subprocess.Popen`, the keeper of a loop, and the loop's process,
-are forks of this one, but for the first so many; all else starts as ever.
+are forks of this one, but for the first so many; all else starts as ever. A fork has the loop's
+module where a look at it has imported it: what that draws or does when it is imported is no matter.
 """
 
 from __future__ import annotations

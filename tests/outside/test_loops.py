@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 import yaml
 from devices import DEVICE
-from forked_loops import ForkedLoops
 from forking import Before
 from hypothesis import given
 from hypothesis import strategies as st
@@ -812,8 +811,7 @@ def loop_spec(**more: Any) -> str:
     return yaml.safe_dump(spec | more)
 
 
-def test_a_loop(here: Path, forked_loops: type[ForkedLoops]) -> None:
-    forked_loops.fresh = 1
+def test_a_loop(here: Path) -> None:
     (here / "my_loop.py").write_text(LOOP)
     (here / "odd.yaml").write_text(loop_spec())
     refused = lrsearch("grid", "odd.yaml")

@@ -1,8 +1,12 @@
 """Text that is no YAML: the line of the slip, and what to write, not where the parser gave up."""
 
+import re
+
 import pytest
+import yaml
 
 from lrsearch.errors import SpecError
+from lrsearch.spec import document
 from lrsearch.spec.document import parse, read_document
 
 
@@ -82,3 +86,29 @@ def test_a_number_with_one_reading_is_none(text):
 )
 def test_what_is_yaml_is_no_slip(text):
     assert parse(text, "f.yaml").faults == []
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="there is one parser alone")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: x\ntrain: {lr: 1e-3, budget: 5ep}\nsearch:\n  lr: [0.1, 1]\n  - x\n",
+        "a: {b: 'x\n  y', c: \"z\"}  # said\nb:\n- 1\n- {c: [2, 3]}\na: 010\n",
+        "a:1\nb: {c:2, d: [1,2, 3,4]}\nc: 0,5\n",
+        "a: {b:\n\n}\nc: [d: , 1]\n",
+        "a: x y\n  z\nb:\n  c: 1\n   d: 2\n",
+        "",
+        "0.1",
+    ],
+)
+def test_both_parsers_read_the_same(text, monkeypatch):
+    def read():
+        try:
+            return read_document(text, "f.yaml")
+        except SpecError as error:
+            return error.faults
+
+    assert document._PLAIN.fullmatch(text)
+    found = read()
+    monkeypatch.setattr(document, "_PLAIN", re.compile("(?!)"))
+    assert read() == found

@@ -85,6 +85,8 @@ def outlive_readers() -> None:
             lines, through = old.line_buffering, old.write_through
             new = GuardedStream(old.detach(), **form, line_buffering=lines, write_through=through)
             new.always = name == "stderr"
+            if getattr(sys, f"__{name}__") is old:  # It tells how wide the terminal is.
+                setattr(sys, f"__{name}__", new)
             if isinstance(outer, VisibleStream):
                 outer.rich_proxied_file = new
             else:

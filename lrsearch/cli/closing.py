@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 from lrsearch.errors import LrsearchError, StorageFull, UsageError
@@ -84,6 +85,8 @@ def outlive_readers() -> None:
             lines, through = old.line_buffering, old.write_through
             new = GuardedStream(old.detach(), **form, line_buffering=lines, write_through=through)
             new.always = name == "stderr"
+            if getattr(sys, f"__{name}__") is old:  # It tells how wide the terminal is.
+                setattr(sys, f"__{name}__", new)
             if isinstance(outer, VisibleStream):
                 outer.rich_proxied_file = new
             else:
@@ -91,6 +94,21 @@ def outlive_readers() -> None:
 
 
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, whole or not at all. Raises StorageFull where it finds no
+    room, FileExistsError and any other OSError."""
+    with path.open("xb", buffering=0) as file:
+        left = memoryview(content)
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            if error.errno not in _REFUSED:
+                raise
+            raise StorageFull(f"cannot write {path}: {error.strerror}") from error
 
 
 def _drop_stdout() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.analysis.decimals import in_decimals
-from lrsearch.cli.closing import say
+from lrsearch.cli.closing import say, write_new
 from lrsearch.cli.exporting import export_text
 from lrsearch.cli.stored import StoredRun, Unsearched, view_run
 from lrsearch.errors import LrsearchError, UsageError
@@ -54,7 +54,7 @@ def write_report(run: StoredRun | Unsearched, path: Path) -> None:
         if path.exists():
             write_whole(path.resolve(), content, mode=path.stat().st_mode & 0o777)
         else:
-            path.write_bytes(content)
+            write_new(path, content)
     except OSError as error:
         told = f"cannot write {path}: {error.strerror}"
         hint = f"make its folder first: mkdir -p {quote(path_word(path.parent))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli import options
-from lrsearch.cli.closing import print_exactly, say
+from lrsearch.cli.closing import print_exactly, say, write_new
 from lrsearch.cli.foreign import RAW
 from lrsearch.cli.showing import show_list
 from lrsearch.errors import UsageError
@@ -319,9 +320,10 @@ def _write(text: str, output: Path, force: bool, *, spec: bool) -> None:
         if force and output.is_file():
             # A link keeps its place, and the file its rights.
             write_whole(output.resolve(), text.encode(), mode=output.stat().st_mode & 0o777)
+        elif force and os.path.lexists(output):
+            output.write_text(text, encoding="utf-8")
         else:
-            with output.open("w" if force else "x", encoding="utf-8") as file:
-                file.write(text)
+            write_new(output, text.encode())
     except FileExistsError:
         if output.is_dir():
             inside = quote(path_word(output / "best.yaml"))

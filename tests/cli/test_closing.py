@@ -326,6 +326,19 @@ def test_an_odd_file_of_consents_is_named(here, monkeypatch, text):
     assert CliRunner().invoke(app, ["check", "small.yaml"]).exit_code == 0
 
 
+def test_a_file_without_room_is_whole_or_not_there(run):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for line in (["report", "small", "--html", "new.html"], ["export", "small", "-o", "new.yaml"]):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        try:
+            said = CliRunner().invoke(app, line)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert said.exit_code == 1 and f"cannot write {line[-1]}: File too large" in said.stderr
+        assert not Path(line[-1]).exists()
+        assert CliRunner().invoke(app, line).exit_code == 0
+
+
 SLOW_START = """
 import sys
 import time

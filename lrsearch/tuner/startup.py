@@ -28,7 +28,7 @@ _PYTHON = re.compile(
     r")\b.*"
 )
 _ABORTED = re.compile(r"Aborted[.!]")
-"""What click and Typer say where their question finds no answer."""
+"""Words of click and Typer where their question finds no answer."""
 
 _SYSTEM = re.compile(
     r".*(?:No such file or directory|[Pp]ermission denied|[Nn]ot found|cannot be started).*"

@@ -537,7 +537,7 @@ def test_a_kill_at_any_line_of_the_journal_changes_nothing(here: Path) -> None:
         # It counts what it trains itself: at most all points with all seeds, in the end exactly.
         counted = [tuple(map(int, each)) for each in re.findall(r"^\[ *(\d+)/(\d+)\]", err, re.M)]
         assert [number for number, _ in counted] == list(range(1, 1 + trials - had)), end
-        if 0 < had < 3 * 5:  # Within the first round nobody has left the race.
+        if 0 < had < 3 * 4:  # Within the first round nobody has left the race.
             assert counted[0][1] == 4 * 5 - had
         assert not counted or counted[-1][1] == trials - had
 

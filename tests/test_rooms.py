@@ -14,7 +14,7 @@ import lrsearch
 ROOT = Path(lrsearch.__file__).parent
 
 LAYERS = [
-    ["terminal"],
+    ["terminal", "frozen"],
     ["errors"],
     [
         *("duration", "trial", "divergence", "sweeps", "reporting", "pulse", "forks", "states"),

@@ -454,7 +454,7 @@ def _describe(
 ) -> Basin:
     import numpy as np
 
-    from lrsearch.analysis.curve import CELLS, ends
+    from lrsearch.analysis.curve import CELLS, ends, nearest_ends
 
     rate, gauge, (left, right) = scale
     grid = np.linspace(left, right, CELLS)
@@ -464,9 +464,7 @@ def _describe(
     moved = np.random.default_rng(index).normal(0, _shift(points), len(drawn))
     bests = np.clip(grid[drawn.argmin(axis=1)] + moved, left, right)
     best = int(middle.argmin())
-    spread = float(bests.std())
-    bests.sort()  # `numpy.quantile` imports masked arrays, for as long as all of this takes.
-    first, last = (bests[round(share * (len(bests) - 1))] for share in (TAIL, 1 - TAIL))
+    first, last = nearest_ends(bests, TAIL)
     values = np.array([gauge.value(float(place)) for place in middle])
     error = float(drawn[:, best].std())
     gaps = np.abs(values - values[best])
@@ -513,7 +511,7 @@ def _describe(
         within_percent=around((gaps <= PERCENT * abs(values[best])) & sound),
         diverges_at=float(min(lost)) if lost else None,
         sensitivity=float(gaps[near].mean()),
-        spread=spread,
+        spread=float(bests.std()),
     )
 
 

@@ -312,13 +312,13 @@ def _decide(
 def _draw(fitted: Fit, index: int, points: Sequence[PointSummary], objective: Objective) -> _Curve:
     import numpy as np
 
-    from lrsearch.analysis.curve import CELLS
+    from lrsearch.analysis.curve import CELLS, nearest_ends
 
     left, right = fitted.domains[index]
     grid = np.linspace(left, right, CELLS)
     drawn = fitted.family.draw(index, grid)
     bests = drawn.argmin(axis=1)
-    first, last = np.quantile(grid[bests], [TAIL, 1 - TAIL], method="nearest")
+    first, last = nearest_ends(grid[bests], TAIL)
     shares = {"lowest": float((bests == 0).mean()), "highest": float((bests == CELLS - 1).mean())}
     sound = [point for point in points if point.objective is not None]
     first_rate = math.log10(rank(sound, objective)[0].params[fitted.rate])

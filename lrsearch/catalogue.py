@@ -11,8 +11,10 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
+
+from lrsearch.frozen import frozen
 
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 """The default of a parameter that has none."""
@@ -21,7 +23,7 @@ REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 # parameters
 
 
-@dataclass(frozen=True)
+@frozen
 class Parameter:
     """One named value.
 
@@ -86,7 +88,7 @@ class Parameter:
         return text + (", or null" if self.optional else "")
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """A built-in and its parameters. Of those in a pair of `either` at most one may be given.
     `source` is where it comes from. `tasks` are those of the data that a model takes."""
@@ -822,7 +824,7 @@ USUAL_RATES: dict[str, tuple[float, float]] = {
 """Rates that are searched, usually, of an optimizer by its name; "" stands for any other."""
 
 
-@dataclass(frozen=True)
+@frozen
 class RatePrior:
     """The rates at which an optimizer trains a network from scratch: log10 of the rate is normal,
     with this mean and deviation; with `momentum`, that of lr / (1 - momentum), the step that a
@@ -1164,7 +1166,7 @@ SHARES = frozenset(_find_shares())
 # data
 
 
-@dataclass(frozen=True)
+@frozen
 class Source:
     """A built-in data source. `samples`, `task` and `outputs` are None where only the file knows;
     `own_split` says whether it can bring a split of its own, `own_test` one for the test beside

@@ -12,9 +12,10 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
+from lrsearch.frozen import frozen
 from lrsearch.trial import Point
 
 if TYPE_CHECKING:  # commands that only read a spec start without it
@@ -32,7 +33,7 @@ def round_value(value: float) -> float:
 # dimensions
 
 
-@dataclass(frozen=True)
+@frozen
 class Float:
     """A range of real numbers, or of durations of one unit. One that is `auto` has its ends from a
     range test: until that was run they are as far as it may look."""
@@ -86,7 +87,7 @@ class Float:
         return [self.low, *inner, self.high] if count else []
 
 
-@dataclass(frozen=True)
+@frozen
 class Int:
     """A range of whole numbers."""
 
@@ -121,7 +122,7 @@ class Int:
         return list(dict.fromkeys(float(self.value(raw)) for raw in exact))
 
 
-@dataclass(frozen=True)
+@frozen
 class Option:
     """An option of a choice: a value, and for a mapping the space that exists only under it, its
     paths relative to the mapping."""
@@ -130,7 +131,7 @@ class Option:
     space: Space = field(default_factory=lambda: Space(()))
 
 
-@dataclass(frozen=True)
+@frozen
 class Choice:
     """One of several values, in the order of the spec."""
 
@@ -149,7 +150,7 @@ Dimension = Float | Int | Choice
 Choose = Callable[[str, Dimension], float]
 
 
-@dataclass(frozen=True)
+@frozen
 class Space:
     """Searched parameters by dotted path, in the order of the spec."""
 
@@ -278,7 +279,7 @@ _OPTION = re.compile(r"\[(\d+)\]")
 # parameters by id
 
 
-@dataclass(frozen=True)
+@frozen
 class ParameterName:
     """A parameter's id in parts: `schedule[2].gamma` is the argument `gamma` under option 2 of
     `schedule`. The option is None for a parameter under none, the argument "" for one that is no

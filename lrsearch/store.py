@@ -480,9 +480,13 @@ def _decode_together(first: int, lines: Sequence[bytes]) -> list[dict[str, Any]]
     `_decode` would refuse any of them, and of a torn one."""
     texts = []
     for number, line in enumerate(lines, first):
-        start = len(b'{"n":%d,"crc":"01234567",' % number)
+        head = b"%d," % number
+        start = len(b'{"n":"crc":"01234567",') + len(head)
         rest = line[start:-1]
-        if line != _numbered(number, rest) or rest[:9] != b'"event":"' or rest[-1:] != b"}":
+        crc = zlib.crc32(rest, zlib.crc32(head))
+        if line[:start] != b'{"n":%b"crc":"%08x",' % (head, crc) or line[-2:] != b"}\n":
+            return None
+        if rest[:9] != b'"event":"':
             return None
         texts.append(rest)
     try:

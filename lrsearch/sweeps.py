@@ -14,7 +14,8 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from lrsearch.frozen import frozen
 
 Numbers = Sequence[float]
 
@@ -63,7 +64,7 @@ MARGIN = 0.3
 rate, and gets as far with less. Set, with `DESCENT` and `RISE`, by `benchmarks/range_test.py`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Interval:
     """Rates worth searching, from `low` to `high`; `reason` says in words what they rest on."""
 
@@ -72,7 +73,7 @@ class Interval:
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Refusal:
     """The reason why a sweep gives no interval, and advice."""
 
@@ -146,7 +147,7 @@ def _fit(apart: Numbers, losses: Numbers) -> float:
     return mean - slope / spread * place
 
 
-@dataclass(frozen=True)
+@frozen
 class _Read:
     """A sweep as it is read: the rates whose median loss is finite, that median, the smoothed curve
     and the deviation of its noise. `start` is the level before the descent, `lowest` the place

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from lrsearch.errors import LrsearchError
+from lrsearch.frozen import frozen
 
 Config = Mapping[str, Any]
 """A resolved training: {"data": {...}, "model": {...}, "train": {...}}, every default filled; a
@@ -45,7 +46,7 @@ class Verdict(StrEnum):
     STOP = "stop"
 
 
-@dataclass(frozen=True)
+@frozen
 class Objective:
     """The objective: a validation metric, its goal (`max` or `min`), at `last` or `best`."""
 
@@ -58,7 +59,7 @@ class Objective:
         return left > right if self.goal == "max" else left < right
 
 
-@dataclass(frozen=True)
+@frozen
 class Trial:
     """One training job. `number` is its place in the run, `key` says what it measures."""
 
@@ -69,7 +70,7 @@ class Trial:
     fold: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """A plan for a structure's trials: by `solo`, one after the other, or by `fused`, up to `lanes`
     of them side by side in one program. `reason` says why, in words for the user. A plan that is
@@ -81,7 +82,7 @@ class Plan:
     lasting: bool = True
 
 
-@dataclass(frozen=True)
+@frozen
 class Workplace:
     """A place where trials run: the device, the spec's folder, the top-level modules a spec may
     import."""
@@ -96,7 +97,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 inside each would only compete."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Cohort:
     """Trials of one structure for one worker.
 
@@ -134,7 +135,7 @@ def describe_timeout(seconds: float) -> str:
     return f"it was not done after its timeout of {allowed}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Probe:
     """A question for a worker: how are the trials of this structure best run?
 
@@ -154,7 +155,7 @@ class Probe:
     source_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Sweep:
     """A range test for a worker: trainings whose rate rises from the first of `rates` to the last,
     `steps` steps at each.
@@ -175,7 +176,7 @@ class Sweep:
     source_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Swept:
     """A worker's answer to a `Sweep`: the rates that were tried, and for each seed the mean
     training loss of the steps at each of them, not finite from where it was lost on. `reason` says
@@ -194,7 +195,7 @@ class Swept:
     raised: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class RangeTest:
     """The result of a range test: the searched values of its structure, flat, and its interval of
     rates, None where it gave none, for the reason in `refused`."""
@@ -204,7 +205,7 @@ class RangeTest:
     refused: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Ranged:
     """A range of rates that range tests have found, from `low` to `high`: what they say together,
     widened by a factor of `margin` at either end. `name` says whose it is, in words."""
@@ -216,7 +217,7 @@ class Ranged:
     tests: tuple[RangeTest, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Planned:
     """A worker's answer to a `Probe`. A cohort sends one when its plan did not hold (the lanes ran
     out of memory, say): the rest of it goes on by this plan. `figures` are the measurements: "solo"
@@ -230,7 +231,7 @@ class Planned:
 # measurements and events
 
 
-@dataclass(frozen=True)
+@frozen
 class Measurement:
     """Metrics after `step` optimizer steps: every validation metric of the task by its name,
     `train_loss` (mean over the steps since the measurement before) and `lr` (of the last step)."""
@@ -239,7 +240,7 @@ class Measurement:
     metrics: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@frozen
 class Records:
     """Single steps of a training, in order: equally long tuples, one entry a step.
 
@@ -248,8 +249,7 @@ class Records:
     `update_ratio` the root mean square of what the update changed over that of the weights before
     it; `lr` its learning rate. Any of them but `step` and `lr` may be nan, where there is no such
     number, or not finite. `start` and `baseline` are the losses of `solo.start_losses`, which
-    `divergence.find_scale` takes; nan where nobody knows.
-    """
+    `divergence.find_scale` takes; nan where nobody knows."""
 
     step: tuple[int, ...] = ()
     loss: tuple[float, ...] = ()
@@ -260,7 +260,7 @@ class Records:
     baseline: float = math.nan
 
 
-@dataclass(frozen=True)
+@frozen
 class Diagnosis:
     """A verdict on a training, such as `too_slow`, `overfitting` or `healthy`: with the
     numbers that it rests on by their names, a confidence from 0.5 to 1, and a sentence of advice.
@@ -272,7 +272,7 @@ class Diagnosis:
     advice: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Result:
     """The result of a trial. `last` and `best` hold validation metrics, `best` each metric's own
     best over the evaluations, `best_step` the step of each. A metric whose goal only the spec knows
@@ -328,14 +328,14 @@ class Result:
         return self.best.get(f"{metric}:{objective.goal}", self.best.get(metric))
 
 
-@dataclass(frozen=True)
+@frozen
 class Started:
     """A worker begins a trial: a death from here on is this trial's doing."""
 
     trial: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Measured:
     """An evaluation of a trial. `steps` is the whole budget in steps, for progress; 0 where it is
     not known. `records` are those since the evaluation before; a trial that goes on from a saved
@@ -347,7 +347,7 @@ class Measured:
     records: Records = Records()
 
 
-@dataclass(frozen=True)
+@frozen
 class Reached:
     """A trial waits at the rung of `step` steps for a verdict. `value` is its objective, if it
     ended now; None where it has none."""
@@ -357,7 +357,7 @@ class Reached:
     value: float | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Ruling:
     """A verdict on a trial at a rung, as it is journaled: whether it stops, by which rule, and the
     reason in words."""
@@ -367,7 +367,7 @@ class Ruling:
     reason: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Saved:
     """A saved state of a trial after `step` of its `steps` steps, trained by `engine`: the content
     of a file of `states`."""
@@ -379,7 +379,7 @@ class Saved:
     content: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class Noted:
     """A note for the user on a trial under way, worth a line."""
 
@@ -387,7 +387,7 @@ class Noted:
     text: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Ended:
     """A trial is over. `curve` has a list per metric, all as long as `curve["step"]`; `weights` is
     a safetensors file's content, or None. `fault` is the error that ends the search with a failed
@@ -402,7 +402,7 @@ class Ended:
     records: Records = Records()
 
 
-@dataclass(frozen=True)
+@frozen
 class Looked:
     """The metrics of a trial's model on the test part, and the samples of that."""
 
@@ -414,7 +414,7 @@ class Looked:
 # what a display is told of a search
 
 
-@dataclass(frozen=True)
+@frozen
 class Place:
     """The place of a trial: the `job` that it trains in, by its handle, in a program of so many
     `lanes`, 1 for one that trains alone. It takes `steps` and `epochs` in all, 0 where nobody
@@ -427,7 +427,7 @@ class Place:
     shared: float = 0.0
 
 
-@dataclass(frozen=True)
+@frozen
 class Axis:
     """The rate of a search, or what is searched in its place: its flat `name`, the bounds of the
     search, and what was `measured` before: its values, with the objective, None of a trial that
@@ -440,7 +440,7 @@ class Axis:
     measured: Sequence[tuple[float, float | None]] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Outlook:
     """The trials to come that nobody can count yet: of those planned in all at least `least` are
     trained (of a race some may not be needed; None: all of them), and so many `later` ones follow
@@ -456,7 +456,7 @@ class Outlook:
 # facts and records
 
 
-@dataclass(frozen=True)
+@frozen
 class Facts:
     """Facts that only loading the data and building the models can tell.
 
@@ -490,7 +490,7 @@ class Facts:
     settled: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Record:
     """A trial as a report shows it. `point` numbers the point it belongs to, `params` holds every
     value in which points of the run can differ, flat; `result` is None while it waits or runs."""
@@ -512,7 +512,7 @@ class Record:
         return None if self.result is None or self.is_outside else self.result.epochs
 
 
-@dataclass(frozen=True)
+@frozen
 class Proposal:
     """A point a strategy asked for and the trials that measure it, one a seed and fold.
 
@@ -531,7 +531,7 @@ CONFIRM = "confirm"
 them."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Confirming:
     """Points that are measured again. The first `finalists` of the `configs` are the points, best
     first; `control` is the place of the control among all configs (the last, where it is none of
@@ -550,7 +550,7 @@ class Confirming:
     search: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Tested:
     """A look at the test part, at the model that trial `number` trained: its metrics there.
     `samples` is the size of the part, `part` says which part of which data it is; `result` is that

@@ -3,6 +3,7 @@
 import ast
 import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import lrsearch
 ROOT = Path(lrsearch.__file__).parent
 
 LAYERS = [
-    ["terminal"],
+    ["terminal", "frozen"],
     ["errors"],
     [
         *("duration", "trial", "divergence", "sweeps", "reporting", "pulse", "forks", "states"),
@@ -243,6 +244,14 @@ def test_what_the_driver_loads_of_train_is_free_of_torch():
 def test_an_executor_knows_trials_and_errors_alone():
     known = {there for _, here, there in between_rooms() if here == "executors"}
     assert known == {"errors", "trial", "pulse", "forks"}
+
+
+def test_what_a_report_works_out_imports_no_masked_arrays():
+    """`numpy.ma` takes as long to import as a curve takes to fit."""
+    uses = re.compile(r"np\.(ma|unique|quantile|percentile|median)\b")
+    paths = [path for room in VALUES_ONLY for path in (ROOT / room).rglob("*.py")]
+    assert len(paths) > 50 and uses.search("first, last = np.quantile(bests, ends)")
+    assert [str(path) for path in paths if uses.search(path.read_text())] == []
 
 
 def test_the_walk_sees_imports_inside_functions(tmp_path):

@@ -8,12 +8,12 @@ import contextlib
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import duration
 from lrsearch.analysis.points import PointSummary, clip, columns, find_ends, same, written
+from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ BLOWN_UP = 1e5
 """The ratio to the usual gap and to the best value from which on a gap is that of a blow-up."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Gauge:
     """The scale that curves are fitted on: 0 is the best value measured, growing as values get
     worse, evenly at first, then as the logarithm (asinh of the gap in units of `size`). On it a
@@ -121,7 +121,7 @@ class Gauge:
         return clip(_bound(self.best - self.sign * _bound(gap)), self.ends)
 
 
-@dataclass(frozen=True)
+@frozen
 class Basin:
     """The objective through the rate (the parameter `rate`), for points that have `params` in
     common.
@@ -337,7 +337,7 @@ def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | 
     return Gauge(best, size, sign, find_ends(objective, values))
 
 
-@dataclass(frozen=True)
+@frozen
 class Fit:
     """Curves of the objective through the parameter `rate`, on the scale of `gauge`: one of the
     `family` for each of the `groups`, over the decades of its `domains`."""
@@ -454,7 +454,7 @@ def _describe(
 ) -> Basin:
     import numpy as np
 
-    from lrsearch.analysis.curve import CELLS, ends
+    from lrsearch.analysis.curve import CELLS, ends, nearest_ends
 
     rate, gauge, (left, right) = scale
     grid = np.linspace(left, right, CELLS)
@@ -464,14 +464,15 @@ def _describe(
     moved = np.random.default_rng(index).normal(0, _shift(points), len(drawn))
     bests = np.clip(grid[drawn.argmin(axis=1)] + moved, left, right)
     best = int(middle.argmin())
-    first, last = np.quantile(bests, [TAIL, 1 - TAIL], method="nearest")
+    first, last = nearest_ends(bests, TAIL)
     values = np.array([gauge.value(float(place)) for place in middle])
     error = float(drawn[:, best].std())
     gaps = np.abs(values - values[best])
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
     # A curve through a cliff may run below what was measured beside it.
-    worse = [np.abs(grid - math.log10(each)).argmin() for each in find_worse(points, rate, gauge)]
-    sound = ~np.isin(np.arange(len(grid)), worse)
+    worse = np.array([math.log10(each) for each in find_worse(points, rate, gauge)])
+    sound = np.ones(len(grid), dtype=bool)
+    sound[np.abs(grid[:, None] - worse).argmin(axis=0)] = False
     diverged = Outcome.DIVERGED
     lost = [p.params[rate] for p in points if p.outcome is diverged]
     lost = [each for each in lost if each > 10 ** grid[best]]
@@ -479,10 +480,14 @@ def _describe(
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
     step = float(grid[1] - grid[0])
 
+    known = [own for own, _ in readings]
+
     def rate_at(place: float) -> float:
         """The rate at a place of the grid: at its ends one that was measured, to the last bit."""
         found = 10 ** float(place)
-        return next((own for own, _ in readings if math.isclose(own, found, rel_tol=1e-9)), found)
+        first, last = (bisect.bisect(known, found * (1 + off)) for off in (-1e-8, 1e-8))
+        near = known[first:last]
+        return next((own for own in near if math.isclose(own, found, rel_tol=1e-9)), found)
 
     def around(good: Any) -> tuple[float, float]:
         first, last = _around(good, best)

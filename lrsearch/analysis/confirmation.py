@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lrsearch.analysis.points import PointSummary, rank
+from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Tested
 
 
@@ -32,7 +32,7 @@ def find_share_interval(share: float, count: int) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-@dataclass(frozen=True)
+@frozen
 class Finalist:
     """A point that was measured again, or the control. `point` is its number in the run, None of a
     control that is no point of it. `searched` is the value of the search, None without one; `mean`
@@ -61,7 +61,7 @@ class Finalist:
         return len(self.scores)
 
 
-@dataclass(frozen=True)
+@frozen
 class Confirmation:
     """Finalists after their race, the best mean first, those that are out behind; the control is
     among them. `over` says that nothing is left to measure, `current` that the run's best value is

@@ -91,6 +91,15 @@ def ends(drawn: Array, tail: float) -> tuple[Array, Array]:
     return quantile(tail), quantile(1 - tail)
 
 
+def nearest_ends(drawn: Array, tail: float) -> tuple[float, float]:
+    """Those of the values [n] that stand at the ends below and above which a share of `tail` lies,
+    as `numpy.quantile` finds the nearest ones; it imports masked arrays, for as long as a curve
+    takes."""
+    ordered = np.sort(drawn)
+    first, last = (round(share * (len(ordered) - 1)) for share in (tail, 1 - tail))
+    return float(ordered[first]), float(ordered[last])
+
+
 def kernel(left: Array, right: Array, length: float) -> Array:
     """Matern's, of smoothness 5/2, with an unknown mean: [n] and [m] to [n, m]."""
     distance = math.sqrt(5) * np.abs(left[:, None] - right[None, :]) / length

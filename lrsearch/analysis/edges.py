@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from lrsearch.frozen import frozen
 
 NEAR = 0.01
 """The share of a range, in its own scale, that counts as its end."""
@@ -15,7 +16,7 @@ FURTHER = 1.0
 """Decades by which a logarithmic range is extended; a linear one by half its width."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Range:
     """A searched range. `name` is the flat parameter, `scale` is log or linear. `least` and `most`
     are the bounds of the parameter itself, if it has any: no best lies beyond those; `open_low` and
@@ -37,7 +38,7 @@ class Range:
     path: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Edge:
     """A range at whose end the best lies: `side` is lowest or highest, `near` says that the best is
     not that end itself. `line` is the range to search as a line of the spec; `settings` the same

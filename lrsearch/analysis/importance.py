@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.basin import LEVELS, WORSE, is_rate, make_gauge, read_number
+from lrsearch.analysis.basin import LEVELS, TAIL, WORSE, is_rate, make_gauge, read_number
 from lrsearch.analysis.points import PointSummary, columns, rank, same, written
 from lrsearch.trial import Objective, Outcome
 
@@ -103,6 +103,8 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
         return []
     import numpy as np
 
+    from lrsearch.analysis.curve import ends
+
     generator = np.random.default_rng(0)
     known = [point.objective for point in used if point.objective is not None]
     worst = gauge.worst(known)
@@ -135,10 +137,9 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
             for weights in generator.multinomial(len(y), [1 / len(y)] * len(y), resamples)
         ]
     )
-    ends = np.quantile(resampled, [0.025, 0.975], axis=0)
     found = [
         Share(name, float(share), (min(float(low), share), max(float(high), share)))
-        for name, share, low, high in zip(names, shares, *ends, strict=True)
+        for name, share, low, high in zip(names, shares, *ends(resampled, TAIL), strict=True)
     ]
     return sorted(found, key=lambda share: -share.share)
 

@@ -8,12 +8,13 @@ import operator
 import statistics
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any
 
 from lrsearch.catalogue import ENDS
+from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Outcome, Record, Result, combine
 
 _ORDER = (
@@ -32,7 +33,7 @@ LARGEST = 1e150
 as of a loop whose loss blows up, are not finite."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PointSummary:
     """A point and what its trials came to.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, fit, group, is_rate
@@ -22,6 +22,7 @@ from lrsearch.analysis.decimals import in_decimals
 from lrsearch.analysis.edges import Range, extend
 from lrsearch.analysis.points import PointSummary, rank, set_apart
 from lrsearch.catalogue import SETTINGS
+from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ DIGITS = 3
 """Significant digits of a proposed rate."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Next:
     """A value of the refined parameter to train; all others are as those of the point numbered
     `point`."""
@@ -67,7 +68,7 @@ class Next:
     value: float
 
 
-@dataclass(frozen=True)
+@frozen
 class Round:
     """The decision of a round: the points to train `next`, none where refining is over, and `why`,
     in words. `kind` is "in" or "out" (where it goes on), "narrow", "noise" or "close" (where it is
@@ -95,7 +96,7 @@ class Round:
         return None if self.interval is None else math.log10(self.interval[1] / self.interval[0])
 
 
-@dataclass(frozen=True)
+@frozen
 class _Curve:
     """A curve of the fit: all `points` of its group that have ended, the `grid` (log10 of rates,
     [n]), the curves `drawn` there [draws, n], the interval of the best rate in decades, and the
@@ -311,13 +312,13 @@ def _decide(
 def _draw(fitted: Fit, index: int, points: Sequence[PointSummary], objective: Objective) -> _Curve:
     import numpy as np
 
-    from lrsearch.analysis.curve import CELLS
+    from lrsearch.analysis.curve import CELLS, nearest_ends
 
     left, right = fitted.domains[index]
     grid = np.linspace(left, right, CELLS)
     drawn = fitted.family.draw(index, grid)
     bests = drawn.argmin(axis=1)
-    first, last = np.quantile(grid[bests], [TAIL, 1 - TAIL], method="nearest")
+    first, last = nearest_ends(grid[bests], TAIL)
     shares = {"lowest": float((bests == 0).mean()), "highest": float((bests == CELLS - 1).mean())}
     sound = [point for point in points if point.objective is not None]
     first_rate = math.log10(rank(sound, objective)[0].params[fitted.rate])

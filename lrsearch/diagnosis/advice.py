@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lrsearch.diagnosis.nearby import numbers_of
+
 HEALTHY = "healthy"
 
 RISEN = 0.1
@@ -47,9 +49,10 @@ def remedy(verdict: str, rates: str = "") -> str:
 @dataclass(frozen=True)
 class Witness:
     """A neighbour that an advice names: a trial at another rate, and the share of what it learned
-    that the one advised `missed`; with another model the parameters of that, and `beside` the rate
-    other numbers that differ. `beyond` is the next higher rate, where nothing is learned at it. One
-    that is not `better` only says that its rate is none to try."""
+    that the one advised `missed`; with another model the parameters of that; `params` are those of
+    the one advised and its own, where they may differ in more than the rate. `beyond` is the next
+    higher rate, where nothing is learned at it. One that is not `better` only says that its rate is
+    none to try."""
 
     number: int
     rate: float
@@ -57,7 +60,13 @@ class Witness:
     model: Mapping[str, Any] = field(default_factory=dict)
     better: bool = True
     beyond: float = math.nan
-    beside: Mapping[str, float] = field(default_factory=dict)
+    params: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+
+    @property
+    def beside(self) -> dict[str, float]:
+        """The numbers of it beside the rate that differ."""
+        mine, its = map(numbers_of, self.params)
+        return {name: value for name, value in its.items() if value != mine[name]}
 
     @property
     def evidence(self) -> dict[str, float]:

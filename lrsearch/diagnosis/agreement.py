@@ -102,7 +102,11 @@ def _names(record: Record) -> set[str]:
     """The verdicts of a trial, without that of one which was lost before its first step: no
     parameter of the training has a part in it."""
     verdicts = (record.result and record.result.verdicts) or ()
-    return {each.verdict for each in verdicts if each.evidence.get("step") != 0.0}
+    return {
+        each.verdict
+        for each in verdicts
+        if each.verdict != "diverged" or each.evidence.get("step") != 0.0
+    }
 
 
 def is_steady(found: Diagnosis) -> bool:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 from lrsearch.analysis.basin import is_rate, names_rate
 from lrsearch.analysis.points import columns, written
 from lrsearch.diagnosis.advice import HEALTHY, Witness, advise
-from lrsearch.diagnosis.nearby import find_near, numbers_of
+from lrsearch.diagnosis.nearby import find_near
 from lrsearch.diagnosis.rules import FIFTH
+from lrsearch.frozen import alter
 from lrsearch.trial import Diagnosis, Outcome, Record
 
 BEHIND = 0.03
@@ -102,15 +104,20 @@ class Stand:
         nothing to compare."""
         if other is None:
             return -math.inf
-        shares, nothing = [], other.nothing
-        for mine, its in (self.training, other.training), (self.validation, other.validation):
-            if math.isfinite(mine) and math.isfinite(its):
-                shares.append((mine - its) / (nothing - its) if nothing > its else -math.inf)
+        shares = []
+        if math.isfinite(self.training) and math.isfinite(other.training):
+            shares.append(_share(self.training, other.training, other.nothing))
+        if math.isfinite(self.validation) and math.isfinite(other.validation):
+            shares.append(_share(self.validation, other.validation, other.nothing))
         return min(shares, default=-math.inf)
 
     def tells(self, verdict: str) -> bool:
         """Whether its own curve has a verdict."""
         return any(each.verdict == verdict for each in self.verdicts)
+
+
+def _share(mine: float, its: float, nothing: float) -> float:
+    return (mine - its) / (nothing - its) if nothing > its else -math.inf
 
 
 def compare(records: Sequence[Record]) -> list[Record]:
@@ -129,17 +136,21 @@ def compare(records: Sequence[Record]) -> list[Record]:
     sizes: dict[int, tuple[Stand | None, Stand]] = {}
     for (model, others, _), company in companies.items():
         own, larger = models.get((model, others)), largest.get(others)
-        best = _best(company)
-        guide = _guide(company, best) if best else None
-        for each in place_among(company) if larger else ():
-            verdicts = each.own.verdicts
-            if best and guide:
-                verdicts = judge_among(each, best, guide)
-            if larger and larger is not own:
-                sizes[each.own.number] = own, larger
-                verdicts = judge_size(each.own, verdicts, own, larger)
-            if verdicts != each.own.verdicts:  # Most stay what they are.
-                found[each.own.number] = verdicts
+        if larger is None:
+            continue
+        # One that is alone stays what it is: of many numbers most are.
+        if len(company) > 1 and (best := _best(company)):
+            guide = _guide(company, best)
+            for place in place_among(company):
+                verdicts = judge_among(place, best, guide)
+                if verdicts != place.own.verdicts:  # Most stay what they are.
+                    found[place.own.number] = verdicts
+        for each in company if larger is not own else ():
+            sizes[each.number] = own, larger
+            before = found.get(each.number, each.verdicts)
+            verdicts = judge_size(each, before, own, larger)
+            if verdicts != before:
+                found[each.number] = verdicts
     for place, best in _find_near_places(records, companies):
         verdicts = judge_among(place, best, best)
         if place.own.number in sizes:
@@ -147,7 +158,7 @@ def compare(records: Sequence[Record]) -> list[Record]:
         if verdicts != place.own.verdicts:
             found[place.own.number] = verdicts
     return [
-        replace(each, result=replace(each.result, verdicts=found[each.trial.number]))
+        alter(each, result=alter(each.result, verdicts=found[each.trial.number]))
         if each.trial.number in found and each.result
         else each
         for each in records
@@ -356,9 +367,7 @@ def judge_size(
 
 def _witness(own: Stand, other: Stand, **more: Any) -> Witness:
     """Another trial as an advice on one names it, with the numbers that it does not share."""
-    mine = numbers_of(own.params)
-    apart = {name: its for name, its in numbers_of(other.params).items() if its != mine[name]}
-    return Witness(other.number, other.rate, beside=apart, **more)
+    return Witness(other.number, other.rate, params=(own.params, other.params), **more)
 
 
 def _too_high(own: Stand, other: Stand, witness: Witness) -> tuple[Diagnosis, ...]:
@@ -402,19 +411,38 @@ def _settled(
     return (_by(HEALTHY, own, _witness(own, lower, better=False), 1.0),)
 
 
+class _Told(Diagnosis):
+    """A diagnosis whose evidence and advice name a neighbour, too: they are worked out where they
+    are asked for, which is for few of thousands of trials."""
+
+    told: tuple[Mapping[str, float], float, Witness]
+
+    def __init__(
+        self, verdict: str, confidence: float, known: Mapping[str, float], rate: float, by: Witness
+    ) -> None:
+        vars(self).update(verdict=verdict, confidence=confidence, told=(known, rate, by))
+
+    @cached_property
+    def evidence(self) -> Mapping[str, float]:
+        known, _, witness = self.told
+        return {**known, **witness.evidence}
+
+    @cached_property
+    def advice(self) -> str:
+        _, rate, witness = self.told
+        return advise(self.verdict, self.evidence, rate, witness)
+
+
 def _told(found: Diagnosis, own: Stand, witness: Witness) -> Diagnosis:
     """A diagnosis whose evidence and advice name a neighbour, too."""
-    evidence = {**found.evidence, **witness.evidence}
-    advice = advise(found.verdict, evidence, own.rate, witness)
-    return Diagnosis(found.verdict, found.confidence, evidence, advice)
+    return _Told(found.verdict, found.confidence, found.evidence, own.rate, witness)
 
 
 def _by(verdict: str, own: Stand, witness: Witness, limit: float) -> Diagnosis:
     """A diagnosis by a neighbour; of a verdict that the trial's own curve has, too, the confidence
     of whichever is surer, and the evidence of both."""
     before = next((each for each in own.verdicts if each.verdict == verdict), None)
-    known = dict(before.evidence) if before else {}
     margin = witness.missed / limit if math.isfinite(witness.missed) else 1.0
     confidence = max(round(1 - 0.5 / max(1.0, margin), 3), before.confidence if before else 0.0)
-    evidence = known or {"limit": limit}
-    return _told(Diagnosis(verdict, confidence, evidence, ""), own, witness)
+    known = (before.evidence if before else None) or {"limit": limit}
+    return _Told(verdict, confidence, known, own.rate, witness)

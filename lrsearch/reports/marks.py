@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from lrsearch.frozen import frozen
 from lrsearch.reports.text import format_value
 
 
-@dataclass(frozen=True)
+@frozen
 class Scale:
     """A scale from `low` to `high`, which differ; logarithmic ones are of positive numbers."""
 
@@ -102,7 +103,7 @@ def spanning(values: Iterable[float], *, log: bool = False, room: float = 0.06) 
 # marks, in the units of the data; `kind` says what they mean, and so how they look
 
 
-@dataclass(frozen=True)
+@frozen
 class Points:
     """Points. `kind` is dot, cross (diverged), off (beyond the axis) or pick (the recommended
     one)."""
@@ -111,7 +112,7 @@ class Points:
     kind: str = "dot"
 
 
-@dataclass(frozen=True)
+@frozen
 class Line:
     """A line through points; `kind` is curve, faint, step or best."""
 
@@ -119,7 +120,7 @@ class Line:
     kind: str = "curve"
 
 
-@dataclass(frozen=True)
+@frozen
 class Band:
     """The room between two lines, by (x, low, high)."""
 
@@ -127,7 +128,7 @@ class Band:
     kind: str = "band"
 
 
-@dataclass(frozen=True)
+@frozen
 class Span:
     """The values of x from `low` to `high`, over the whole height: the basin, or what was not
     measured."""
@@ -137,7 +138,7 @@ class Span:
     kind: str = "basin"
 
 
-@dataclass(frozen=True)
+@frozen
 class Rule:
     """A vertical line: a bound of the search, or where divergence begins."""
 
@@ -145,7 +146,7 @@ class Rule:
     kind: str = "bound"
 
 
-@dataclass(frozen=True)
+@frozen
 class Bar:
     """An interval at x, upright; flat where it is one of x at `low` = `high`: (x, end) then."""
 
@@ -158,7 +159,7 @@ class Bar:
 Mark = Points | Line | Band | Span | Rule | Bar
 
 
-@dataclass(frozen=True)
+@frozen
 class Panel:
     """A drawing on two scales. `title` and labels are plain text; `numbers` are the trials of the
     points that can be picked, by their places; `x_names` are labels in the place of numbers."""
@@ -173,7 +174,7 @@ class Panel:
     x_names: Sequence[tuple[float, str]] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Figure:
     """Panels with their `finding`, one sentence on what they show; `key` says what the marks mean,
     by kind; `head` and `rows` are the same as a table; `notes` say what was left out."""

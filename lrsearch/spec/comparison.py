@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 from lrsearch.space import same
@@ -56,17 +55,21 @@ def _searched(spec: Spec) -> set[str]:
 class Membership:
     """Reads many configs: the canonical text of each, and whether it belongs to a spec.
 
-    Nearly all configs of a run differ in values of `train` that are searched as a whole, such as a
-    rate or an optimizer. `guess` takes the text around these from the config that was read by
-    `read` before, as long as all else is equal. Equal values may be written in two ways, as 1 and
-    1.0 are: who takes a guess holds it against the trial's key.
+    Nearly all configs of a run differ in values of `model` and `train` that are searched, whole,
+    such as a rate or an optimizer, or in part, such as an optimizer's momentum. `guess` takes the
+    text around these from the config that was read by `read` before, as long as all else is equal.
+    Equal values may be written in two ways, as 1 and 1.0 are: who takes a guess holds it against
+    the trial's key.
     """
 
     def __init__(self, spec: Spec, task: str | None = None) -> None:
         self._compare = make_comparison(spec, task)
         self._belongs: dict[str, bool] = {}
-        places = (path.removeprefix("train.") for path in _searched(spec) if path[:6] == "train.")
-        self._places = frozenset(name for name in places if "." not in name) - SILENT.keys()
+        self._places: dict[str, _Places] = {room: {} for room in _ROOMS}
+        for path in sorted(_searched(spec)):
+            room, name, *part = path.split(".")
+            if room in _ROOMS and name not in SILENT and len(part) < 2:
+                self._places[room].setdefault(name, []).extend(part)
         self._like: _Like | None = None
 
     def read(self, config: Config) -> tuple[str, bool]:
@@ -86,60 +89,82 @@ class Membership:
         return None if like is None or text is None else (text, like.belongs)
 
 
-class _Like:
-    """The canonical text of a config around the values at `places` of `train`."""
+_ROOMS = ("model", "train")
 
-    def __init__(self, config: Config, places: Sequence[str], pieces: Sequence[str]) -> None:
-        self.belongs = False
-        train = config["train"]
-        self._data, self._model, self._size = config["data"], config["model"], len(train)
-        self._places, self._pieces = itemgetter(*places), pieces
-        self._fixed = itemgetter(*(name for name in train if name not in places))
-        self._equal = self._fixed(train)
-        self._schedule = places.index("schedule") if "schedule" in places else None
+_Places = dict[str, list[str]]
+"""Names of what is searched, each with the names in it where it is searched in part."""
+
+
+class _Like:
+    """The canonical text of a config around its values at `places`, in the order of the text."""
+
+    def __init__(
+        self,
+        config: Config,
+        places: Mapping[str, _Places],
+        pieces: Sequence[str],
+        belongs: bool,
+    ) -> None:
+        self.belongs = belongs
+        self._config, self._pieces = config, pieces
+        self._places = [(room, name) for room, names in places.items() for name in names]
+        self._given = {
+            room: {name: config[room][name] for name in names} for room, names in places.items()
+        }
+        # Of what is searched in part the rest stays, too.
+        self._parts = [
+            (at, config[room][name], {each: config[room][name].get(each) for each in parts})
+            for at, (room, name) in enumerate(self._places)
+            if (parts := places[room][name])
+        ]
+        schedule = ("train", "schedule")
+        self._schedule = self._places.index(schedule) if schedule in self._places else None
         self._texts: dict[Any, str] = {}
         self._names: dict[tuple[str, ...], list[tuple[str, str]]] = {}
 
     @classmethod
     def make(
-        cls, config: Config, whole: Config, searched: frozenset[str], belongs: bool
+        cls, config: Config, whole: Config, searched: Mapping[str, _Places], belongs: bool
     ) -> _Like | None:
-        """The text around what is searched; None of a training outside, or where there are too few
-        values of either kind."""
-        if "params" in config or config.keys() != {"data", "model", "train"}:
+        """The text around what is searched; None of a training outside."""
+        if config.keys() != {"data", *_ROOMS}:
             return None
-        places = sorted(searched & whole["train"].keys())
-        if len(places) < 2 or len(config["train"]) < len(places) + 2:
-            return None
+        places = {
+            room: {
+                name: names[name]
+                for name in sorted(names.keys() & whole[room].keys())
+                if not names[name] or type(config[room][name]) is dict
+            }
+            for room, names in searched.items()
+        }
         mark = "\n"  # No text of JSON has one.
-        marked = {**whole["train"], **dict.fromkeys(places, mark)}
-        pieces = canonical({**whole, "train": marked}).split(json.dumps(mark))
-        if len(pieces) != len(places) + 1:  # A user's text is the mark, too.
+        marked = {room: {**whole[room], **dict.fromkeys(places[room], mark)} for room in _ROOMS}
+        pieces = canonical({**whole, **marked}).split(json.dumps(mark))
+        if len(pieces) != sum(map(len, places.values())) + 1:  # A user's text is the mark, too.
             return None
-        made = cls(config, places, pieces)
-        made.belongs = belongs
-        return made
+        return cls(config, places, pieces, belongs)
 
     def spell(self, config: Config) -> str | None:
         """The text with a config's own values; None where anything else differs."""
+        like = self._config
         try:
-            train = config["train"]
-            if (
-                config["data"] != self._data
-                or config["model"] != self._model
-                or len(train) != self._size
-                or self._fixed(train) != self._equal
-            ):
+            if config["data"] != like["data"]:
                 return None
-            values = list(self._places(train))
+            for room, given in self._given.items():
+                if {**config[room], **given} != like[room]:
+                    return None
+            values = [config[room][name] for room, name in self._places]
         except KeyError:
             return None
+        for at, whole, parts in self._parts:
+            if type(values[at]) is not dict or {**values[at], **parts} != whole:
+                return None
         if self._schedule is not None:
             values[self._schedule] = schedule_identity(values[self._schedule])
-        parts = [self._pieces[0]]
+        texts = [self._pieces[0]]
         for value, behind in zip(values, self._pieces[1:], strict=True):
-            parts += self._write(value), behind
-        return "".join(parts)
+            texts += self._write(value), behind
+        return "".join(texts)
 
     def _write(self, value: Any) -> str:
         """The canonical text of a value, of equal ones that of the first."""

@@ -6,13 +6,14 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from lrsearch import catalogue, duration
 from lrsearch.analysis.edges import Range
 from lrsearch.catalogue import REQUIRED, Parameter
+from lrsearch.frozen import frozen
 from lrsearch.space import (
     Choice,
     Dimension,
@@ -40,7 +41,7 @@ DEFAULTS = {"schedule": "constant", "optimizer": "sgd"}
 # the spec
 
 
-@dataclass(frozen=True)
+@frozen
 class RandomSettings:
     """`random:` of a spec."""
 
@@ -48,7 +49,7 @@ class RandomSettings:
     sampler: str = "random"
 
 
-@dataclass(frozen=True)
+@frozen
 class BayesSettings:
     """`bayes:` of a spec."""
 
@@ -59,7 +60,7 @@ class BayesSettings:
     model: str = "tpe"
 
 
-@dataclass(frozen=True)
+@frozen
 class ConfirmSettings:
     """`confirm:` of a spec: how many points are measured again, with how many fresh seeds."""
 
@@ -67,7 +68,7 @@ class ConfirmSettings:
     seeds: int = 5
 
 
-@dataclass(frozen=True)
+@frozen
 class RefineSettings:
     """`refine:` of a spec: rounds at most, and the decades of the best value's interval that are
     narrow enough."""
@@ -76,7 +77,7 @@ class RefineSettings:
     width: float = catalogue.SETTINGS["refine"]["width"].default
 
 
-@dataclass(frozen=True)
+@frozen
 class Outside:
     """A training outside lrsearch: a `command` line, or a `loop`, the class path of a function.
 
@@ -94,7 +95,7 @@ class Outside:
     derived: Mapping[str, Arithmetic] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Spec:
     """A spec as one file (and its overrides) gives it, checked.
 

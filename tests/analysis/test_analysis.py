@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from lrsearch.analysis.curve import ends, nearest_ends
 from lrsearch.analysis.edges import Range, find_edges
 from lrsearch.analysis.points import best, columns, last_metrics, rank, summarize, written
 from lrsearch.analysis.requirement import parse_requirement
@@ -330,3 +331,12 @@ def test_of_listed_values_only_the_ends_are_ends() -> None:
     assert not edges({"lr": 0.999}, [rates])
     assert "is the lowest searched" in edges({"lr": 1e-5}, [rates])[0]
     assert "is the highest searched" in edges({"lr": 1.0}, [rates])[0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 80, 200, 1200])
+def test_ends_are_the_quantiles_of_numpy(count):
+    drawn = np.random.default_rng(count).normal(size=(count, 3)).round(count % 7)
+    shares = [0.025, 0.975]
+    assert np.array_equal(ends(drawn, 0.025), np.quantile(drawn, shares, axis=0))
+    nearest = np.quantile(drawn[:, 0], shares, method="nearest")
+    assert nearest_ends(drawn[:, 0], 0.025) == tuple(nearest)

@@ -26,15 +26,36 @@ search:
 """
 
 
-@pytest.fixture
-def spec(tmp_path):
+IN_PART = """
+name: many
+data: {name: digits}
+model: {name: mlp, hidden: [32]}
+train: {budget: 5ep, optimizer: {name: sgd, nesterov: true}, warmup: {for: 0.1dur}}
+search:
+  model.dropout: [0.0, 0.1, 0.2]
+  lr: {min: 1e-4, max: 1.0, points: 4}
+  optimizer.momentum: {min: 0.1, max: 0.9, points: 3}
+  warmup.for: [0.05dur, 0.1dur]
+"""
+
+
+def written(tmp_path, text=TEXT):
     path = tmp_path / "many.yaml"
-    path.write_text(TEXT)
+    path.write_text(text)
     return read_spec(path)
 
 
 @pytest.fixture
+def spec(tmp_path):
+    return written(tmp_path)
+
+
+@pytest.fixture
 def configs(spec):
+    return points_of(spec)
+
+
+def points_of(spec):
     return [resolve(spec, each, "classification") for level in grid(spec.space) for each in level]
 
 
@@ -45,8 +66,10 @@ def test_a_guess_is_what_reading_the_config_says(spec, configs):
         assert membership.guess(config) == (canonical(identity(config)), True)
 
 
-def test_of_a_grid_one_config_is_read_whole(spec, configs, monkeypatch):
-    read = []
+@pytest.mark.parametrize("text", [TEXT, IN_PART])
+def test_of_a_grid_one_config_is_read_whole(tmp_path, text, monkeypatch):
+    spec, read = written(tmp_path, text), []
+    configs = points_of(spec)
 
     def counted(config):
         read.append(config)
@@ -57,7 +80,39 @@ def test_of_a_grid_one_config_is_read_whole(spec, configs, monkeypatch):
     read.clear()
     for config in configs:
         assert membership.guess(config) or membership.read(config)
-    assert len(configs) == 72 and len(read) == 1
+    assert len(read) == 1
+    for config in configs:
+        assert membership.guess(config) == (canonical(identity(config)), True)
+    assert len(configs) == 72
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("model.hidden", [64]),
+        ("train.optimizer.nesterov", False),
+        ("train.optimizer.extra", 1),
+        ("train.optimizer", "sgd"),
+        ("train.warmup.shape", "cosine"),
+        ("train.warmup", None),
+    ],
+)
+def test_what_is_searched_in_part_is_not_guessed_where_the_rest_differs(tmp_path, path, value):
+    spec = written(tmp_path, IN_PART)
+    membership = Membership(spec, "classification")
+    first, *others = points_of(spec)
+    membership.read(first)
+    other = copy.deepcopy(others[-1])
+    *way, last = path.split(".")
+    place = other
+    for name in way:
+        place = place[name]
+    place[last] = value
+    assert membership.guess(other) is None
+    # Nor is it from another that differs as well.
+    text, belongs = membership.read(other)
+    assert text == canonical(identity(other)) and membership.guess(first) is None
+    assert belongs is not bool(differences(spec, other, "classification"))
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def _miniature(config: Mapping[str, Any], samples: int) -> str:
     samples = samples or 1000
     try:
         budget = steps_of(config, samples)
-        steps = np.unique(np.linspace(0, budget - 1, MINIATURE).round())
+        steps = np.array(sorted({*np.linspace(0, budget - 1, MINIATURE).round().tolist()}))
         values = schedules.multipliers(
             train["schedule"],
             train["warmup"],

@@ -92,7 +92,7 @@ def ends(drawn: Array, tail: float) -> tuple[Array, Array]:
 
 
 def nearest_ends(drawn: Array, tail: float) -> tuple[float, float]:
-    """Those of the values [n] that stand at the ends below and above which a share of `tail` lies,
+    """The two of the values [n] that stand at the ends below and above which a share of `tail` lies,
     as `numpy.quantile` finds the nearest ones; it imports masked arrays, for as long as a curve
     takes."""
     ordered = np.sort(drawn)

@@ -129,7 +129,9 @@ def _doubt(text: str, path: Path) -> tuple[str, str]:
     return told, f"write {key}{decimal}, or {key}'{text}' for a text"
 
 
-_PLAIN = re.compile(r"(?!.*(---|\.\.\.|[:-][ \t]+#\S))[\w .,:;#'\"\[\]{}()+/=<\n-]*", re.ASCII | re.DOTALL)
+_PLAIN = re.compile(
+    r"(?!.*(---|\.\.\.|[:-][ \t]+#\S))[\w .,:;#'\"\[\]{}()+/=<\n-]*", re.ASCII | re.DOTALL
+)
 """The texts of which both parsers of PyYAML make the same, but for the place of a value that is not
 there, which is asked for before a comment alone."""
 
@@ -284,7 +286,7 @@ class _Builder:
             if name.anchor is not None or name.tag is not None:
                 self._fault(name, key, "anchors and tags are not allowed")
             self.document.lines[inner] = _line(name)
-            if name.value == "<<" and name.style is None:
+            if name.value == "<<" and not name.style:
                 told = "merge keys are not allowed (<<): write out what is merged"
                 self._fault(name, ".".join(map(str, inner)), told)
                 self.document.unread.add(inner)

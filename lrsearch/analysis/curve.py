@@ -92,8 +92,8 @@ def ends(drawn: Array, tail: float) -> tuple[Array, Array]:
 
 
 def nearest_ends(drawn: Array, tail: float) -> tuple[float, float]:
-    """The two of the values [n] that stand at the ends below and above which a share of `tail` lies,
-    as `numpy.quantile` finds the nearest ones; it imports masked arrays, for as long as a curve
+    """The two of the values [n] at the ends, below and above which a share of `tail` lies, as
+    `numpy.quantile` finds the nearest ones; that imports masked arrays, for as long as a curve
     takes."""
     ordered = np.sort(drawn)
     first, last = (round(share * (len(ordered) - 1)) for share in (tail, 1 - tail))

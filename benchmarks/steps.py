@@ -60,7 +60,7 @@ from lrsearch.train.engines.training import Training  # noqa: E402
 from lrsearch.train.lanes.program import Program, needs_of  # noqa: E402
 from lrsearch.train.lanes.state import Skeleton, initial_state  # noqa: E402
 from lrsearch.train.optimizers.registry import STACKED  # noqa: E402
-from lrsearch.train.tape import _is_view  # noqa: E402
+from lrsearch.train.tape import kind_of  # noqa: E402
 from lrsearch.trial import Cohort, Objective, Plan, Trial, Workplace  # noqa: E402
 
 PLACE = Workplace(folder=str(HERE), allowed=("workloads",))
@@ -84,7 +84,7 @@ class Work(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not _is_view(func):
+        if not kind_of(func).view:
             name = func._schema.name.removeprefix("aten::")
             read = _tensors((args, kwargs or {}))
             if name in ("index_select", "index", "embedding", "gather"):

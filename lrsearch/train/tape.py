@@ -90,7 +90,7 @@ _REFUSED = {
 
 
 @dataclass(frozen=True, eq=False)
-class _Kind:
+class Kind:
     """Properties of an operation: `refusals` are the reasons against it, unless it is one of the
     sound kinds; `writes` the places and names of the arguments that it writes to; the results of a
     `view` share an argument's memory, and nothing is written; `same` is one whose result is its
@@ -104,9 +104,10 @@ class _Kind:
 
 
 @functools.cache
-def _kind_of(func: OpOverload) -> _Kind:
+def kind_of(func: OpOverload) -> Kind:
+    """The properties of an operation."""
     returns = func._schema.returns
-    return _Kind(
+    return Kind(
         [reason for tag, reason in _REFUSED.items() if tag in func.tags],
         [
             (position, argument.name)
@@ -168,7 +169,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if _Recorder.paused:
             return func(*args, **kwargs)
-        kind = _kind_of(func)
+        kind = kind_of(func)
         for reason in kind.refusals:
             if not (_picks_by_number(func, args) or _drops_nothing(func, args)):
                 raise NotRecordable(reason.format(name=func))
@@ -177,7 +178,7 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def note(
-        self, func: OpOverload, kind: _Kind, args: Any, kwargs: Mapping[str, Any], out: Any
+        self, func: OpOverload, kind: Kind, args: Any, kwargs: Mapping[str, Any], out: Any
     ) -> None:
         self.seen.append((args, kwargs, out))
         outputs = _tensors(out)
@@ -294,7 +295,7 @@ def _tensors(value: object) -> list[Tensor]:
     return found
 
 
-def _written(kind: _Kind, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
+def _written(kind: Kind, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
     """The tensors that an operation writes to."""
     return [
         each

@@ -48,7 +48,7 @@ class EmulatedGraph(TorchDispatchMode):
         written = _written(func, args, kwargs)
         before = [each.clone() for each in written]
         out = func(*args, **kwargs)
-        if taping._is_view(func):
+        if taping.kind_of(func).view:
             return out
         for each, own in zip(written, before, strict=True):
             each.copy_(own)
@@ -73,7 +73,7 @@ def _written(func: OpOverload, args: Any, kwargs: Any) -> list[Tensor]:
     """The tensors that an operation changes: batch norm's statistics, too, of which it says
     nothing."""
     own = args[3:5] if func is torch.ops.aten.native_batch_norm.default else ()
-    return [*taping._written(func, args, kwargs), *taping._tensors(own)]
+    return [*taping._written(taping.kind_of(func), args, kwargs), *taping._tensors(own)]
 
 
 class Stream:

@@ -198,7 +198,8 @@ def _check_model(
     followed = (_followed(train), "the schedule follows")
     _check_measures(criterion, ((metric, "is the objective"), followed))
     if "class_path" in config or not criterion.stacks or "class_path" in train["optimizer"]:
-        where = name if criterion.step is None else "train.step"
+        own = name if "class_path" in config else "train.loss"
+        where = own if criterion.step is None else "train.step"
         notes += check_gradients(training, pair, where)
     return parameters, notes
 

@@ -14,6 +14,7 @@ from lrsearch.data.raised import find_line, find_told_line
 from lrsearch.errors import ModelError
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.engines.attributes import tensors_of
 from lrsearch.train.engines.training import Training
 from lrsearch.train.users.memory import PLACES, Memory, find_optimizers, recall
 
@@ -72,8 +73,9 @@ def check_gradients(training: Training, batch: Batch, where: str) -> list[str]:
             return []  # So few samples may give a loss of theirs nothing to do.
         torch.autograd.backward(loss)
         after = recall(model, objects)
-        kept = next((name for name in after if after[name] != before.get(name)), "")
-        if kept:
+        changed = [name for name in after if after[name] != before.get(name)]
+        if changed:
+            kept = _find_kept(changed, model)
             model.zero_grad(set_to_none=True)
             training.compute_gradients(batch)
     except any_but_interrupts(is_out_of_memory) as error:
@@ -89,6 +91,15 @@ def check_gradients(training: Training, batch: Batch, where: str) -> list[str]:
     held = {id(each) for group in groups for each in group["params"]}
     left = [each for each in strange if id(each) not in held]
     return [_tell_strange(left, Memory({**objects, where: model}))] if left else []
+
+
+def _find_kept(changed: Sequence[str], model: nn.Module) -> str:
+    """The place, of those that a step has changed, that keeps its tensors; "" where several may."""
+    held = tensors_of(model)
+    found = [name for name in changed if name in held] or [
+        name for name in changed if not name.startswith("the state of ")
+    ]
+    return found[0] if len(found) == 1 else ""
 
 
 def _check_optimizer(training: Training, batch: Batch) -> None:

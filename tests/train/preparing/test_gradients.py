@@ -7,7 +7,7 @@ from test_train import MLP, facts
 from lrsearch.errors import ModelError
 
 NETS = """
-    import torch
+    import random, torch
     from torch import nn
 
     class Net(nn.Module):
@@ -43,7 +43,10 @@ NETS = """
             return y
 
     class Carries(Net):
+        calls = 0
+
         def hidden(self, x):
+            self.calls += random.random()
             self.kept = (super().hidden(x) + self.kept).sum(0).tanh()
             return super().hidden(x) + self.kept
 
@@ -63,7 +66,13 @@ NETS = """
         def step(self, closure=None):
             for group in self.param_groups:
                 for each in group["params"]:
-                    each -= group["lr"] * each.grad  # line 58
+                    each -= group["lr"] * each.grad  # line 61
+
+    def shifted(outputs, y):
+        y = outputs.exp()  # line 64
+        z = y * 2
+        y += 1
+        return z.mean()
 
     def empty(outputs, y):
         return outputs.sum() if len(y) > 2 else torch.tensor(0.0)
@@ -100,13 +109,20 @@ def test_what_each_trial_would_end_in_is_said_at_once(nets, name, told):
     ("name", "told"),
     [
         ("Slow", "it has no step"),
-        ("Careless", "it changes a parameter in place (nets.py, line 58)"),
+        ("Careless", "it changes a parameter in place (nets.py, line 61)"),
     ],
 )
 def test_an_optimizer_is_tried(nets, name, told):
     with pytest.raises(ModelError) as caught:
         facts(iris(optimizer=code(name)), place=nets)
     assert str(caught.value).partition("\n")[0] == f"train.optimizer: {told}"
+
+
+def test_a_loss_of_one_s_own_is_named(nets):
+    with pytest.raises(ModelError) as caught:
+        facts(iris(loss=code("shifted")), place=nets)
+    told = "train.loss: it changes in place what its gradients need (nets.py, line 64)"
+    assert str(caught.value).partition("\n")[0] == told
 
 
 def test_parameters_that_nothing_trains_are_told(nets):

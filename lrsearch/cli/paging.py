@@ -54,7 +54,7 @@ def write_report(run: StoredRun | Unsearched, path: Path) -> None:
         if path.exists():
             write_whole(path.resolve(), content, mode=path.stat().st_mode & 0o777)
         else:
-            write_new(path, content)
+            write_new(path.resolve() if path.is_symlink() else path, content)
     except OSError as error:
         told = f"cannot write {path}: {error.strerror}"
         hint = f"make its folder first: mkdir -p {quote(path_word(path.parent))}"

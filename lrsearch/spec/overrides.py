@@ -38,7 +38,8 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
             faults = [replace(faults[0], key=name, hint=hint)]
         raise SpecError(faults) from None
     several = re.split(r",(?=[A-Za-z_]\w*(?:\.\w+)+=)", value_text)
-    if len(several) > 1 and value_text[:1] not in "[{'\"":  # a.b=1,c.d=2
+    # a.b=1,c.d=2; a command may have such words.
+    if len(several) > 1 and not re.match(r"[\[{'\"]|\S*\s", value_text):
         line = " ".join(f"--set {quote(each)}" for each in (f"{name}={several[0]}", *several[1:]))
         raise SpecError(
             [Fault(0, name, "each override has a --set of its own", source, f"write {line}")]

@@ -337,6 +337,9 @@ def test_a_file_without_room_is_whole_or_not_there(run):
         assert said.exit_code == 1 and f"cannot write {line[-1]}: File too large" in said.stderr
         assert not Path(line[-1]).exists()
         assert CliRunner().invoke(app, line).exit_code == 0
+    Path("link.html").symlink_to("beyond.html")
+    assert CliRunner().invoke(app, ["report", "small", "--html", "link.html"]).exit_code == 0
+    assert Path("link.html").is_symlink() and Path("beyond.html").is_file()
 
 
 SLOW_START = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from test_cli import lrsearch
@@ -273,6 +274,13 @@ def test_overrides_as_other_tools_write_them(tmp_path, override, written):
     (tmp_path / "b c.yaml").write_text(SPEC)
     said = lrsearch("check", str(tmp_path / "b c.yaml"), "--set", override)
     assert said.code == 2 and written in said.err and "\n  write" in said.err
+
+
+def test_an_override_may_be_a_command_with_words_of_its_own(tmp_path):
+    metrics = "metrics: {loss: 'loss: (.*)'}\nobjective: {metric: loss, goal: min}"
+    (tmp_path / "x.yaml").write_text(f"{metrics}\nsearch: {{lr: [1, 2]}}\ncommand: date")
+    given = f"command={sys.executable} -V model.depth=2,optim.lr={{lr}}"
+    assert lrsearch("check", str(tmp_path / "x.yaml"), "--set", given).code == 0
 
 
 def test_a_path_with_blanks_is_put_together(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ name."""
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -57,9 +58,11 @@ def _read_call(text: str) -> tuple[str, dict[str, Any]]:
         return text, {}
     try:
         call = ast.parse(text.strip(), mode="eval").body
-        assert isinstance(call, ast.Call)
+        if not isinstance(call, ast.Call):  # f(1), g(2)
+            return text, {}
         given = {part.arg: ast.literal_eval(part.value) for part in call.keywords if part.arg}
-    except (SyntaxError, ValueError):
+        json.dumps(given)  # What no spec can say, as {1, 2}, is a TypeError.
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return text, {}
     return ast.unparse(call.func), given
 

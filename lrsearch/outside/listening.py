@@ -234,11 +234,12 @@ def match_number(pattern: re.Pattern[str], text: str) -> tuple[bool, float | Non
 def match_lines(
     pattern: re.Pattern[str], lines: Sequence[str], at: int
 ) -> tuple[bool, float | None]:
-    """`match_number` with the line of an index, together with as many lines before it as the
-    pattern has line feeds. What these lines before hold alone is no match: it was one with them."""
-    above = lines_above(pattern.pattern)
-    if not above:
-        return match_number(pattern, lines[at])
+    """`match_number` with the line of an index, and where that does not match, together with as
+    many lines before it as the pattern has line feeds; [^\\n] only excludes them. What these lines
+    before hold alone is no match: it was one with them."""
+    above, alone = lines_above(pattern.pattern), match_number(pattern, lines[at])
+    if alone[0] or not above:
+        return alone
     window = lines[max(0, at - above) : at + 1]
     if pattern.search("\n".join(window[:-1])):
         return False, None

@@ -303,6 +303,8 @@ def test_a_pattern_with_line_feeds_goes_over_lines_once() -> None:
         {"loss": 3, "step": 1},
         {"loss": 2, "step": 2},
     ]
+    # That a group leaves them out is no reason to.
+    assert [each["loss"] for each in rows("loss 3\nloss 2\n", loss=r"loss ([^\n]+)")] == [3, 2]
 
 
 LOGS = """\

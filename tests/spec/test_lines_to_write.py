@@ -100,6 +100,12 @@ def test_a_value_out_of_its_range_has_the_nearest_that_is_allowed(tmp_path, line
     assert fault.hint.startswith(written) and bool(fault.hint) == bool(written)
 
 
+def test_what_is_searched_of_a_warmup_asks_no_training_that_is_none(tmp_path):
+    text = "data: iris\nmodel: mlp\ntrain: sgd\nsearch: {lr: [0.1, 1], warmup: {name: linear}}"
+    with pytest.raises(SpecError, match="'sgd' is no mapping"):
+        validate(parse(text, "x.yaml"), tmp_path, text)
+
+
 def test_a_time_is_no_budget(tmp_path):
     fault = fault_of(BASE.replace("2ep", "10min"), tmp_path)
     assert fault.message.endswith("a trial's time is limited by timeout, a search's by --time")

@@ -201,7 +201,8 @@ def fixed_lines(
         told = "there is no float16, whose small range needs a scaler of losses" if half else ""
         return [Line(tuple(target.split(".")), found, told)]
     if target.startswith("train.warmup."):
-        warmup = (top.get("train") or {}).get("warmup")
+        train = top.get("train")
+        warmup = train.get("warmup") if isinstance(train, Mapping) else None
         inner = {target.rpartition(".")[2]: number(value)}
         for word, part in warmup.items() if isinstance(warmup, Mapping) else ():
             meant, unit = look_up(snake(str(word)), "warmup") or (f"train.warmup.{word}", "")

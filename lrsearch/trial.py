@@ -430,8 +430,8 @@ class Place:
 @frozen
 class Axis:
     """The rate of a search, or what is searched in its place: its flat `name`, the bounds of the
-    search, and what was `measured` before: its values, with the objective, None of a trial that
-    came to none."""
+    search, and what was `measured` before: its values, with the objective, None of one that
+    diverged."""
 
     name: str
     low: float

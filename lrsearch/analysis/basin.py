@@ -155,6 +155,9 @@ class Basin:
     sensitivity: float
     spread: float
     """The standard deviation of the best rate's common logarithm."""
+    flat: float
+    """The probability that the rate makes no difference, and all that parts the readings of the
+    run's curves is noise."""
 
     @property
     def safe_lr(self) -> tuple[float, float]:
@@ -512,6 +515,7 @@ def _describe(
         diverges_at=float(min(lost)) if lost else None,
         sensitivity=float(gaps[near].mean()),
         spread=float(bests.std()),
+        flat=family.flat,
     )
 
 

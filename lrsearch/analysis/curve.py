@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-LENGTHS = (0.25, 0.4, 0.63, 1.0, 1.6, 2.5)
-"""Lengths of the kernel, in decades of the rate, log-normal around LENGTH."""
+LENGTHS = (0.25, 0.4, 0.63, 1.0, 1.6, 2.5, math.inf)
+"""Lengths of the kernel, in decades of the rate, log-normal around LENGTH; and a curve that does
+not bend at all, as likely as the likeliest of them. Without it a plain, whose readings are noise
+alone, is one that bends from reading to reading, and the luckiest reading what it is worth."""
 LENGTH, LENGTH_SPREAD = 1.0, 0.7
 
 RATIOS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
@@ -123,7 +125,9 @@ class Family:
         total = sum(float(curve.counts.sum()) for curve in self.curves)
         table = []
         for length in LENGTHS:
-            prior = -0.5 * (math.log(length / LENGTH) / LENGTH_SPREAD) ** 2
+            # As likely as LENGTH where it does not bend.
+            bend = math.log(length / LENGTH) / LENGTH_SPREAD if length < math.inf else 0.0
+            prior = -0.5 * bend**2
             kernels = [kernel(curve.places, curve.places, length) for curve in self.curves]
             for ratio in RATIOS:
                 fit = log_volume = 0.0
@@ -146,6 +150,11 @@ class Family:
             for entry, size in zip(table, sizes, strict=True)
             if size > 0.005 * whole
         ]
+
+    @property
+    def flat(self) -> float:
+        """The probability that no curve bends at all, so that all that parts readings is noise."""
+        return math.fsum(weight for length, *_, weight in self.weights if length == math.inf)
 
     @cached_property
     def noise(self) -> float:

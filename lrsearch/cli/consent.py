@@ -21,10 +21,14 @@ def read_modules(given: Sequence[str] | None) -> tuple[str, ...]:
     """The modules that `--allow-import` names. Raises UsageError for what is none."""
     for name in given or ():
         if not name.isidentifier():
+            # nets.Net, or several with commas between them.
+            tops = [each.strip().partition(".")[0] for each in name.split(",")]
+            meant = tops if all(each.isidentifier() for each in tops) else ["my_package"]
             raise UsageError(
                 f"'{name}' is no top-level module",
                 where="--allow-import",
-                hint="write the first part of the class path alone: --allow-import my_package",
+                hint="write the first part of each class path alone: "
+                + " ".join(f"--allow-import {each}" for each in meant),
             )
     return tuple(given or ())
 

@@ -25,7 +25,7 @@ KEY = {
 
 @dataclass(frozen=True)
 class Cloud:
-    """Measurements over a rate: values by rate, None of those that came to none; the `running`
+    """Measurements over a rate: values by rate, None of those that diverged; the `running`
     trials with their latest value. The rate is named `name`, and searched from `low` to `high`."""
 
     name: str
@@ -40,7 +40,7 @@ class Cloud:
 
 def make_panel(cloud: Cloud) -> Panel | None:
     """The panel of a cloud: trials with a value as dots, the best one picked, crosses for those
-    that came to none, circles for those under way. None where nothing has a value yet."""
+    that diverged, circles for those under way. None where nothing has a value yet."""
     known = [
         (rate, value)
         for rate, value in cloud.measured

@@ -67,8 +67,9 @@ class Membership:
         self._belongs: dict[str, bool] = {}
         self._places: dict[str, _Places] = {room: {} for room in _ROOMS}
         for path in sorted(_searched(spec)):
-            room, name, *part = path.split(".")
-            if room in _ROOMS and name not in SILENT and len(part) < 2:
+            room, *names = path.split(".")
+            if room in _ROOMS and 0 < len(names) < 3 and names[0] not in SILENT:
+                name, *part = names
                 self._places[room].setdefault(name, []).extend(part)
         self._like: _Like | None = None
 

@@ -23,7 +23,7 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     source = f"--set {given or text}"
     name, equals, value_text = text.partition("=")
     name = name.strip()
-    strange = name[:1] in "+-~" or re.search(r"[/\[\]]", name) or value_text[:1] == "="
+    strange = name[:1] in "+-~" or re.search(r"/|^[\w.]+\[", name) or value_text[:1] == "="
     if not equals or not name or strange or any(not part for part in name.split(".")):
         raise UsageError(
             f"{given or text!r} is no override", where="--set", hint=_meant(given or text)
@@ -67,7 +67,7 @@ def _meant(text: str) -> str:
     bare = re.sub(r"[\[\]'\"]+", ".", name.strip().lstrip("+-~"))  # train[lr]
     plain = re.sub(r"[./]+", ".", bare).strip(".")
     value = value.lstrip("=").strip()
-    if "." in plain and value:  # Hydra's +a.b=1, a path, a comparison.
+    if re.fullmatch(r"\w+(\.[\w-]+)+", plain) and value:  # Hydra's +a.b=1, a path, a comparison.
         return f"write --set {quote(f'{plain}={value}')}"
     match = re.fullmatch(r"\s*([A-Za-z_][\w.]*\w)\s*(?::=?|\s)\s*(\S.*)", text)
     if match:

@@ -9,7 +9,7 @@ from lrsearch.analysis.race import LEAST
 from lrsearch.analysis.refining import CURVES, EACH
 from lrsearch.search.refine import Refine, find_refined
 from lrsearch.spec.model import RefineSettings, Spec
-from lrsearch.trial import CONFIRM, Axis, Outlook
+from lrsearch.trial import CONFIRM, Axis, Outcome, Outlook
 from lrsearch.tuner.ledger import Ledger
 from lrsearch.tuner.session import Asked, Session
 from lrsearch.tuner.testing import has_test
@@ -31,7 +31,8 @@ def draw(session: Session) -> None:
 
 def find_axis(spec: Spec, ledger: Ledger) -> Axis | None:
     """The axis of what `refine` would refine, the learning rate first of all, with the points of
-    the ledger; None where a spec searches neither rates nor a logarithmic range."""
+    the ledger that have a value or diverged; None where a spec searches neither rates nor a
+    logarithmic range."""
     ranges = find_refined(spec)
     if not ranges:
         return None
@@ -39,7 +40,9 @@ def find_axis(spec: Spec, ledger: Ledger) -> Axis | None:
     for entry in ledger.entries.values():
         outcome, value = ledger.judge(entry)
         rate = ledger.flatten(entry.config).get(name)
-        if outcome is not None and rate is not None and is_rate(rate):
+        # What was pruned or failed has no place among values: it would stand there as diverged.
+        placed = outcome in (Outcome.COMPLETED, Outcome.DIVERGED)
+        if placed and rate is not None and is_rate(rate):
             measured.append((float(rate), value))
     low, high = min(each.low for each in ranges), max(each.high for each in ranges)
     return Axis(name, low, high, True, tuple(measured))

@@ -98,6 +98,8 @@ class Starts:
             return text
         if self.spec.kind is None:  # It has started: any other exception may be the point's.
             return ""
+        if text.startswith("KeyError: "):  # A value of the point's that is no key differs with it.
+            return text
         if code in (126, 127) or _SYSTEM.fullmatch(text) or _ABORTED.fullmatch(text):
             return result.reason
         if code and _USAGE.search(text if code != 2 else _printed(result)):
@@ -234,6 +236,15 @@ def _advise_on_code(spec: Spec, config: Config, why: str) -> str:
     return "mend the code: the place is in the output below"
 
 
+def _advise_on_key(spec: Spec, config: Config, why: str) -> str:
+    """Advice on a name that is no key: where it is like a parameter's, the parameters."""
+    asked = re.search(r"KeyError: '(\w+)'", why)
+    params = list(config["params"])
+    if asked and asked[1] not in params and (close := nearest(asked[1], params)):
+        return f"for '{asked[1]}' write '{close}'; the parameters: {', '.join(params)}"
+    return _advise_on_code(spec, config, why)
+
+
 def _advise_on_program(spec: Spec, config: Config, why: str) -> str:
     return "the program is not on the PATH of this shell: name it by its whole path"
 
@@ -282,6 +293,7 @@ _HINTS: dict[str, Callable[[Spec, Config, str], str]] = {
     "IndentationError": _advise_on_code,
     "TabError": _advise_on_code,
     "NameError": _advise_on_code,
+    "KeyError": _advise_on_key,
     "EOFError": _advise_on_input,
     "Aborted": _advise_on_input,
     "No such file or directory": _advise_on_file,

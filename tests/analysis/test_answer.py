@@ -89,6 +89,21 @@ def test_the_interval_of_the_best_rate_holds_in_19_of_20_noisy_bowls(monkeypatch
     assert np.median(widths) < (0.6 if noise < 0.1 else 1.0)
 
 
+def test_on_a_plain_the_luckiest_reading_is_not_what_it_is_worth():
+    """Where no rate is better than another the interval of the highest value reaches what all are
+    worth in most searches (of a curve that must bend, in 8 of 20), and the evidence says why."""
+    generator, held, told = np.random.default_rng(0), [], []
+    for _ in range(20):
+        values = generator.normal(1.0, 0.02, 2 * len(RATES)).tolist()
+        rows = [({"lr": r, "batch_size": b}, [values.pop()]) for b in (32, 128) for r in RATES]
+        answer = find_answer(points_of(rows), LOSS)
+        low, high = answer.interval
+        held.append(low <= 1.0 <= high)
+        told.append("noise alone could give such values" in evidence(answer))
+    assert np.mean(held) >= 0.6 and np.mean(told) >= 0.8
+    assert not any("noise alone" in evidence(find_answer(p, LOSS)) for _, p in draws(10))
+
+
 def test_more_seeds_and_less_noise_make_the_interval_narrower():
     def width(noise, seeds):
         found = (find_basins(points, LOSS)[0] for _, points in draws(10, noise, seeds))

@@ -632,8 +632,13 @@ def test_code_must_be_allowed(empty: Path) -> None:
         assert said.code == 2
         assert "my_nets.build" in said.err
         assert "--allow-import my_nets" in said.err
-    said = lrsearch("check", "own.yaml", "--allow-import", "my_nets.build")
-    assert said.code == 2 and "--allow-import my_package" in said.err
+    for given, meant in (
+        ("my_nets.build", "my_nets"),
+        ("my_nets, a.b", "my_nets --allow-import a"),
+        ("./my_nets.py", "my_package"),
+    ):
+        said = lrsearch("check", "own.yaml", "--allow-import", given)
+        assert said.code == 2 and said.err.endswith(f" alone: --allow-import {meant}\n"), said
     said = lrsearch("grid", "own.yaml", "--allow-import", "my_nets", *TRAIN)
     assert said.code == 0, said
     assert re.search(r"^trials +2 completed", said.out, re.MULTILINE)

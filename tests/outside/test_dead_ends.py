@@ -668,15 +668,23 @@ def test_one_that_reports_shows_that_others_are_to_blame(here: Path) -> None:
     assert outcomes(here).count("failed") > 3 and "completed" in outcomes(here)
 
 
-def test_a_loop_that_never_starts(here: Path) -> None:
-    (here / "late_loop.py").write_text("def train(trial):\n    import no_such_module\n")
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ("import no_such_module", f"{sys.executable} -m pip install no_such_module"),
+        ("trial.params['batchsize']", "for 'batchsize' write 'batch_size'; the parameters: "),
+        ("trial.params['epochs']", "mend the code"),
+    ],
+)
+def test_a_loop_that_never_starts(here: Path, body: str, hint: str) -> None:
+    (here / "late_loop.py").write_text(f"def train(trial):\n    {body}\n")
     spec = {"name": "s", "loop": "late_loop.train", "objective": "loss"}
-    spec |= {"search": {"lr": {"min": 0.1, "max": 1.0, "points": 9}}}
+    spec |= {"search": {"lr": {"min": 0.1, "max": 1.0, "points": 9}}, "params": {"batch_size": 8}}
     (here / "s.yaml").write_text(yaml.safe_dump(spec))
     said = lrsearch("grid", "s.yaml", "--allow-import", "late_loop", "--executor", "inline")
     assert said.code == 2 and outcomes(here) == ["failed"] * 3, said
     assert "s.yaml: loop: trials " in said.err and "failed alike" in said.err
-    assert f"{sys.executable} -m pip install no_such_module" in said.err
+    assert hint in said.err, said
 
 
 OPTIMIZERS = """\

@@ -9,6 +9,7 @@ from test_tuner import search
 
 from lrsearch.store import read_curve
 from lrsearch.trial import Outcome
+from lrsearch.tuner.outlook import find_axis
 
 
 def rates(*values, **more):
@@ -119,12 +120,17 @@ def test_a_session_killed_after_lifting_goes_on(tmp_path):
 
 @pytest.mark.parametrize("engine", ["solo", "fused"])
 def test_one_that_diverges_where_it_is_judged_has_diverged(tmp_path, engine):
-    found = search(tmp_path, changes=rates(1e30, 1e-7, 0.1), engine=engine)
+    changes = rates() | {"search": {"lr": {"min": 1e-7, "max": 1e5, "points": 3}}}
+    found = search(tmp_path, changes=changes, engine=engine)
     by_rate = {
         found.history.trials[n].config["train"]["lr"]: each.outcome.value
         for n, each in found.history.results.items()
     }
-    assert by_rate == {1e30: "diverged", 1e-7: "pruned", 0.1: "completed"}
+    assert by_rate == {1e5: "diverged", 1e-7: "pruned", 0.1: "completed"}
+    # In the drawing of what was measured before, a cross means diverged: the pruned one has none.
+    axis = find_axis(found.spec, found.ledger)
+    assert axis is not None
+    assert {rate: value is None for rate, value in axis.measured} == {0.1: False, 1e5: True}
 
 
 NEAR = '''

@@ -39,7 +39,10 @@ def build(start, in_features, num_classes, options=None):
             log.write("built\\n")
     if "late" in options:
         file = Path(__file__).parent / options["late"] / "weights.npy"
-        model.register_full_backward_hook(lambda *_: np.save(file, weights + 1))
+        steps = iter(range(9))  # A few are made before the first trial.
+        model.register_full_backward_hook(
+            lambda *_: None if next(steps, 9) < 4 else np.save(file, weights + 1)
+        )
     return model
 """
 

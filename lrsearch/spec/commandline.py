@@ -102,9 +102,11 @@ def hears_seed(command: str, folder: Path) -> bool:
     if "seed" in placeholders(words) or _SEED in command:
         return True
     for name in dict.fromkeys(_candidates(words)):
-        with contextlib.suppress(OSError, ValueError), (folder / name).open("rb") as file:
-            if _SEED.encode() in file.read(_LONGEST_SCRIPT):
-                return True
+        with contextlib.suppress(OSError, ValueError):
+            if (folder / name).is_file():  # To read a terminal or a pipe is to wait for it.
+                with (folder / name).open("rb") as file:
+                    if _SEED.encode() in file.read(_LONGEST_SCRIPT):
+                        return True
     return False
 
 

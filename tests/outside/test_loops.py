@@ -306,7 +306,9 @@ def test_a_person_is_asked_once_for_each_command(here: Path) -> None:
 def test_a_command_hears_of_its_seed_or_does_not(tmp_path: Path) -> None:
     (tmp_path / "deaf.py").write_text("import random")
     (tmp_path / "own.py").write_text("import os; seed = os.environ['LRSEARCH_SEED']")
+    os.mkfifo(tmp_path / "pipe")
     heard = {
+        "python deaf.py --data pipe": False,
         "python deaf.py --seed {seed}": True,
         "python deaf.py --lr {lr}": False,
         "python own.py --lr {lr}": True,

@@ -235,7 +235,8 @@ def _tell(run: ExportedRun, chosen: Format, output: Path | None) -> None:
 
     ended = sum(1 for _ in run.ended())
     left = len(run.view.records) - ended
-    text = f"wrote {count(ended, 'trial')} to {visible_line(str(output))}"
+    name = visible_line(Path(run.view.folder).resolve().name)
+    text = f"wrote {count(ended, 'trial')} of run {name} to {visible_line(str(output))}"
     if left:
         text += f" ({left} without a result yet)"
     if run.view.hidden:

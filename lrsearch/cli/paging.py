@@ -60,7 +60,8 @@ def write_report(run: StoredRun | Unsearched, path: Path) -> None:
         hint = f"make its folder first: mkdir -p {quote(path_word(path.parent))}"
         hint = "" if path.parent.is_dir() else hint
         raise UsageError(told, where="--html", hint=hint) from None
-    say(f"wrote {visible_line(str(path))} ({format_bytes(len(content))})")
+    size = format_bytes(len(content))
+    say(f"wrote {visible_line(str(path))} ({size}), the page of run {visible_line(run.name)}")
 
 
 def _check(path: Path) -> None:

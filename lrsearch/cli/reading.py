@@ -282,7 +282,8 @@ def export(
     if output is None:
         print_exactly(text, "--output FILE writes it as UTF-8")
     else:
-        _write(text, output, force, spec=format_ == "yaml")
+        written = f"{visible_line(str(output))}, point {point} of run {visible_line(run.name)}"
+        _write(text, output, force, written, spec=format_ == "yaml")
     if verify:
         from lrsearch.cli.verifying import check_point
 
@@ -312,7 +313,8 @@ def _choose_point(run: StoredRun, view: RunView, point: int | None, best: bool) 
     return point
 
 
-def _write(text: str, output: Path, force: bool, *, spec: bool) -> None:
+def _write(text: str, output: Path, force: bool, written: str, *, spec: bool) -> None:
+    """Write a file, and say what was `written`; of a spec, how it is trained."""
     from lrsearch.spec import needed_imports, read_spec
     from lrsearch.store import write_whole
 
@@ -336,15 +338,15 @@ def _write(text: str, output: Path, force: bool, *, spec: bool) -> None:
         told = f"cannot write {output}: {error.strerror}"
         raise UsageError(told, hint=hint if missing else "") from None
     if not spec:
-        say(f"wrote {visible_line(str(output))}")
+        say(f"wrote {written}")
         return
     following = ["lrsearch", "grid", path_word(output)]
-    written = read_spec(output)
-    for module in needed_imports(written):
+    best = read_spec(output)
+    for module in needed_imports(best):
         following += ["--allow-import", module]
-    if written.kind == "command":
+    if best.kind == "command":
         following += ["--allow-command"]
-    say(f"wrote {visible_line(str(output))}; train it with: {command_line(following)}")
+    say(f"wrote {written}; train it with: {command_line(following)}")
 
 
 MOST_NAMED = 20

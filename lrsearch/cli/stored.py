@@ -75,6 +75,12 @@ class StoredRun:
     found: Found | None
 
     @property
+    def name(self) -> str:
+        """The name by which commands find it: its folder's, which an older run set aside has of its
+        own."""
+        return self.folder.resolve().name
+
+    @property
     def strategy(self) -> str:
         """The strategy of the latest session."""
         return str(self.history.sessions[-1]["strategy"])

@@ -43,7 +43,8 @@ def test_a_page_is_written_without_torch(folder):
 def test_a_page_is_written_over_and_nothing_else_is(folder):
     path = folder / "page.html"
     said = lrsearch("report", "older", "--html", "page.html")
-    assert "wrote page.html (" in said.stderr and said.stdout == ""
+    assert re.fullmatch(r"wrote page.html \(\d+ kB\), the page of run older\n", said.stderr)
+    assert said.stdout == ""
     before = path.read_text("utf-8")
     lrsearch("report", "older", "--html", "page.html")
     assert path.read_text("utf-8") == before
@@ -64,7 +65,8 @@ def test_the_recommended_setting_as_code(folder, target):
     assert "LR = 1\n" in text and text.startswith("# point ")
     path = folder / "setting.py"
     said = lrsearch("export", "older", "--format", target, "--output", "setting.py")
-    assert path.read_text() == text and "wrote setting.py" in said.stderr
+    assert path.read_text() == text and "wrote setting.py, point " in said.stderr
+    assert said.stderr.endswith(" of run older\n"), "named also where nobody named a run"
 
 
 def test_a_searched_model_stands_beside_its_rate(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -371,6 +372,25 @@ def test_the_honesty_of_an_answer_is_judged_by_a_truth_that_is_known(
     assert replays.judge_equals(table, found, 4) < 0.1
     others = replays.judge_others(table, [4, 12], 3)
     assert others.keys() == {"optuna", "random"} and others["optuna"][1] < 1
+
+
+def test_a_plain_that_is_made_up_is_told_from_a_bowl(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import made_up
+    import replays
+
+    monkeypatch.setattr(replays, "CONFIRMATIONS", 1)
+    table = made_up.make("bowl", made_up.CASES["bowl"])
+    assert table.truth[:9].argmin() == 4  # 1e-2, as it was made.
+    monkeypatch.setitem(made_up.CASES, "bowl", replace(made_up.CASES["bowl"], kinds=["1x1"]))
+    monkeypatch.setitem(made_up.CASES, "plain", replace(made_up.CASES["plain"], kinds=["1x1"]))
+    made_up.replay(["plain", "bowl"], 6, tmp_path)
+    plain, bowl = json.loads((tmp_path / "made-up.json").read_text())["tables"].values()
+    assert plain["noise_told"] > 0.6 and bowl["noise_told"] == 0
+    assert plain["decades"] > 3 and bowl["decades"] < 1.6
+    assert bowl["value_held"] == 1 and bowl["width"] > 2 * plain["width"] and bowl["edge"] == 0
 
 
 def test_trainings_of_which_all_runs_but_one_in_twenty_are_there(

@@ -422,9 +422,13 @@ def test_json_has_the_true_values(here):
         said = run(*arguments, "--json")
         assert_harmless(said.out)
         json.loads(said.out)
-    faults = run("check", f"{NAMED}.yaml", "--json", "--set", f"{SPELLED.partition('=')[0]}=1")
-    assert_harmless(faults.out)
-    assert json.loads(faults.out)["faults"][0]["key"] == SPELLED.partition("=")[0]
+    text = SPELLED.partition("=")[0]
+    plain = re.sub(r"[\[\]]|5;35;7m", "", text)  # a[b] is no name.
+    for name, key in ((plain, "key"), (text, "message")):
+        faults = run("check", f"{NAMED}.yaml", "--json", "--set", f"{name}=1")
+        assert_harmless(faults.out)
+        shown = json.loads(faults.out)["faults"][0][key]
+        assert shown == (name if key == "key" else f"{f'{name}=1'!r} is no override"), shown
 
 
 def test_csv_of_a_command(here):

@@ -766,14 +766,6 @@ def test_a_locale_without_these_letters_is_no_end(here):
     assert said.code == 2 and "\\xe9" in said.err
 
 
-def test_the_width_of_the_terminal_can_be_asked_for():
-    """By `shutil`, that asks the stream which Python began with."""
-    code = (
-        "import sys, lrsearch.cli.closing as c; c.outlive_readers(); print(sys.__stdout__.fileno())"
-    )
-    assert python("-c", code).out == "1\n"
-
-
 def test_progress_on_a_stream_of_its_own_is_harmless():
     stream = io.StringIO()
     with Progress(stream) as progress:

@@ -67,7 +67,8 @@ def _meant(text: str) -> str:
     bare = re.sub(r"[\[\]'\"]+", ".", name.strip().lstrip("+-~"))  # train[lr]
     plain = re.sub(r"[./]+", ".", bare).strip(".")
     value = value.lstrip("=").strip()
-    if re.fullmatch(r"\w+(\.[\w-]+)+", plain) and value:  # Hydra's +a.b=1, a path, a comparison.
+    # Hydra's +a.b=1, a path, a comparison.
+    if re.fullmatch(r"[A-Za-z_][\w-]*(\.[\w-]+)+", plain) and value:
         return f"write --set {quote(f'{plain}={value}')}"
     match = re.fullmatch(r"\s*([A-Za-z_][\w.]*\w)\s*(?::=?|\s)\s*(\S.*)", text)
     if match:

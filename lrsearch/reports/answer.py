@@ -45,7 +45,7 @@ def describe_edge(edge: Edge) -> str:
     return text
 
 
-PLAIN = 0.05
+PLAIN = 0.1
 """The probability that the rate makes no difference from which on the evidence says so."""
 
 

@@ -124,7 +124,7 @@ def test_what_hangs_fails_and_the_rest_is_trained(here: Path) -> None:
 def test_lanes_that_take_too_long_fail_with_what_they_have_come_to(here: Path) -> None:
     changes: dict[str, object] = {
         "model": {"name": "mlp", "hidden": [64]},
-        "train": {"budget": "1000000ba", "batch_size": 256, "evaluate": "200ba"},
+        "train": {"budget": "1000000ba", "batch_size": 256, "evaluate": "20ba"},
         "search": {"lr": [0.01, 0.02, 0.03, 0.04]},
         "timeout": "1s",
     }

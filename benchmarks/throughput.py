@@ -258,6 +258,7 @@ def prepare(name: str, settings: Settings, mnist: Path | None, folder: Path) -> 
             "optimizer": {"name": "sgd"},
         },
         "objective": {"metric": "accuracy", "at": "last"},
+        "prune": "none",  # The peers stop none.
         "search": {
             "lr": {"min": workload.lr[0], "max": workload.lr[1], "points": counts[0]},
             "optimizer.momentum": {"min": MOMENTUM[0], "max": MOMENTUM[1], "points": counts[1]},

@@ -37,7 +37,7 @@ from lrsearch.errors import UsageError  # noqa: E402
 from lrsearch.spec.model import complete  # noqa: E402
 from lrsearch.train.batches.batch import take  # noqa: E402
 from lrsearch.train.batches.resident import Resident, load_raw, place  # noqa: E402
-from lrsearch.train.device import describe_device, find_device  # noqa: E402
+from lrsearch.train.device import describe_device, find_device, repeatable_dropout  # noqa: E402
 from lrsearch.train.engines.comparison import refuse  # noqa: E402
 from lrsearch.train.engines.solo import build  # noqa: E402
 from lrsearch.train.engines.timetable import learning_rates  # noqa: E402
@@ -282,7 +282,8 @@ def main() -> int:
         begun = time.monotonic()
         optimizer = ("sgd", "adam", "adamw")[number % 3]
         try:
-            found[name] = compare(model, optimizer, device, options.steps)
+            with repeatable_dropout(device):
+                found[name] = compare(model, optimizer, device, options.steps)
         except Exception as error:  # The others are of interest, too.
             found[name] = {"raised": f"{type(error).__name__}: {error}"}
         write(path, document)

@@ -84,18 +84,19 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The process that hands out tests runs none, and others wait for it to start them.
     if name != "cpu" or config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
-        _prepare(name)
+        config.add_cleanup(_prepare(name).close)
 
 
-def _prepare(device: str) -> None:
-    """Make a process ready to run tests on a device. Raises UsageError where there is none."""
+def _prepare(device: str) -> contextlib.ExitStack:
+    """Make a process ready to run tests on a device, until what is returned is closed. Raises
+    UsageError where there is none."""
     gc.disable()  # All that is imported stays; see `pytest_collection`.
     import devices
     import torch
     import typer.testing
 
     from lrsearch.errors import UsageError
-    from lrsearch.train.device import find_device
+    from lrsearch.train.device import find_device, repeatable_dropout
 
     try:
         devices.DEVICE = find_device(device)
@@ -108,6 +109,9 @@ def _prepare(device: str) -> None:
     torch.set_num_threads(1)
     # What is compared is the engines' work, not what a product rounds its factors to.
     torch.backends.cudnn.allow_tf32 = False
+    until = contextlib.ExitStack()
+    until.enter_context(repeatable_dropout(devices.DEVICE))
+    return until
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,13 +1,16 @@
-"""Devices: the available ones, and the one that a name means."""
+"""Devices: the available ones, the one that a name means, and what is peculiar to one."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lrsearch.errors import DeviceLost, UsageError, causes, suggest
 from lrsearch.machine import describe_processor
@@ -133,3 +136,52 @@ def release(error: BaseException | None) -> None:
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
         error = error.__cause__ or error.__context__  # Errors that are not shown hold it as well.
+
+
+# random numbers that lanes can repeat
+
+ATTEND: Any = F.scaled_dot_product_attention
+"""torch's own function."""
+
+SHORT_ATTENTION = 256
+"""The most places of a query and of its keys whose attention with dropout is computed by the
+formula. There it takes a GPU hardly longer than its fused kernels, which draw their random numbers
+by themselves, and a small model gains far more by lanes."""
+
+
+def draws_by_itself(query: Tensor, key: Tensor, dropout: float) -> bool:
+    """Whether a GPU's fused kernel draws the random numbers of dropout in attention between a query
+    [..., places, width] and a key: no lane can repeat these."""
+    longest = max(query.shape[-2], key.shape[-2])
+    return dropout > 0.0 and query.device.type == "cuda" and longest > SHORT_ATTENTION
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    """torch's function, by its formula where dropout is drawn and the sequence is short."""
+    drawn = dropout_p > 0.0 and not draws_by_itself(query, key, dropout_p)
+    with sdpa_kernel(SDPBackend.MATH) if drawn else nullcontext():
+        out: Tensor = ATTEND(query, key, value, attn_mask, dropout_p, *args, **kwargs)
+    return out
+
+
+@contextmanager
+def repeatable_dropout(device: torch.device) -> Iterator[None]:
+    """Context of trainings on a device, alone and in lanes, in which attention of short sequences
+    draws its dropout by the kernel that all dropout is drawn by."""
+    if device.type != "cuda":
+        yield
+        return
+    before = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = _attend
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = before

@@ -222,7 +222,8 @@ def test_an_evaluation_is_waited_for_once() -> None:
     with warnings.catch_warnings(record=True) as told, waits("warn"):
         warnings.simplefilter("always")
         events = list(run_cohort(as_fused(given, 2)))
-    found = Counter(Path(each.filename).name for each in told if "synchroniz" in str(each.message))
+    seen = [each for each in told if "a synchronizing" in str(each.message)]
+    found = Counter(Path(each.filename).name for each in seen)
     assert sum(isinstance(each, Measured) for each in events) == 2 * 6
     # Both lanes at once, and once the losses before the first step.
     assert found["fused.py"] == 6 + 1, found

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.backends import cudnn
+from torch.backends import cuda, cudnn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
@@ -30,10 +31,18 @@ from lrsearch.cli.foreign import check_device
 from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
-from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on, to_device
+from lrsearch.train.device import (
+    ATTEND,
+    SHORT_ATTENTION,
+    check_alive,
+    is_out_of_memory,
+    numbers_on,
+    repeatable_dropout,
+    to_device,
+)
 from lrsearch.train.engines import comparison
 from lrsearch.train.engines.probe import singly
-from lrsearch.train.lanes import draws
+from lrsearch.train.lanes import draws, rules
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.graphs import Graph
 from lrsearch.train.lanes.recurrent import LAYERS, recur
@@ -410,13 +419,66 @@ def test_dropout_in_lanes_draws_by_the_kernel_it_has_alone(name: str, device: st
     assert (kernel == "native_dropout") == (device == "cuda" and not given)
 
 
-def test_dropout_that_a_gpus_kernels_draw_trains_alone() -> None:
+class Given(TorchFunctionMode):
+    """What one of torch's functions is called with, and whether attention may then be fused."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.arguments: list[tuple[Any, ...]] = []
+        self.fused: list[bool] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is self.function:
+            self.arguments.append(args)
+            flags = cuda.flash_sdp_enabled, cuda.mem_efficient_sdp_enabled, cuda.cudnn_sdp_enabled
+            self.fused.append(any(each() for each in flags))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("channels", "by_cudnn"), [(1, False), (2, True)])
+def test_lanes_of_one_channel_are_no_images_for_cudnn(channels: int, by_cudnn: bool) -> None:
+    with FakeTensorMode(), Given(torch.batch_norm) as norming:
+        x, weight = (
+            torch.empty(*size, device="cuda") for size in ((4, channels, 8, 8), (channels,))
+        )
+        with Rules(Noise(())):
+            F.batch_norm(x, None, None, weight, weight, training=True)
+    assert [each[-1] for each in norming.arguments] == [by_cudnn]
+
+
+@pytest.mark.parametrize("type_", [torch.float32, torch.bfloat16], ids=str)
+def test_dropout_in_short_attention_is_drawn_as_all_dropout_is(type_: torch.dtype) -> None:
+    """Alone by torch's formula, in lanes by the same kernel in the same type."""
+    seen: list[Tensor] = []
     noise = Noise([torch.Generator()])
-    attend = Rules(noise).rules[F.scaled_dot_product_attention]
+    attend = Rules(noise).rules[ATTEND]
+    with FakeTensorMode(), torch.no_grad(), repeatable_dropout(torch.device("cuda")):
+        x = torch.empty(2, 2, SHORT_ATTENTION, 16, device="cuda", dtype=type_)
+        longer = torch.empty(2, 2, SHORT_ATTENTION + 1, 16, device="cuda", dtype=type_)
+        with Given(ATTEND) as attending, Operations() as called:
+            F.scaled_dot_product_attention(x, x, x, dropout_p=0.1, is_causal=True)
+        assert "native_dropout" in called.names
+        with attending:
+            F.scaled_dot_product_attention(x, x, x)
+            F.scaled_dot_product_attention(x, longer, longer, None, 0.1)
+            F.scaled_dot_product_attention(x.cpu(), x.cpu(), x.cpu(), None, 0.1)
+        assert attending.fused == [False, True, True, False]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rules, "drop", lambda _, weights, p: seen.append(weights) or weights)
+            assert attend(x, x, x, dropout_p=0.1).dtype is type_
+        assert [each.dtype for each in seen] == [torch.float32]
+        with pytest.raises(NotRecordable, match="dropout in attention over more than 256 places"):
+            attend(x, longer, longer, dropout_p=0.1)
+    assert F.scaled_dot_product_attention is ATTEND
+
+
+def test_dropout_that_cudnn_draws_trains_alone() -> None:
+    noise = Noise([torch.Generator()])
     with FakeTensorMode(), torch.no_grad():
         x = torch.empty(2, 2, 8, 16, device="cuda")
-        with pytest.raises(NotRecordable, match="dropout in attention"):
-            attend(x, x, x, dropout_p=0.1)
         given = (True, 2, 0.1, True, False, False)
         with pytest.raises(NotRecordable, match="dropout between recurrent layers"):
             recur(noise, torch.lstm, LAYERS[torch.lstm], x, (x, x), [x] * 8, *given)

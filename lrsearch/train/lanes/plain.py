@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._functorch.autograd_function import custom_function_call
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd import Function
@@ -70,10 +70,12 @@ def mapped() -> Iterator[None]:
     Distributions do not look at values, unless they were made to: there are none to look at, and a
     training that leaves their support loses its loss as well. Activation checkpointing keeps what
     it would compute again, which is the same. Functions of the user's without a rule are called
-    lane by lane.
+    lane by lane. Weights of recurrent layers are not laid side by side for cuDNN, which looks where
+    they are in memory.
     """
     kept: list[tuple[Any, str, Any]] = [
         (Distribution, "_validate_args", False),
+        (nn.RNNBase, "flatten_parameters", lambda layer: None),
         (functions, "torch", _UNMAPPED),
         *((checkpointing, name, plain) for name, plain in _CHECKPOINTING.items()),
     ]

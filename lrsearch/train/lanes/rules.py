@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lrsearch.train.device import ATTEND, SHORT_ATTENTION, draws_by_itself
 from lrsearch.train.lanes.draws import Noise, draw_rules, drop
 from lrsearch.train.lanes.linear import apply, linear, lower, move, transforms_itself
 from lrsearch.train.lanes.plain import PLAIN, own_rules
@@ -92,10 +93,17 @@ class _AttentionRule:
         torch.nn.functional.scaled_dot_product_attention; a query that may look at nothing gets
         zeros, as from the kernels.
         """
-        if dropout_p > 0.0 and query.device.type == "cuda":
+        if draws_by_itself(query, key, dropout_p):
             raise NotRecordable(
-                "it uses dropout in attention, whose numbers a GPU's kernel draws by itself"
+                f"it uses dropout in attention over more than {SHORT_ATTENTION} places, whose "
+                "numbers a GPU's kernel draws by itself"
             )
+        low = query.dtype in (torch.bfloat16, torch.float16)
+        if low and dropout_p > 0.0 and query.device.type == "cuda":
+            # As torch's formula does. The kernel's numbers hang on the type that they are drawn in.
+            given = query.float(), key.float(), value.float(), attn_mask, dropout_p, is_causal
+            with torch.autocast("cuda", enabled=False):
+                return self(*given, scale, enable_gqa).to(query.dtype)
         plain = attn_mask is None and dropout_p == 0.0 and not enable_gqa
         if plain and _fits_one_batch(query, key, value):
             return apply(_Attention, query, key, value, is_causal, scale)
@@ -130,7 +138,7 @@ class Rules(TorchFunctionMode):
             F.linear: linear,
             # No method of this object: in a circle the numbers of its noise, which lie on the
             # device, would wait for the garbage collector.
-            F.scaled_dot_product_attention: _AttentionRule(noise),
+            ATTEND: _AttentionRule(noise),
             torch.embedding: _embedding,
             **{each: functools.partial(_convolve, each) for each in _CONVOLUTIONS},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
@@ -186,6 +194,8 @@ _CONVOLUTIONS = (
     *(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
 )
 _NORMS = (torch.batch_norm, torch.instance_norm, torch.group_norm, torch.layer_norm)
+_BATCH_NORMS = 8
+"""Arguments of torch.batch_norm beside its input; whether cuDNN is to be used is the last."""
 
 
 def _convolve(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -193,6 +203,10 @@ def _convolve(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _normalize(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    if func is torch.batch_norm and _has_one_channel(input) and len(args) == _BATCH_NORMS:
+        # torch's rule makes channels of the lanes, here without a copy that would lay them as cuDNN
+        # demands. torch's own kernel takes any layout.
+        args = (*args[:-1], False)
     if func is torch.batch_norm and input.dim() == 2 and _sums_by_place(input):
         turned = _normalize(func, input.t().unsqueeze(0).contiguous(), *args, **kwargs)
         return turned.squeeze(0).t().contiguous()  # The layout in memory decides dropout's noise.
@@ -201,6 +215,10 @@ def _normalize(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs:
     out = func(input.float(), *args, **kwargs)
     wide = input.device.type == "cuda" and func in (torch.group_norm, torch.layer_norm)
     return out if wide else out.to(input.dtype)
+
+
+def _has_one_channel(input: Tensor) -> bool:
+    return input.device.type == "cuda" and input.dim() > 2 and input.shape[1] == 1
 
 
 def _sums_by_place(matrix: Tensor) -> bool:

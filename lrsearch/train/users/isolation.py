@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.backends import cudnn
 
-from lrsearch.train.device import check_alive
+from lrsearch.train.device import check_alive, repeatable_dropout
 from lrsearch.train.randomness import get_generators, seed_everything, set_generators
 from lrsearch.train.users import anew
 from lrsearch.train.users.importing import importable
@@ -105,7 +105,8 @@ def _aside(device: torch.device, own: list[_State]) -> Iterator[None]:
             torch.set_num_threads(1)  # The same sums in the same order, whatever the executor.
             seed_everything(0)
             _compute_alike()
-        yield
+        with repeatable_dropout(device):
+            yield
         own.append(_state(device))
     finally:
         _restore(caller, device)

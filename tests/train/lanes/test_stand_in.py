@@ -22,12 +22,14 @@ from test_train import CNN, MLP, config
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.backends import cudnn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrsearch import catalogue
 from lrsearch.train.batches.averaging import evaluation_weights
 from lrsearch.train.batches.batch import take
 from lrsearch.train.batches.resident import Resident, load_raw, place
+from lrsearch.train.device import repeatable_dropout
 from lrsearch.train.engines import solo
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes import graphs
@@ -39,7 +41,7 @@ from lrsearch.train.recording import Recording
 from lrsearch.trial import Trial, Workplace
 
 GPU = torch.device("cuda:0")
-HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ())
+HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ("layers",))
 STEPS, BATCH, LANES = 2, 16, 3
 
 WAITS = {
@@ -198,6 +200,7 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "augmented": config(NORMED_CNN, AUGMENTED),
     "bfloat16": config(NORMED_CNN, precision="bfloat16"),
     "text": config(CHARACTERS, TEXT),
+    "text, dropout": config(CHARACTERS | {"dropout": 0.2}, TEXT),
     "regression": config(source="diabetes", loss="huber"),
     **{name: config(TINY, optimizer=optimizer(name)) for name in catalogue.OPTIMIZERS},
 }
@@ -244,6 +247,37 @@ def test_lanes_never_wait(name: str) -> None:
         assert all(each.startswith("device.py to_device") for each in watch.copies)
         assert watch.waits == []
         assert {each.device for each in program.stack.held()} == {GPU}
+
+
+LAYERS = (
+    *("rnn", "gru", "lstm", "lstm, two ways, two layers", "batch norm 2d"),
+    *("attention, dropout", "transformer encoder, dropout", "checkpoint with dropout"),
+)
+"""Families that cuDNN, or another kernel of a GPU's, would see to alone."""
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", LAYERS)
+def test_layers_of_cudnn_train_in_lanes(
+    family: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = {"class_path": "layers.layer", "init_args": {"family": family}}
+    ready = Ready(config(model, precision=precision))
+    monkeypatch.setattr(cudnn, "is_acceptable", lambda _: True)
+    with FakeTensorMode(allow_non_fake_inputs=True), repeatable_dropout(GPU), Watch() as watch:
+        ready.move()
+        own = STACKED[ready.train["optimizer"]["name"]]
+        state = initial_state(ready.model, own, torch.get_rng_state())
+        skeleton, needs = Skeleton(ready.model), needs_of(ready.train)
+        program = Program(skeleton, ready.train, needs, ready.data, LANES, ready.criterion)
+        for lane in range(LANES):
+            program.put(lane, state, ready.train)
+        curves = program.curves(ready.train, np.full(1, 0.01))
+        numbers = program.tabulate([(ready.train, curves, 0)] * LANES)
+        program.advance(ready.rows(1, LANES, BATCH), numbers)
+        (recorded,) = program._steps.values()
+        assert (recorded.tape.host, watch.waits) == ("", [])
+        program.evaluate([0, 2])
 
 
 OWN_WAYS = ("adam", "nadam", "adagrad", "lion", "muon", "schedule_free_adamw")

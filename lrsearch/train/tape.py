@@ -3,8 +3,9 @@ modules, without autograd and without functorch, whose bookkeeping is most of a 
 
 Recording runs the function for real and notes every ATen operation below autograd and vmap.
 Replaying calls the same operations in the same order: on the tensors that stay (`static`:
-parameters, optimizer state, data), on new inputs, and on intermediate results. A function whose
-replay could differ from running it again is refused while recording.
+parameters, optimizer state, data), on new inputs, and on intermediate results. What depends on none
+of these, as a mask or a position, is made once. A function whose replay could differ from running
+it again is refused while recording.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any
 
@@ -94,13 +96,18 @@ class Kind:
     """Properties of an operation: `refusals` are the reasons against it, unless it is one of the
     sound kinds; `writes` the places and names of the arguments that it writes to; the results of a
     `view` share an argument's memory, and nothing is written; `same` is one whose result is its
-    argument; one that `reshapes` changes an argument's shape."""
+    argument; one that `reshapes` changes an argument's shape; one that `fills` reads no values; a
+    `fixed` one gives the same for the same; `unsaid` are the places of arguments that it writes to
+    and its schema does not say so."""
 
     refusals: list[str]
     writes: list[tuple[int, str]]
     view: bool
     same: bool
     reshapes: bool
+    fills: bool
+    fixed: bool
+    unsaid: Sequence[int]
 
 
 @functools.cache
@@ -118,7 +125,50 @@ def kind_of(func: OpOverload) -> Kind:
         and all(each.alias_info is not None and not each.alias_info.is_write for each in returns),
         func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default),
         torch.Tag.inplace_view in func.tags,
+        func.overloadpacket in _FILLING,
+        func.namespace == "aten" and func.overloadpacket not in _UNFILLED,
+        _CHANGING.get(func.overloadpacket, ()),
     )
+
+
+_FILLING = {
+    *(torch.ops.aten.zeros_like, torch.ops.aten.ones_like, torch.ops.aten.full_like),
+    *(torch.ops.aten.new_zeros, torch.ops.aten.new_ones, torch.ops.aten.new_full),
+}
+"""Operations that take of a tensor its shape, type and device alone."""
+
+_UNFILLED = {
+    *(torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.empty_strided),
+    *(torch.ops.aten.new_empty, torch.ops.aten.new_empty_strided, torch.ops.aten.empty_permuted),
+    torch.ops.aten._efficientzerotensor,
+}
+"""Operations whose results have no values yet."""
+
+_LIFTING = (torch.ops.aten.lift_fresh.default,)
+"""The operation by which `torch.tensor` makes one of numbers."""
+
+_CHANGING = {
+    torch.ops.aten.native_batch_norm: (3, 4),
+    torch.ops.aten.cudnn_batch_norm: (3, 4),
+    torch.ops.aten.miopen_batch_norm: (3, 4),
+}
+"""Places of arguments that are written to, and the schemas do not say so."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """A noted operation: its source, its `results` by their names, the names of those of others
+    that it `reads`, and those whose values it `needs`. One that is `fixed` has the same results
+    each time, if these have. `host` says how it uses the CPU; `brought` are then the tensors that
+    it brings from there, by name, where they are the same each time."""
+
+    text: str
+    results: dict[str, Any]
+    reads: frozenset[str]
+    needs: Sequence[str]
+    fixed: bool
+    brought: dict[str, Tensor] | None
+    host: str
 
 
 @functools.lru_cache(maxsize=64)
@@ -151,14 +201,17 @@ class _Recorder(TorchDispatchMode):
         recordings of one structure have one source."""
         self.renewed: set[int] = set()
         self.bytes = 0
-        self.host = ""
         self.away = any(each.device.type != "cpu" for each in (*inputs, *static))
         self.lasting = {_memory(each) for each in static}
         self.given = {_memory(each) for each in inputs}
+        self.fixed: set[int] = set()
+        """Memories of what has the same values each time, unless it is changed in place."""
+        self.changed: set[int] = set()
+        """Memories that are changed in place."""
         self.numbers = itertools.count()
-        self.lines: list[str] = []
-        self.last: dict[str, int] = {}
-        """The line at which each of the results' names is last used."""
+        self.lines: list[_Line] = []
+        self.used: list[str] = []
+        """The names in the line that is being noted."""
         for position, each in enumerate(inputs):
             self.names[id(each)] = f"input{position}"
             self.renewed.add(_memory(each))
@@ -185,7 +238,8 @@ class _Recorder(TorchDispatchMode):
         for each in outputs:
             if each.layout is not torch.strided:
                 raise NotRecordable(f"it has sparse tensors ({func})")
-        for each in _written(kind, args, kwargs):
+        written = _written(kind, args, kwargs)
+        for each in written:
             memory = _memory(each)
             if memory in self.given:
                 raise NotRecordable(f"it changes its input in place ({func})")
@@ -198,20 +252,28 @@ class _Recorder(TorchDispatchMode):
             if kind.reshapes and [*self.names.values()].count(name) != 1:
                 # A constant would be changed by every replay, and all views of it.
                 raise NotRecordable(f"it changes the shape of a tensor in place ({func})")
-        if kind.view or (self.away and not self.host):
-            reads = [*_tensors(args), *_tensors(kwargs)]
-            if self.away and not self.host and _touches_host(func, reads, outputs):
-                self.host = f"it uses the CPU within a step ({func})"
-            if kind.view and all(self._stays(each) for each in reads):
-                return  # A view of what stays is made once, here, and stays itself.
+        written += [args[at] for at in kind.unsaid if isinstance(args[at], Tensor)]
+        self.changed.update(_memory(each) for each in written)
+        reads = [*_tensors(args), *_tensors(kwargs)]
+        if kind.view and all(self._stays(each) for each in reads):
+            if func in _LIFTING:
+                self.fixed.add(_memory(out))
+            return  # A view of what stays is made once, here, and stays itself.
         if kind.same:
-            self.names[id(out)] = self._name(args[0], used=False)
+            self.names[id(out)] = self._name(args[0])
             return
+        fixed = kind.fixed and not written
+        if fixed and not kind.fills:
+            fixed = all(_memory(each) in self.fixed for each in reads)
         for each in outputs:
             memory = _memory(each)
             if memory not in self.renewed and memory not in self.lasting:
                 self.renewed.add(memory)
                 self.bytes += each.untyped_storage().nbytes()
+            if fixed:
+                self.fixed.add(memory)
+        host = self.away and _touches_host(func, reads, outputs)
+        self.used = []
         call = ", ".join(
             [
                 *(self._text(each) for each in args),
@@ -222,20 +284,38 @@ class _Recorder(TorchDispatchMode):
         several = isinstance(out, _SEQUENCES)
         for each in out if several else [out]:
             names.append(f"v{next(self.numbers)}")
-            self.last[names[-1]] = len(self.lines)
             if isinstance(each, Tensor):
                 self.names[id(each)] = names[-1]
-        target = ", ".join(names) + ("," if several else "")
-        self.lines.append(f"{target} = {self._constant('f', func)}({call})")
+        self.lines.append(
+            _Line(
+                f"{', '.join(names)}{',' if several else ''} = {self._constant('f', func)}({call})",
+                dict(zip(names, out if several else [out], strict=True)),
+                frozenset(self.used),
+                () if kind.fills else tuple(self.used),
+                fixed,
+                self._brought(func, reads, outputs) if host else None,
+                f"it uses the CPU within a step ({func})" if host else "",
+            )
+        )
 
     def _stays(self, tensor: Tensor) -> bool:
         return id(tensor) not in self.names and _memory(tensor) not in self.renewed
 
-    def _name(self, tensor: Tensor, *, used: bool = True) -> str:
+    def _brought(
+        self, func: OpOverload, reads: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> dict[str, Tensor] | None:
+        """The CPU's tensors that an operation brings to the accelerator, where they are the same
+        each time, by name; else None."""
+        here = [each for each in reads if each.device.type == "cpu"]
+        there = bool(outputs) and all(each.device.type != "cpu" for each in outputs)
+        if func in _CHECKED or not there or not all(_memory(each) in self.fixed for each in here):
+            return None
+        return {self._name(each): each for each in here}
+
+    def _name(self, tensor: Tensor) -> str:
         name = self.names.get(id(tensor))
         if name is not None:
-            if used and name in self.last:
-                self.last[name] = len(self.lines)
+            self.used.append(name)
             return name
         if _memory(tensor) in self.renewed:
             # Another object over memory that a replay makes anew.
@@ -257,23 +337,61 @@ class _Recorder(TorchDispatchMode):
 
     def finish(self, outputs: Sequence[Tensor]) -> Tape:
         results = [self._name(each) for each in outputs]
-        kept = set(results)
+        scope: dict[str, Any] = dict(self.constants.values())
+        lines, host = self._divide({*results}, scope)
+        last = {name: at for at, line in enumerate(lines) for name in (*line.results, *line.reads)}
         dead: dict[int, list[str]] = {}
-        for name, at in self.last.items():
-            if name not in kept:
+        for name, at in last.items():
+            if name not in results and name not in scope and name.startswith("v"):
                 dead.setdefault(at, []).append(name)
         inputs = ", ".join(f"input{position}" for position in range(len(self.inputs)))
         body = [f"def run({inputs}):"]
-        for at, line in enumerate(self.lines):
-            body.append(f"    {line}")
+        for at, line in enumerate(lines):
+            body.append(f"    {line.text}")
             if at in dead:  # Memory is given back as soon as autograd would, or sooner.
                 body.append(f"    del {', '.join(dead[at])}")
         body.append(f"    return [{', '.join(results)}]")
         source = "\n".join(body)
-        scope: dict[str, Any] = dict(self.constants.values())
         exec(_compiled(source), scope)
         # Out of its own globals: in a circle the tensors would wait for the garbage collector.
-        return Tape(scope.pop("run"), source, len(self.lines), self.bytes, self.host)
+        return Tape(scope.pop("run"), source, len(lines), self.bytes, host)
+
+    def _divide(self, results: set[str], scope: dict[str, Any]) -> tuple[list[_Line], str]:
+        """The lines to run at each replay, and where these use the CPU; what the others have made
+        goes into the scope."""
+        made: dict[str, Any] = {}
+        lines: list[_Line] = []
+        for line in self.lines:
+            own = {_memory(each) for each in _tensors(line.results)}
+            if (
+                line.fixed
+                and made.keys() >= {*line.needs}
+                and not own & self.changed
+                and not results & line.results.keys()
+            ):
+                made |= line.results
+            else:
+                lines.append(line)
+        host = ""
+        for at, line in enumerate(lines):
+            if line.host and (line.brought is None or not {*line.brought} <= {*made, *scope}):
+                host = host or line.host
+            elif line.host and line.brought:
+                lines[at] = _bring(line, scope)
+        for line in lines:
+            scope.update({name: made[name] for name in line.reads & made.keys()})
+        return lines, host
+
+
+def _bring(line: _Line, scope: dict[str, Any]) -> _Line:
+    """The same operation on copies, made once, of the CPU's tensors that it reads."""
+    assert line.brought is not None
+    (device,) = {each.device for each in _tensors(line.results)}
+    text = line.text
+    for name, each in line.brought.items():
+        scope[f"{name}_there"] = each.to(device)
+        text = re.sub(rf"\b{name}\b", f"{name}_there", text)
+    return replace(line, text=text, reads=line.reads - line.brought.keys())
 
 
 _SEQUENCES = (list, tuple)

@@ -508,7 +508,7 @@ def put(x: Tensor) -> Tensor:
 
 
 def checked(x: Tensor) -> Tensor:
-    torch._linalg_check_errors(x.new_zeros((), dtype=torch.int32), "solve", is_matrix=True)
+    torch._linalg_check_errors(x[0].to(torch.int32), "solve", is_matrix=True)
     return x * 2
 
 
@@ -517,11 +517,12 @@ HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a number": (lambda x: x * torch.tensor(2.0), ""),
     "numbers that meet": (lambda x: x * (torch.tensor(2.0) + torch.tensor(1.0)), ""),
     "made there": (lambda x: x + torch.arange(3, device=x.device), ""),
-    "moved": (moved, "arange"),
-    "a number moved": (moved_number, "_to_copy"),
+    "moved": (moved, ""),
+    "a number moved": (moved_number, ""),
     "beside": (brought, "empty"),
-    "put": (put, "index_put_"),
-    "chosen": (lambda x: torch.where(x > 0, x, torch.tensor(0.0)), "where"),
+    "put": (put, ""),
+    "picked": (lambda x: x[[2, 0]], ""),
+    "chosen": (lambda x: torch.where(x > 0, x, torch.tensor(0.0)), ""),
     "chosen there": (lambda x: torch.where(x > 0, x, 0.0), ""),
     "checked": (checked, "_linalg_check_errors"),
 }

@@ -140,8 +140,9 @@ class Rules(TorchFunctionMode):
             # device, would wait for the garbage collector.
             ATTEND: _AttentionRule(noise),
             torch.embedding: _embedding,
-            **{each: functools.partial(_convolve, each) for each in _CONVOLUTIONS},
+            **{each: functools.partial(_lower, each) for each in _LOW},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
+            **{each: functools.partial(_widen, each) for each in _WIDE},
             **PLAIN,
             **draw_rules(noise),
             **(own_rules() if owned else {}),
@@ -189,16 +190,38 @@ def _embedding(
 
 # Under vmap autocast skips functions with a rule there, and rules take no mixed types.
 
-_CONVOLUTIONS = (
+_LOW = (
     *(F.conv1d, F.conv2d, F.conv3d),
     *(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
+    *(F.prelu, torch.prelu, torch.linalg.multi_dot),
+    *(torch.addmm, torch.baddbmm, torch.addbmm, Tensor.addmm, Tensor.baddbmm, Tensor.addbmm),
 )
+"""Convolutions, and others that autocast computes in its lower type."""
+_SOFTMAX = (torch.softmax, Tensor.softmax, torch.log_softmax, Tensor.log_softmax)
+_WIDE = (
+    *_SOFTMAX,
+    *(torch.cdist, torch.hinge_embedding_loss),
+    *(torch._C._nn.nll_loss_nd, torch._C._nn.cross_entropy_loss),
+    *(getattr(torch.fft, name) for name in torch.fft.__all__ if "freq" not in name),
+)
+"""Functions that autocast computes in float32; the softmax on a GPU alone, transforms elsewhere."""
 _NORMS = (torch.batch_norm, torch.instance_norm, torch.group_norm, torch.layer_norm)
 _BATCH_NORMS = 8
 """Arguments of torch.batch_norm beside its input; whether cuDNN is to be used is the last."""
 
 
-def _convolve(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+def _widen(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    kind = next((each.device.type for each in args if isinstance(each, Tensor)), "cpu")
+    if not torch.is_autocast_enabled(kind) or (func in _SOFTMAX and kind == "cpu"):
+        return func(*args, **kwargs)
+    low = torch.get_autocast_dtype(kind)
+    wide = (
+        each.float() if isinstance(each, Tensor) and each.dtype is low else each for each in args
+    )
+    return func(*wide, **kwargs)
+
+
+def _lower(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     return func(*lower(*args), **dict(zip(kwargs, lower(*kwargs.values()), strict=True)))
 
 

@@ -10,19 +10,22 @@ from __future__ import annotations
 import ctypes
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from devices import DEVICE
 from test_train import CNN, MLP, config
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.backends import cudnn
+from torch.func import vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrsearch import catalogue
@@ -33,7 +36,9 @@ from lrsearch.train.device import repeatable_dropout
 from lrsearch.train.engines import solo
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes import graphs
+from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.program import Program, needs_of
+from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import Skeleton, initial_state
 from lrsearch.train.models.criterion import make_criterion
 from lrsearch.train.optimizers.registry import STACKED
@@ -278,6 +283,31 @@ def test_layers_of_cudnn_train_in_lanes(
         (recorded,) = program._steps.values()
         assert (recorded.tape.host, watch.waits) == ("", [])
         program.evaluate([0, 2])
+
+
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "prelu": lambda x, square: F.prelu(x, square[0]),
+    "addmm": lambda x, square: torch.addmm(square, x, square),
+    "baddbmm": lambda x, square: square[None].baddbmm(x[None], square[None]),
+    "softmax": lambda x, square: F.softmax(x, -1),
+    "log_softmax": lambda x, square: x.log_softmax(-1),
+    "cdist": torch.cdist,
+    "cross_entropy": lambda x, square: F.cross_entropy(x, torch.zeros_like(x[0], dtype=torch.long)),
+    "exp": lambda x, square: x.exp(),
+}
+
+
+@pytest.mark.parametrize("low", [True, False])
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_autocast_gives_lanes_the_types_it_gives_alone(name: str, kind: str, low: bool) -> None:
+    function, fake = FUNCTIONS[name], FakeTensorMode() if kind == "cuda" else nullcontext()
+    with fake, torch.no_grad(), torch.autocast(kind, torch.bfloat16):
+        x, square = (torch.ones(LANES, 5, 5, device=kind) for _ in range(2))
+        x = x.bfloat16() if low else x
+        with Rules(Noise(())):
+            lanes = vmap(function)(x, square)
+        assert lanes.dtype is function(x[0], square[0]).dtype
 
 
 OWN_WAYS = ("adam", "nadam", "adagrad", "lion", "muon", "schedule_free_adamw")

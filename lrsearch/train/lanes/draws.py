@@ -2,16 +2,18 @@
 
 Under vmap torch would draw for all lanes at once from the one global generator. Here each call gets
 a tensor [lanes, ...], filled lane after lane by the very operation that solo calls, with the lane's
-generator; before a recorded step is replayed it is filled anew. What torch computes from such
+generator; lanes whose generators are at one state get copies of what the first of them draws.
+Before a recorded step is replayed it is filled anew. What torch computes from such
 numbers (torch.normal adds a mean) is computed, and recorded, in torch's order.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +25,87 @@ from lrsearch.train.tape import NotRecordable, renewed, unrecorded
 
 Fill = Callable[[Tensor, torch.Generator], object]
 """A function that draws the numbers of one lane into a tensor."""
+
+
+# the generators
+
+
+class Generators:
+    """A random generator a lane. Those of lanes that are put at one state stay equal, as trials of
+    one seed have them: such lanes follow one of them, which alone draws."""
+
+    def __init__(self, own: Sequence[torch.Generator]) -> None:
+        self._own = list(own)
+        self._leaders = list(range(len(self._own)))
+        """The lane whose generator stands for each lane's."""
+        self._puts = [0] * len(self._own)
+        """Hashes of the states at which leaders were put."""
+        self._spans: list[tuple[int, int, int]] = []
+        """Leaders with spans of lanes that follow them, from the first to behind the last."""
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the generators, of which there is at least one."""
+        return self._own[0].device
+
+    def read(self, lane: int) -> Tensor:
+        """The state of a lane's generator."""
+        return self._own[self._leaders[lane]].get_state()
+
+    def write(self, lane: int, state: Tensor) -> None:
+        """Put a lane's generator at a state."""
+        self.part(lane)
+        held = state.numpy().tobytes()
+        put = hash(held)
+        for leader in dict.fromkeys(self._leaders):
+            same = leader != lane and self._puts[leader] == put
+            if same and self._own[leader].get_state().numpy().tobytes() == held:
+                self._leaders[lane] = leader
+                break
+        else:
+            self._own[lane].set_state(state)
+            self._puts[lane] = put
+        self._spans = [*self._find_spans()]
+
+    def part(self, lane: int) -> torch.Generator:
+        """A lane's generator, which no other lane follows, and which follows none."""
+        leader = self._leaders[lane]
+        others = [place for place, each in enumerate(self._leaders) if each == leader != place]
+        if leader == lane and others:
+            # What stood for all stays with them.
+            leader = others[0]
+            self._own[lane], self._own[leader] = self._own[leader], self._own[lane]
+            self._puts[leader] = self._puts[lane]
+            for place in others:
+                self._leaders[place] = leader
+        if leader != lane:
+            self._own[lane].set_state(self._own[leader].get_state())
+            self._leaders[lane] = lane
+            self._spans = [*self._find_spans()]
+        return self._own[lane]
+
+    def _find_spans(self) -> Iterator[tuple[int, int, int]]:
+        first = 0
+        for leader, places in itertools.groupby(enumerate(self._leaders), lambda each: each[1]):
+            last = first + len([*places])
+            # A leader is the first of its first span, or stands elsewhere.
+            begin = first + (leader == first)
+            if leader in range(begin, last):
+                yield leader, begin, leader
+                begin = leader + 1
+            if begin < last:
+                yield leader, begin, last
+            first = last
+
+    def fill(self, numbers: Tensor, fill: Fill) -> None:
+        """Draw the numbers of all lanes, [lanes, ...]."""
+        for lane in dict.fromkeys(self._leaders):
+            fill(numbers[lane], self._own[lane])
+        for leader, first, last in self._spans:
+            numbers[first:last].copy_(numbers[leader])
 
 
 # the numbers of a step
@@ -38,7 +121,6 @@ class _Draw:
     divisor: float = 1.0
 
 
-@dataclass(eq=False)
 class Noise:
     """The random numbers of a step, a generator a lane, so that lanes do not see each other.
 
@@ -47,8 +129,11 @@ class Noise:
     is replayed. Without generators (in evaluation) nothing may be drawn.
     """
 
-    generators: Sequence[torch.Generator]
-    draws: list[_Draw] = field(default_factory=list)
+    def __init__(self, generators: Generators | Sequence[torch.Generator]) -> None:
+        if not isinstance(generators, Generators):
+            generators = Generators(generators)
+        self.generators: Generators = generators
+        self.draws: list[_Draw] = []
 
     def add(
         self, lane: Tensor, fill: Fill, divisor: float = 1.0, what: str = "draws random numbers"
@@ -57,7 +142,7 @@ class Noise:
         dense: drawing fills memory in order. Raises NotRecordable, naming `what` the model does."""
         if not self.generators:
             raise NotRecordable(f"it {what} in evaluation, too")
-        if lane.device.type != self.generators[0].device.type:
+        if lane.device.type != self.generators.device.type:
             raise NotRecordable(f"it {what} on the {lane.device.type}, not where it trains")
         numbers = torch.empty_strided(
             (len(self.generators), *lane.shape),
@@ -80,8 +165,7 @@ class Noise:
             self._fill(each)
 
     def _fill(self, draw: _Draw) -> None:
-        for lane, generator in zip(draw.numbers.unbind(0), self.generators, strict=True):
-            draw.fill(lane, generator)
+        self.generators.fill(draw.numbers, draw.fill)
         if draw.divisor != 1.0:
             draw.numbers.div_(draw.divisor)
 

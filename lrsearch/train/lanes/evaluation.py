@@ -20,7 +20,7 @@ from lrsearch.train.batches.batch import Batch, join, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Window
 from lrsearch.train.device import is_out_of_memory, numbers_on, release, sum_type
-from lrsearch.train.lanes.draws import Noise
+from lrsearch.train.lanes.draws import Generators, Noise
 from lrsearch.train.lanes.graphs import Recorded, replayable
 from lrsearch.train.lanes.stack import Stack, copy_all, copy_lane, view_lane
 from lrsearch.train.lanes.state import Tensors, stack_like
@@ -82,7 +82,7 @@ class _Recalibration:
     statistics over the batches so far, `counts` the names of the buffers that count batches."""
 
     forward: Recorded
-    generators: list[torch.Generator]
+    generators: Generators
     sums: Tensors
     counts: tuple[str, ...]
 
@@ -145,7 +145,7 @@ class Evaluation:
         random numbers."""
         parameters, fixed, place = self._evaluated_at(lane)
         model = self.stack.skeleton.fill(view_lane(parameters, place), view_lane(fixed, place))
-        generator = self.stack.generators[lane]
+        generator = self.stack.generators.part(lane)
         return validation_sums(model, self.data, self.criterion, generator)
 
     def _evaluate_together(self, lanes: Sequence[int]) -> Tensor:
@@ -260,8 +260,8 @@ class Evaluation:
         known = own.recalibration
         if known is None:
             known = own.recalibration = self._record_recalibration(own, layers, len(lanes))
-        for generator, lane in zip(known.generators, lanes, strict=True):
-            generator.set_state(self.stack.generators[lane].get_state())
+        for place, lane in enumerate(lanes):
+            known.generators.write(place, self.stack.generators.read(lane))
         for each in known.sums.values():
             each.zero_()
         count = 0
@@ -287,7 +287,7 @@ class Evaluation:
             for prefix in prefixes.values()
             for statistic in ("running_mean", "running_var")
         }
-        generators = [torch.Generator(self.device) for _ in range(lanes)]
+        generators = Generators([torch.Generator(self.device) for _ in range(lanes)])
         noise = Noise(generators)
 
         def forward(samples: Tensor) -> list[Tensor]:

@@ -150,7 +150,7 @@ class Program:
     def _keep(self) -> tuple[list[Tensor], list[Tensor]]:
         """Copies of what a forward pass may change: the model's tensors, the generators' states."""
         held = (*self.stack.parameters.values(), *self.stack.fixed.values())
-        states = [each.get_state() for each in self.stack.generators]
+        states = [self.stack.generators.read(lane) for lane in range(self.stack.lanes)]
         return [each.clone() for each in held], states
 
     @torch.no_grad()
@@ -159,8 +159,8 @@ class Program:
         held = (*self.stack.parameters.values(), *self.stack.fixed.values())
         for each, copy in zip(held, kept[0], strict=True):
             each.copy_(copy)
-        for generator, state in zip(self.stack.generators, kept[1], strict=True):
-            generator.set_state(state)
+        for lane, state in enumerate(kept[1]):
+            self.stack.generators.write(lane, state)
 
     def _make_recorded(self, samples: Tensor, scalars: Tensor, places: Sequence[int]) -> None:
         """Make a step that is a recorded one of the lanes in some places."""

@@ -11,7 +11,7 @@ from torch.func import vmap
 
 from lrsearch.data.trees import Tree, map_tree
 from lrsearch.train.batches.batch import Batch
-from lrsearch.train.lanes.draws import Noise
+from lrsearch.train.lanes.draws import Generators, Noise
 from lrsearch.train.lanes.plain import mapped
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, stack_like
@@ -62,7 +62,7 @@ class Stack:
         }
         first = next(iter(self.parameters.values()))
         self.device, self.dtype = first.device, first.dtype
-        self.generators = [torch.Generator(self.device) for _ in range(lanes)]
+        self.generators = Generators([torch.Generator(self.device) for _ in range(lanes)])
         self.steps = [0] * lanes
         self.owned = False
         """Whether tensors of no lane's numbers are made for each lane, since the model changes
@@ -79,7 +79,7 @@ class Stack:
         )
         copy_all((stack[lane], given[name]) for own, given in parts for name, stack in own.items())
         self.steps[lane] = state.step
-        self.generators[lane].set_state(state.noise)
+        self.generators.write(lane, state.noise)
 
     def take(self, lane: int, *, copied: bool = True) -> LaneState:
         """The training in this place: a copy, or else views that the next step changes."""
@@ -89,7 +89,7 @@ class Stack:
             take(self.fixed, lane),
             {slot: take(tensors, lane) for slot, tensors in self.slots.items()},
             self.steps[lane],
-            self.generators[lane].get_state(),
+            self.generators.read(lane),
         )
 
     # the models

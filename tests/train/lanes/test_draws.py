@@ -18,6 +18,8 @@ from devices import (
     make_generator,
     noise_state,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_train import cohort, config
 from torch import Tensor
 from torch.func import vmap
@@ -25,7 +27,7 @@ from torch.func import vmap
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
-from lrsearch.train.lanes.draws import Noise
+from lrsearch.train.lanes.draws import Generators, Noise
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.tape import NotRecordable, record
 from lrsearch.trial import Cohort, Ended, Outcome, Plan, Workplace
@@ -249,3 +251,62 @@ def assert_lanes_train_as_alone(job: Cohort) -> None:
         assert each.curve.keys() == together[number].curve.keys()
         for name, values in each.curve.items():
             np.testing.assert_allclose(values, together[number].curve[name], rtol=1e-3, atol=1e-4)
+
+
+LANES = st.integers(0, 4)
+CHANGES = st.one_of(
+    st.tuples(st.just("put"), LANES, st.integers(0, 2)),  # A seed.
+    st.tuples(st.just("copy"), LANES, LANES),  # Another lane's state.
+    st.tuples(st.just("alone"), LANES, st.integers(1, 3)),  # Numbers that one lane draws.
+    st.tuples(st.just("step"), st.integers(1, 3), st.just(0)),  # Draws of all.
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(CHANGES, max_size=20))
+def test_lanes_that_share_their_draws_have_each_its_own(
+    changes: list[tuple[str, int, int]],
+) -> None:
+    own = [make_generator(9) for _ in range(5)]
+    shared, drawn = Generators([make_generator(9) for _ in range(5)]), 0
+
+    def fill(lane: Tensor, generator: torch.Generator) -> None:
+        nonlocal drawn
+        drawn += 1
+        lane.uniform_(generator=generator)
+
+    for kind, first, other in changes:
+        if kind == "step":
+            for _ in range(first):
+                numbers = torch.empty(5, 3)
+                shared.fill(numbers, fill)
+                expected = [torch.rand(3, generator=each) for each in own]
+                assert torch.equal(numbers, torch.stack(expected))
+        elif kind == "alone":
+            assert torch.equal(
+                torch.rand(other, generator=shared.part(first)),
+                torch.rand(other, generator=own[first]),
+            )
+        else:
+            state = make_generator(other).get_state() if kind == "put" else own[other].get_state()
+            shared.write(first, state)
+            own[first].set_state(state)
+        for lane, each in enumerate(own):
+            assert torch.equal(shared.read(lane), each.get_state())
+
+
+def test_numbers_of_one_state_are_drawn_once() -> None:
+    """Lanes that are filled anew together, and among others that go on."""
+    shared, drawn = Generators([make_generator() for _ in range(4)]), []
+
+    def fill(lane: Tensor, generator: torch.Generator) -> None:
+        drawn.append(generator)
+        lane.uniform_(generator=generator)
+
+    for put, expected in (((0, 1, 2, 3), 1), ((1, 2), 2), ((0,), 3)):
+        for lane in put:
+            shared.write(lane, make_generator(5).get_state())
+        drawn.clear()
+        numbers = torch.empty(4, 6)
+        shared.fill(numbers, fill)
+        assert len(drawn) == expected == len(numbers.unique(dim=0))

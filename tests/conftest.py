@@ -201,6 +201,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted(chosen, key=lambda each: "torch" not in vars(each.module))
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Leave a process once a test has lost its GPU, as by an index out of range on it: all others
+    would fail there, and run in the process that xdist starts in its place."""
+    done = yield
+    if lost := _find_loss():
+        told = f"{item.nodeid} has lost the device: {lost}"
+        if hasattr(item.config, "workerinput"):
+            os.write(2, f"{told}\n".encode())
+            os._exit(1)
+        item.session.shouldfail = told
+    return done
+
+
+def _find_loss() -> str:
+    """Why this process can use its GPU no more; "" where it can, or has none."""
+    import devices
+    import torch
+
+    if devices.DEVICE.type != "cuda" or not torch.cuda.is_initialized():
+        return ""
+    try:
+        torch.cuda.synchronize(devices.DEVICE)
+    except RuntimeError as error:
+        return str(error).partition("\n")[0]
+    return ""
+
+
 def _takes_from(module: ModuleType, others: set[str]) -> bool:
     """Whether a module has imported anything of these."""
     import devices

@@ -63,6 +63,11 @@ def get_noise(device: torch.device) -> Tensor:
     return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
 
 
+def get_seed(device: torch.device) -> int:
+    """The seed of torch's global generator for a device, as it was set last, be it by a state."""
+    return torch.cuda.initial_seed() if device.type == "cuda" else torch.initial_seed()
+
+
 def set_noise(state: Tensor, device: torch.device) -> None:
     """Set torch's global generator for a device to a state, which may come from a `torch.Generator`
     of that device."""

@@ -70,7 +70,7 @@ NETS = '''
 
     class Draws(Net):
         def middle(self, x):
-            return x + torch.randn(x.shape, generator=self.mine)  # draws
+            return x + torch.randn(x.shape, generator=self.mine).to(x.device)  # draws
 
     class Twice(torch.autograd.Function):
         @staticmethod

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from devices import DEVICE
+from driving import places
 
 from lrsearch.errors import DataError, DeviceLost
 from lrsearch.executors.inline import Inline
@@ -23,7 +24,7 @@ from lrsearch.trial import Verdict
 pytestmark = pytest.mark.fresh("is about workers and their starts")
 
 HERE = str(Path(__file__).parent)
-ENVIRONMENT = {"PYTHONPATH": HERE}
+ENVIRONMENT = {"PYTHONPATH": places(HERE)}
 
 
 def make_local(workers: int = 2) -> Local:
@@ -286,7 +287,7 @@ def test_a_clean_job_runs_though_every_worker_waits() -> None:
 
 def test_workers_get_one_thread_and_the_environment(local: Local) -> None:
     names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONPATH"]
-    assert run(local, "variables", names)[0] == ["1", "1", "1", HERE]
+    assert run(local, "variables", names)[0] == ["1", "1", "1", places(HERE)]
 
 
 @pytest.mark.parametrize(
@@ -407,7 +408,7 @@ time.sleep(60)
 
 def test_workers_never_outlive_a_killed_driver() -> None:
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, HERE], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", DRIVER, places(HERE)], stdout=subprocess.PIPE, text=True
     )
     pids: list[int] = []
     try:
@@ -641,7 +642,7 @@ def test_a_worker_ignores_the_end_of_the_terminal(local: Local) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a signal at the parent's end")
 def test_stopped_workers_do_not_outlive_a_killed_driver() -> None:
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, HERE], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", DRIVER, places(HERE)], stdout=subprocess.PIPE, text=True
     )
     assert driver.stdout is not None
     pids = [int(pid) for pid in driver.stdout.readline().split()]

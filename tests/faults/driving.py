@@ -143,7 +143,14 @@ class Said:
 def environment(**more: str) -> dict[str, str]:
     """That of a user's shell, whatever runs these tests; lrsearch is the one that is tested."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LRSEARCH_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+    return {**kept, "PYTHONPATH": places(ROOT), "OMP_NUM_THREADS": "1", **more}
+
+
+def places(*first: str | Path) -> str:
+    """PYTHONPATH with these folders ahead of those it has: what lrsearch needs may be installed
+    there."""
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return os.pathsep.join(dict.fromkeys([*map(str, first), *given]))
 
 
 Popen = subprocess.Popen
@@ -326,7 +333,7 @@ class Nursery:
         assert self._process.stdout is not None
         with self._asking:
             self._told = self._told or self._process.stdout.readline()
-        assert self._told == b"ready\n"
+        assert self._told == b"ready\n", "the nursery has ended: stderr has its error"
         return self._address
 
     def close(self) -> None:

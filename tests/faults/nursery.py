@@ -9,6 +9,7 @@ process that asks; a command line then has a nursery of its own for its workers.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import gc
@@ -57,11 +58,12 @@ AHEAD = (
     "lrsearch.train.preparing.prepare",
     *("lrsearch.tuner.foreseeing", "lrsearch.tuner.loop", "lrsearch.tuner.preparing"),
 )
-"""What is imported before the first fork."""
+"""What is imported before the first fork. Private parts of packages need not be there: another
+version may not have them."""
 
 
-PLACES = [place for place in sys.path[1:] if place != os.environ["PYTHONPATH"]]
-PLACES.append(os.environ["PYTHONPATH"])
+ROOT = str(Path(__file__).parents[2])
+PLACES = [*(place for place in sys.path[1:] if place != ROOT), ROOT]
 """Where modules are found, but for this file's folder; lrsearch last, as an installation has it."""
 
 
@@ -74,7 +76,8 @@ def begin(path: str) -> Callable[[], int]:
         del os.environ[name]
     torch.set_num_threads(1)
     for name in AHEAD:
-        importlib.import_module(name)
+        with contextlib.suppress(*([ModuleNotFoundError] if "._" in name else [])):
+            importlib.import_module(name)
     typer.main.get_command = functools.cache(typer.main.get_command)
     typer.main.get_command(app)  # All commands are made of their functions.
     # A torch that ends takes out its operators one by one, which takes longer than most commands.

@@ -13,7 +13,7 @@ from typing import Any
 
 import forking
 import pytest
-from driving import Fork, Nursery, Popen, await_none, environment, processes
+from driving import Fork, Nursery, Popen, await_none, environment, places, processes
 from forking import Before
 
 from lrsearch.executors.local import Local
@@ -59,7 +59,7 @@ def describe(payload: object) -> Generator[object, Replies, None]:
 
 def ask(popen: type, monkeypatch: pytest.MonkeyPatch, **more: str) -> dict[str, Any]:
     monkeypatch.setattr(subprocess, "Popen", popen)
-    with Local(1, environment={"PYTHONPATH": HERE, "MINE": "1", **more}) as place:
+    with Local(1, environment={"PYTHONPATH": places(HERE), "MINE": "1", **more}) as place:
         place.submit("test_forking:describe", None)
         events = [each for _ in range(2) for _, each in place.events()]
     assert isinstance(events[-1], Finished), events

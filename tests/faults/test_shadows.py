@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from driving import COMMAND, DIGITS, LOOP, MY_LOOP, Command, Tries
+from driving import COMMAND, DIGITS, LOOP, MY_LOOP, Command, Tries, places
 
 RAN = "from pathlib import Path\nPath(__file__).with_name('ran').open('a').write(__name__ + ' ')\n"
 
@@ -68,7 +68,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (folder / "small.yaml").write_text(DIGITS)
     here = str(Path(__file__).parents[2])
     environment = {
-        "PYTHONPATH": f"{folder / 'hooks'}:{here}",
+        "PYTHONPATH": places(folder / "hooks", here),
         "LRSEARCH_FAULTS_ASKED": str(folder / "asked"),
     }
     Command(folder, "bayes", "small.yaml", "--trials", "2", **environment).wait().check(0)

@@ -628,7 +628,7 @@ def test_an_interrupted_range_test_says_how_to_go_on(tmp_path: Path) -> None:
                 break
         said = process.stderr.read()
     assert process.returncode == 130
-    command = "lrsearch range shown.yaml --seeds 2 --steps 200000 --device cpu"
+    command = f"lrsearch range shown.yaml --seeds 2 --steps 200000 --device {DEVICE}"
     assert f"go on with\n  {command}" in said
 
 

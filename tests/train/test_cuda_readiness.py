@@ -361,6 +361,33 @@ def test_a_device_that_raises_on_waiting_is_lost() -> None:
     check_alive(torch.device("cpu"), fails)
 
 
+def test_what_a_job_tells_of_a_lost_device_comes_before_the_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The trial that lost it ends by its own error. From then on the device raises whatever it is
+    asked for, the state of its generator too."""
+    lost = False
+
+    def answer(*_: object) -> Tensor:
+        if lost:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        return torch.zeros(16, dtype=torch.uint8)
+
+    def job() -> Iterator[str]:
+        nonlocal lost
+        yield "begun"
+        lost = True
+        yield "ended"
+        check_alive(torch.device("cuda:0"), answer)
+
+    for name in ("get_rng_state", "set_rng_state", "_lazy_init"):
+        monkeypatch.setattr(torch.cuda, name, answer)
+    running = isolated(job(), torch.device("cuda:0"), Workplace())  # type: ignore[arg-type]
+    assert [next(running), next(running)] == ["begun", "ended"]
+    with pytest.raises(DeviceLost, match="device-side assert triggered"):
+        next(running)
+
+
 def test_what_a_job_raises_of_a_device_that_lives_is_passed_on() -> None:
     def job() -> Iterator[None]:
         yield None

@@ -39,7 +39,7 @@ from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_sta
 from lrsearch.train.models.criterion import CHUNK, Criterion, make_criterion
 from lrsearch.train.models.validation import validation_sums
 from lrsearch.train.optimizers.registry import STACKED
-from lrsearch.train.randomness import batches, get_noise, set_noise, trial_seeds
+from lrsearch.train.randomness import batches, get_noise, get_seed, set_noise, trial_seeds
 from lrsearch.train.tape import NotRecordable, record
 from lrsearch.train.users.memory import recall
 from lrsearch.trial import Trial, Workplace
@@ -392,9 +392,9 @@ class _Comparison:
         training = Training(model, self.trains[lane], self.workplace, self.criteria[lane])
         before = {name: id(each) for name, each in model.named_buffers()}
         places = count_places(model)
-        seeded = torch.initial_seed()
+        seeded = get_seed(self.device)
         loss = training.compute_gradients(take(self.data.train, row))
-        if torch.initial_seed() != seeded:
+        if get_seed(self.device) != seeded:
             raise _Differs("it seeds torch's random numbers, as by torch.manual_seed")
         for name, each in model.named_buffers():
             if before.get(name, id(each)) != id(each):

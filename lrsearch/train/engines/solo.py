@@ -487,8 +487,11 @@ def _find_loss(cohort: Cohort, run: _Run, error: BaseException) -> str:
     if not run.step:
         return ""
     course.judge_by(criterion)
-    loss = run.total.item() / made if made else course.last["train_loss"]
-    start, baseline = run.start.tolist()
+    try:
+        loss = run.total.item() / made if made else course.last["train_loss"]
+        start, baseline = run.start.tolist()
+    except RuntimeError:  # The device is lost: the first error says where.
+        return ""
     scale = divergence.find_scale(start, baseline, course.lowest)
     make = partial(build, run.trial, run.data, cohort.workplace)
     return find_loss(error, loss, course.factor * scale, run.model, make)

@@ -41,7 +41,7 @@ class _State:
 def _state(device: torch.device) -> _State:
     return _State(
         torch.get_num_threads(),
-        get_generators(device),
+        _generators(device),
         cudnn.deterministic,
         cudnn.benchmark,
         precisions(*CUDNN),
@@ -49,9 +49,18 @@ def _state(device: torch.device) -> _State:
     )
 
 
+def _generators(device: torch.device) -> Any:
+    """The states of the global generators; without the device's, where that is lost: what a job
+    has told by then must reach its caller before `check_alive` raises."""
+    with suppress(RuntimeError):
+        return get_generators(device)
+    return get_generators(torch.device("cpu"))
+
+
 def _restore(state: _State, device: torch.device) -> None:
     torch.set_num_threads(state.threads)
-    set_generators(state.generators, device)
+    with suppress(RuntimeError):  # As above: the device's is the last that is set.
+        set_generators(state.generators, device)
     cudnn.deterministic, cudnn.benchmark = state.deterministic, state.benchmark
     set_precisions(dict(zip(CUDNN, state.precisions, strict=True)))
     set_folder(state.folder)

@@ -201,7 +201,7 @@ def _parts(value: Any) -> Iterable[Any] | None:
         return [bytes(value)]
     if isinstance(value, GeneratorType):
         frame = value.gi_frame
-        return [] if frame is None else [frame.f_lasti, frame.f_locals]
+        return [] if frame is None else [frame.f_lasti, frame.f_locals, value.gi_yieldfrom]
     if isinstance(value, Iterator) and not isinstance(value, io.IOBase):
         return place_of(value)
     if isinstance(value, type):

@@ -6,7 +6,7 @@ from itertools import chain, pairwise
 import numpy as np
 import pytest
 import torch
-from devices import DEVICE, assert_same_numbers, assert_same_weights
+from devices import DEVICE, assert_same_numbers, assert_same_weights, close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_own_code import code, own_config, own_data, raw_of, write_nets
@@ -192,22 +192,22 @@ def test_every_batch_of_every_pass_is_trained_on(name, nets, tmp_path):
 
 @pytest.mark.parametrize("name", ["order", "buckets", "rows"])
 def test_a_training_is_a_plain_loop_s(name, nets):
-    """Bit by bit: each step's loss is its batch's mean, whatever its size."""
+    """Each step's loss is its batch's mean, whatever its size."""
     own = loader_config(name, lr=0.3, evaluate="1ba", budget="2ep")
     found = run(own, place=nets)
     raw = resident.load_raw(own["data"], nets)
     seed_everything(trial_seeds(0).weights)
-    model = build_model(own["model"], (64,), 10, nets)
+    model = build_model(own["model"], (64,), 10, nets).to(DEVICE)
     optimizer = torch.optim.SGD(model.parameters(), 0.3)
     losses = []
     for _ in range(2):
         for x, y in raw.streams[0].make(own["train"]["batch_size"]):
             optimizer.zero_grad()
-            loss = F.cross_entropy(model.train()(x), y)
+            loss = F.cross_entropy(model.train()(x.to(DEVICE)), y.to(DEVICE))
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-    assert found.curve["train_loss"] == pytest.approx(losses, rel=1e-6)
+    assert found.curve["train_loss"] == close(losses)
     assert len(losses) == found.result.steps
 
 

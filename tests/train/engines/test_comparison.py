@@ -11,13 +11,14 @@ import layers
 import pytest
 import test_draws
 import torch
-from devices import DEVICE
+from devices import DEVICE, exact
 from test_train import ADAMW, MLP, SGD, cohort, config
 
 from lrsearch import catalogue
 from lrsearch.train.engines import comparison
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
+from lrsearch.train.users.memory import look_at
 from lrsearch.trial import Workplace
 
 HERE = Workplace(str(DEVICE), str(Path(layers.__file__).parent), ("layers",))
@@ -101,7 +102,7 @@ OLDER = {
     "median, quantile": ((2, 13), READS),
     "instance norm, statistics": ((2, 11), "changes layer.running_mean in evaluation, too"),
 }
-"""What torch before some version is refused for."""
+"""What torch before some version is refused for, on a CPU at least."""
 
 
 def reason(path: str, **arguments: str) -> str:
@@ -122,9 +123,9 @@ def test_layers_train_in_lanes_or_say_why_not(family: str) -> None:
     found = reason("layers.layer", family=family)
     before, why = OLDER.get(family, ((0,), ""))
     if torch.__version__ < before:
-        assert why in found
+        assert why in found or (not exact() and not found), found
     elif family in REFUSED_LAYERS:
-        assert REFUSED_LAYERS[family] in found
+        assert REFUSED_LAYERS[family] in found, found
     elif found:
         # Some kernels of some processors compute a lane by its place, and only those.
         assert found.startswith("a step"), found
@@ -132,7 +133,8 @@ def test_layers_train_in_lanes_or_say_why_not(family: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_a_recording_would_get_wrong_is_refused(name: str) -> None:
-    assert REFUSED[name] in reason(f"layers.{name}")
+    found = reason(f"layers.{name}")
+    assert REFUSED[name] in found, found
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,19 @@ def test_what_a_recording_would_get_wrong_is_refused(name: str) -> None:
     ],
 )
 def test_a_count_of_calls_is_seen_wherever_it_is_kept(kind: str, told: str) -> None:
-    assert told in reason("layers.Cools", kind=kind)
+    found = reason("layers.Cools", kind=kind)
+    assert told in found, found
+
+
+def test_a_generator_that_hands_on_another_s_values_is_looked_into() -> None:
+    """It stands at one place of its code, without a variable, whatever the other has come to."""
+    kept = layers.ticking()
+    seen = []
+    for _ in range(3):
+        next(kept)
+        seen.append(look_at(kept))
+        assert look_at(kept) == seen[-1]
+    assert seen[0] != seen[1] != seen[2]
 
 
 @pytest.mark.filterwarnings("error:Casting complex values")
@@ -174,6 +188,9 @@ def test_every_way_to_resist_is_refused_but_the_sound_ones() -> None:
     # The attention's rule has no branch; some processors' kernels compute a lane by its place.
     sound = {*FUSED, "HidesALayer", "KeepsWhatItMade", "ManyParameters", "ReducesByABranch"}
     sound |= set(test_draws.NOISY)
+    # Lanes share a batch in a comparison bit by bit alone. Where a search has them do so this one
+    # raises, and its trials train alone.
+    sound |= set() if exact() else {"ChangesItsInput"}
     accepted = {name for name in named - REFUSED.keys() - sound if not reason(f"layers.{name}")}
     assert accepted == set()
 
@@ -189,6 +206,7 @@ def test_batch_norm_of_any_width_trains_in_lanes(width: int, optimizer: dict[str
     assert refuse(job.trials, data, job.workplace) == ""
 
 
+@pytest.mark.cpu("a CPU sums the pixels one after the other; a GPU as exactly as in lanes")
 def test_what_solo_rounds_is_no_reason_against_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Float64 decides, and only where float32 is not far off."""
     model = {"class_path": "layers.SumsManyPixels", "init_args": {}}

@@ -20,11 +20,14 @@ import torch
 from devices import (
     DEVICE,
     DRIFT,
+    ROUNDING,
     assert_same,
     assert_same_numbers,
     assert_same_weights,
     close,
+    differ_by,
     exact,
+    find_chance,
     make_generator,
     noise_state,
     same,
@@ -154,10 +157,12 @@ class Alone:
         if not state.step or (own["name"] == "sgd" and own["momentum"] == 0):
             return
         counted = count(own, state.step)
+        groups = optimizer.param_groups
+        fused = {id(each) for group in groups if group.get("fused") for each in group["params"]}
         for name, parameter in self.named.items():
             slots = {slot: held[name].clone() for slot, held in state.slots.items() if name in held}
             # Where torch has it: a fused optimizer counts on the device.
-            device = DEVICE if optimizer.defaults.get("fused") else None
+            device = DEVICE if id(parameter) in fused else None
             numbers = {key: torch.tensor(value, device=device) for key, value in counted.items()}
             optimizer.state[parameter] = slots | numbers
 
@@ -394,7 +399,8 @@ def test_each_step_of_an_optimizer_is_solo_s(name, dtype):
     ]
     worst, loss = compare_steps(configs, dtype, 20, shared=False)
     # Its iteration is in bfloat16, of three digits, and sums in another order.
-    matrices = {"parameter": 1e-2} if name == "muon" else {}
+    matrices = {"parameter": 1e-2 if exact() else ROUNDING[torch.bfloat16]}
+    matrices = matrices if name == "muon" else {}
     for what, difference in worst.items():
         assert difference <= matrices.get(what, TOLERANCES[dtype]), worst
     assert loss < 2.2
@@ -441,25 +447,28 @@ def compare_steps(configs, dtype, steps, shared):
             fused_ones.put(states)
             fused_ones.program.advance(index.unsqueeze(0), numbers)
             states = fused_ones.take()
+            chance = find_chance(gradients)
+            assert not chance or configs[0]["model"].get("batch_norm"), chance
             for state, other in zip(states, expected, strict=True):
-                assert_states(state, replace(other, step=step + 1))
+                assert_states(state, replace(other, step=step + 1), but=chance)
     return worst, losses.mean()
 
 
-def assert_states(left, right, tolerance=None):
-    """Bit by bit on the CPU; elsewhere to rounding, or to a tolerance."""
+def assert_states(left, right, tolerance=None, but=()):
+    """Bit by bit on the CPU; elsewhere to rounding, or to a tolerance, `but` for what is chance."""
     assert left.step == right.step and torch.equal(left.noise, right.noise)
-    for mine, theirs in (
-        (left.parameters, right.parameters),
-        (left.fixed, right.fixed),
-        *((left.slots[slot], right.slots[slot]) for slot in left.slots),
+    for what, mine, theirs in (
+        ("parameter", left.parameters, right.parameters),
+        ("buffer", left.fixed, right.fixed),
+        *((slot, left.slots[slot], right.slots[slot]) for slot in left.slots),
     ):
         for name, each in mine.items():
             if exact():
                 if not torch.equal(each, theirs[name]):  # Where one is a NaN the other is, too.
                     torch.testing.assert_close(each, theirs[name], rtol=0, atol=0, equal_nan=True)
-            else:
-                assert same(each, theirs[name], tolerance), name
+            elif name not in but:
+                told = differ_by(each, theirs[name])
+                assert same(each, theirs[name], tolerance), f"{what} {name}: {told}"
 
 
 # Whole trajectories
@@ -813,13 +822,19 @@ def test_a_state_goes_on_in_another_program(optimizer):
     for left, right in zip(middle, kept, strict=True):
         assert_states(left, right)
     straight = Together(trials, data)
+    straight.put(straight.initial)
+    _, gradients = straight.program.compute_gradients(gather_batches(straight.orders, 1)[0])
+    chance = find_chance(gradients)
+    assert exact() or chance == {"body.0.bias"}
+    chance.add("body.1.running_mean")  # Which follows it.
+    straight = Together(trials, data)
     for left, right in zip(advance(straight, straight.initial, 0, 40), expected, strict=True):
-        assert_states(left, right, DRIFT)
+        assert_states(left, right, DRIFT, chance)
     for order in ((2, 0), (3, 1, 2, 0, 1), (1, 1, 2)):
         others = Together([trials[lane] for lane in order], data)
         moved = advance(others, [middle[lane] for lane in order], 20, 20)
         for lane, state in zip(order, moved, strict=True):
-            assert_states(state, expected[lane], DRIFT)
+            assert_states(state, expected[lane], DRIFT, chance)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "nadam", "adafactor", "muon"])

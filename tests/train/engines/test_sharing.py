@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import test_states
 import test_train
-from devices import DEVICE, assert_same, assert_same_numbers
+from devices import DEVICE, assert_same, assert_same_numbers, exact
 from driving import Fork
 from hypothesis import given as given_by
 from hypothesis import settings
@@ -560,7 +560,7 @@ def test_a_search_tells_what_is_shared(engine, alone, start, tmp_path):
     # (1/2 + 3/4 + 3/4) / 4 of each rate's; the two with three epochs branch off at one step.
     assert "8 trials share 2 stems: 50% of their epochs need no training of their own" in err
     found = search_of(tmp_path)
-    assert curves(tmp_path / "runs" / "long") == curves(alone(engine) / "runs" / "long")
+    assert_same_numbers(curves(tmp_path / "runs" / "long"), curves(alone(engine) / "runs" / "long"))
     cost, before = found["cost"], expected["cost"]
     assert cost["trial_epochs"] == before["trial_epochs"] and before["shared_epochs"] == 0
     assert cost["shared_epochs"] == pytest.approx(0.5 * cost["trial_epochs"], rel=0.01)
@@ -573,8 +573,8 @@ def test_a_search_tells_what_is_shared(engine, alone, start, tmp_path):
     assert own + others == pytest.approx(worth) and others == pytest.approx(own, rel=0.01)
     names = ("outcome", "objective", "steps", "epochs")
     for one, other in zip(found["trials"], expected["trials"], strict=True):
-        assert [one[name] for name in names] == [other[name] for name in names]
-    assert found["best"] == expected["best"]
+        assert_same_numbers([one[name] for name in names], [other[name] for name in names])
+    assert found["best"] == expected["best"] or not exact()
 
 
 @pytest.mark.parametrize("ended", [1, 3, 6])
@@ -591,7 +591,7 @@ def test_a_killed_search_comes_to_the_same_results(engine, ended, alone, start, 
     process.send(signal.SIGKILL)
     process.wait().check(-signal.SIGKILL)
     start(tmp_path, engine, *INLINE).wait().check(0)
-    assert curves(tmp_path / "runs" / "long") == curves(alone(engine) / "runs" / "long")
+    assert_same_numbers(curves(tmp_path / "runs" / "long"), curves(alone(engine) / "runs" / "long"))
     if ended == 3:  # Every fork is on the disk: none of the branches trains its stem's steps.
         cost = search_of(tmp_path)["cost"]
         assert cost["shared_epochs"] == pytest.approx(0.5 * cost["trial_epochs"], rel=0.01)

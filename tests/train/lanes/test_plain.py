@@ -263,7 +263,9 @@ def test_another_torch_may_name_its_functions_otherwise(
     assert why_not(place, "Checkpoints", "plain") == ""
     for way in ("reentrant", "other", "in segments", "in segments, reentrant"):
         told = why_not(place, "Checkpoints", way)
-        assert "as activation checkpointing does" in told or "inside a transform" in told, told
+        # The last are the words of torch before 2.13.
+        known = ("as activation checkpointing does", "inside a transform", "has no rule for vmap")
+        assert any(each in told for each in known), told
 
 
 def test_what_is_compiled_runs_as_it_was_written() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from devices import DEVICE
 from test_cli import lrsearch
 from test_data import read
 from test_fused import CHARS, LICENSE, both, compare_steps
@@ -344,7 +345,7 @@ def test_the_model_is_the_formula_of_a_pre_norm_transformer():
 def test_a_model_that_knows_nothing_needs_log_of_the_vocabulary():
     own = text_config()
     data = placed_data(own)
-    model = build(context=16, vocabulary=data.outputs)
+    model = build(context=16, vocabulary=data.outputs).to(DEVICE)
     for each in model.parameters():
         each.data.zero_()
     criterion = Criterion(own["train"], data.task)
@@ -365,11 +366,11 @@ def test_the_loss_is_a_cross_entropy_by_hand(monkeypatch, smoothing):
     ended = run(own, objective=NATS)
     assert ended.result.outcome is Outcome.COMPLETED
     data = placed_data(own)
-    model = build_model(CHARS, (16,), data.outputs, Workplace())
+    model = build_model(CHARS, (16,), data.outputs, Workplace()).to(DEVICE)
     model.load_state_dict(safetensors.torch.load(ended.weights))
-    logits = model.eval()(data.x_validation).detach().double().numpy()
+    logits = model.eval()(data.x_validation).detach().double().cpu().numpy()
     logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    right = data.y_validation.numpy()
+    right = data.y_validation.cpu().numpy()
     nats = -np.mean([logs[i, j, right[i, j]] for i, j in np.ndindex(right.shape)])
     assert ended.result.last["loss"] == pytest.approx(nats, rel=1e-5)
     assert ended.result.last["accuracy"] == pytest.approx((logits.argmax(-1) == right).mean())
@@ -377,7 +378,7 @@ def test_the_loss_is_a_cross_entropy_by_hand(monkeypatch, smoothing):
     assert nats < 0.9 * math.log(data.outputs)
     criterion = Criterion(own["train"], data.task)
     smooth = -smoothing * logs.mean() + (1 - smoothing) * nats
-    found = criterion.of_outputs(torch.from_numpy(logits), data.validation).item()
+    found = criterion.of_outputs(torch.from_numpy(logits).to(DEVICE), data.validation).item()
     assert found == pytest.approx(smooth, rel=1e-6)
 
 

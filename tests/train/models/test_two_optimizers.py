@@ -53,7 +53,7 @@ NETS = """
 
         def loss(self, model, batch):
             x = batch[0].flatten(1)
-            fake = model.g(torch.randn(len(x), 4))
+            fake = model.g(torch.randn(len(x), 4).to(x.device))
             if model.training:
                 optimizer = self.find(model)
                 tell_apart(model, x, fake, optimizer)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from devices import DEVICE
+from devices import DEVICE, exact
 from torch import nn
 
 from lrsearch import catalogue
@@ -263,9 +263,16 @@ def check_against_plain(name, start, gradients, tolerance, **numbers):
         return theirs
     assert not isinstance(ours, Exception), f"plain torch trains, and this raises {ours}"
     for mine, their, before in zip(ours, theirs, start, strict=True):
-        assert their.isfinite().all()
-        # Steps that are small for a low precision may all be lost in rounding.
-        assert not torch.equal(their, before) or before.dtype in (torch.bfloat16, torch.float16)
+        if not exact() and name == "prodigy" and before.dtype is torch.float16:
+            # Its first mean squares, of 1e-15, are zero in float16, and so is what is added to
+            # them: a CPU then moves nothing, and a GPU divides by zero.
+            assert torch.equal(mine.isfinite(), their.isfinite())
+            continue
+        assert their.isfinite().all(), their
+        # Steps that are small for a low precision may all be lost in rounding; so may prodigy's
+        # first, of 1e-6, and on a GPU other numbers are drawn.
+        small = before.dtype in (torch.bfloat16, torch.float16)
+        assert not torch.equal(their, before) or small or (not exact() and name == "prodigy")
         torch.testing.assert_close(mine, their, rtol=tolerance, atol=tolerance)
     return None
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from devices import make_generator, same
+from devices import DEVICE, HOST, ROUNDING, exact, make_generator, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -351,7 +351,7 @@ def differences(stacked, alone, spared=0.0):
 SPARED = {("lion", torch.float32): 1e-3}
 """Entries that may differ: where a mean of gradients cancels to rounding, its sign is chance."""
 
-BFLOAT16 = 1e-2
+BFLOAT16 = 1e-2 if exact() else ROUNDING[torch.bfloat16]
 """Of muon's matrices, over 40 steps: each product of an iteration is rounded to three digits, and
 falls to the other side now and then where it was summed in another order."""
 
@@ -410,7 +410,7 @@ def test_equals_torch(name, dtype):
                 worst = np.maximum(worst, found)
     for largest, each in zip(worst, parameters, strict=True):
         low = name == "muon" and each.dim() == 3
-        assert largest <= (BFLOAT16 if low else TOLERANCES[dtype])
+        assert largest <= (BFLOAT16 if low else TOLERANCES[dtype]), (worst, tuple(each.shape))
     assert all(not torch.equal(each, start) for each, start in zip(parameters, starts, strict=True))
 
 
@@ -651,6 +651,15 @@ def test_a_rate_of_zero_moves_nothing(name, rate, dtype):
     assert all(each.isfinite().all() and each.any() for slot in state.values() for each in slot)
 
 
+def find_reference(name, scale, shape):
+    """The device whose torch says what becomes of extreme gradients. Squares beyond float32 are
+    torch's affair on a GPU: its fused Adam averages by `fma(-t, v, v)`, a NaN of infinities, and
+    its addcmul squares before it multiplies by a share that would have kept the product small.
+    Lanes train there as on a CPU."""
+    adams = ("adam", "adamw", "amsgrad", "prodigy", *(["muon"] if len(shape) == 1 else []))
+    return HOST if scale > 1e19 and name in adams else DEVICE
+
+
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-12, 1e25])
 @pytest.mark.parametrize("name", STACKED)
 def test_gradients_of_extreme_sizes(name, scale):
@@ -659,19 +668,24 @@ def test_gradients_of_extreme_sizes(name, scale):
     pattern = torch.tensor([1.0, -0.5, 0.0, 0.25]) * scale
     gradients = [pattern, pattern / 3, torch.ones(4), -torch.ones(4)]
     for shape in [(4,), (2, 2)]:
-        parameter = nn.Parameter(torch.tensor([0.0, 1.0, -1.0, 0.5]).view(shape))
-        start = [parameter.detach().clone().repeat(2, *[1] * len(shape))]
-        optimizer = build_optimizer(config, [parameter], 1e-3)
-        for each in gradients:
-            parameter.grad = each.clone().view(shape)
-            optimizer.step()
+        first = torch.tensor([0.0, 1.0, -1.0, 0.5]).view(shape)
+        start = [first.repeat(2, *[1] * len(shape))]
+        where = find_reference(name, scale, shape)
+        with where:
+            parameter = nn.Parameter(first.clone().to(where))
+            optimizer = build_optimizer(config, [parameter], 1e-3)
+            for each in gradients:
+                parameter.grad = each.clone().view(shape).to(where)
+                optimizer.step()
         stacked = [[each.view(1, *shape).expand(2, *shape)] for each in gradients]
         (after,), _ = train([config] * 2, start, stacked, np.full((2, 4), 1e-3))
         if name == "adafactor" and scale > 1e19:  # It averages by differences, here of infinities.
             assert not (parameter.isfinite().all() or after.isfinite().all())
             continue
-        assert parameter.isfinite().all()
-        torch.testing.assert_close(after[1], parameter.detach(), rtol=1e-5, atol=1e-9)
+        assert parameter.isfinite().all(), parameter
+        expected = parameter.detach().to(DEVICE)
+        told = f"lanes {after[1]}, alone on {where} {expected}"
+        assert torch.allclose(after[1], expected, rtol=1e-5, atol=1e-9), told
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 5, 3)], ids=["vectors", "matrices"])
@@ -733,7 +747,9 @@ def test_clipping_leaves_unlimited_lanes_alone():
     gradients[0][4] *= 1e30
     clipped = clip_gradients(gradients, limits)
     for own, each in zip(clipped, gradients, strict=True):
-        assert torch.equal(own[:3].view(torch.int32), each[:3].view(torch.int32))
+        alike = own[:3].view(torch.int32) == each[:3].view(torch.int32)
+        # A GPU makes another NaN of one that it multiplies by 1.
+        assert (alike | (own[:3].isnan() & each[:3].isnan())).all()
     assert all(each[3].isnan().all() for each in clipped)  # As torch does.
     assert all((each[4] == 0).all() for each in clipped)
     assert all(same(own[5], each[5]) for own, each in zip(clipped, sound, strict=True))

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from driving import places
 
 from lrsearch.errors import causes
 from lrsearch.train.device import is_out_of_memory, release
@@ -70,7 +71,7 @@ def folder(tmp_path, monkeypatch):
 def run(*arguments):
     environment = {**os.environ, "LRSEARCH_RUNS": "runs"}
     here = str(Path(__file__).parents[3])
-    environment["PYTHONPATH"] = here
+    environment["PYTHONPATH"] = places(here)
     return subprocess.run(
         [sys.executable, "-m", "lrsearch", *arguments],
         env=environment,

@@ -81,6 +81,11 @@ class Plan:
     reason: str = ""
     lasting: bool = True
 
+    @property
+    def reach(self) -> int:
+        """The lanes of a program, 0 where there is none."""
+        return self.lanes if self.engine == "fused" else 0
+
 
 @frozen
 class Workplace:
@@ -140,9 +145,10 @@ class Probe:
     """A question for a worker: how are the trials of this structure best run?
 
     `trials` are the first of them (at least one), `share` the number that one worker has to train
-    at once, `expected` the number, about, in the whole search (at least `share`). `engine` is auto,
-    or fused: then speed does not decide, only whether it can be done. `lanes` fixes their number.
-    The hashes are as in `Cohort`.
+    at once, `later` the most that it may have to at once in a later generation, `expected` the
+    number, about, in the whole search (at least `share`). `engine` is auto, or fused: then speed
+    does not decide, only whether it can be done. `lanes` fixes their number. The hashes are as in
+    `Cohort`.
     """
 
     trials: tuple[Trial, ...]
@@ -150,6 +156,7 @@ class Probe:
     engine: str
     lanes: int | None
     workplace: Workplace
+    later: int = 0
     expected: int = 0
     data_hash: str = ""
     source_hashes: Mapping[str, str] = field(default_factory=dict)
@@ -222,7 +229,8 @@ class Planned:
     """A worker's answer to a `Probe`. A cohort sends one when its plan did not hold (the lanes ran
     out of memory, say): the rest of it goes on by this plan. `figures` are the measurements: "solo"
     and "fused.<lanes>" in seconds per lane and step, "bytes.<lanes>" of memory, on CUDA
-    "captured.<lanes>", 1 where a step is one launch."""
+    "captured.<lanes>", 1 where a step is one launch, and "making.<lanes>", the seconds before a
+    program runs at its speed."""
 
     plan: Plan
     figures: Mapping[str, float] = field(default_factory=dict)

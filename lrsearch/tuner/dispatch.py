@@ -162,6 +162,8 @@ class Dispatch:
         cohorts: list[Cohort] = []
         probes: list[Probe] = []
         groups = by_structure(self.fresh, budgets=self.budgets)
+        # There a program of one lane may be many times as fast, see `graphs.fewest_lanes`.
+        graphs = self.facts.device.partition(":")[0] == "cuda"
         for key, waiting in groups.items():
             plan = self.plans.find(key)
             trials, alone = waiting, []
@@ -173,9 +175,9 @@ class Dispatch:
                 continue
             if key in self.unplanned:  # Its probe is under way.
                 self.unplanned[key] += trials
-            elif plan is None and (len(trials) > 1 or self.plans.engine == "fused"):
+            elif plan is None and (len(trials) > 1 or self.plans.engine == "fused" or graphs):
                 self.unplanned[key] = trials
-                probes.append(self._probe(trials, len(groups)))
+                probes.append(self._probe(trials, groups))
             else:
                 cohorts += self.cohorts(trials, self._settle(key, plan or ALONE))
         self.fresh = []
@@ -194,16 +196,18 @@ class Dispatch:
             self.plans.keep(key, Planned(plan))
         return plan
 
-    def _probe(self, trials: Sequence[Trial], structures: int) -> Probe:
-        coming = 0
+    def _probe(self, trials: Sequence[Trial], groups: Mapping[str, Sequence[Trial]]) -> Probe:
+        coming = later = 0
         if self.proposer.waits:  # Later generations go by the same plan.
-            coming = self.proposer.room * self.spec.trials_per_point // structures
+            coming = self.proposer.room * self.spec.trials_per_point // len(groups)
+            later = min(sum(map(len, groups.values())), len(trials) + coming)
         return Probe(
             tuple(trials[:PROBED]),
             share=-(-len(trials) // self.executor.capacity),
             engine=self.plans.engine,
             lanes=self.plans.lanes,
             workplace=self.session.workplace,
+            later=-(-later // self.executor.capacity),
             expected=-(-(len(trials) + coming) // self.executor.capacity),
             data_hash=self.facts.data_hash,
             source_hashes=self.facts.source_hashes,
@@ -285,7 +289,7 @@ class Dispatch:
         new one."""
         key = self.key(cohort)
         before = self.plans.find(key) or cohort.plan
-        if planned.plan.lanes >= before.lanes:
+        if planned.plan.reach >= before.reach:
             return  # another cohort has found as much already
         trials: list[Trial] = []
         kept: list[Cohort | Probe] = []

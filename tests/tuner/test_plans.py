@@ -303,6 +303,45 @@ def test_bayes_fuses_what_it_proposes_together(tmp_path: Path) -> None:
     assert found.engines == {"fused": 12}
 
 
+def test_what_came_alone_trains_solo_however_the_search_goes_on(tmp_path: Path) -> None:
+    """Unless there are graphs, where a program of one lane costs no more."""
+    settings = {"bayes": {"trials": 18, "startup": 3, "generation": 3}}
+    space = {"lr": {"min": 1e-3, "max": 1.0}, "batch_size": [32, 64, 128]}
+
+    def go(device: str = "cpu") -> dict[int, str]:
+        folder = tmp_path / device
+        folder.mkdir(exist_ok=True)
+        facts = replace(FACTS, device=device)
+        found = search(folder, Stage(), space, "bayes", facts=facts, spec=settings)
+        beside = collections.defaultdict(list)
+        for proposal in found.history.proposals:
+            (number,) = proposal.trials
+            beside[proposal.generation, key(found.history.trials[number])].append(number)
+        alone = {number for each in beside.values() if len(each) == 1 for number in each}
+        engines = {number: part.engine for number, part in found.history.results.items()}
+        assert 1 < len(alone) < 17
+        if device == "cpu":
+            assert {each for each, engine in engines.items() if engine == "solo"} == alone
+            assert found.reasons == {ALONE.reason: len(alone)}
+        else:
+            assert set(engines.values()) == {"fused"}
+        return engines
+
+    engines = go()
+    journal = tmp_path / "cpu" / "planned" / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    pairs = [number for number, engine in engines.items() if engine == "fused"]
+    # Of the last two that came together one has ended.
+    (at,) = (
+        place
+        for place, line in enumerate(map(json.loads, lines))
+        if line["event"] == "ended" and line["trial"] == pairs[-2]
+    )
+    journal.write_text("".join(lines[: at + 1]))
+    assert go() == engines
+    go("cuda")
+
+
 def test_what_a_probe_raises_ends_the_search(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="changed meanwhile"):
         search(tmp_path, Stage(), {"lr": rates(4)}, spec={"model": hidden(jobs.UNSOUND)})

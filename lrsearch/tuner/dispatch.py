@@ -317,7 +317,10 @@ class Dispatch:
         new one."""
         key = self.key(cohort)
         before = self.plans.find(key) or cohort.plan
-        if planned.plan.reach >= before.reach:
+        lanes, most = (
+            each.lanes if each.engine == "fused" else 0 for each in (planned.plan, before)
+        )
+        if lanes >= most:
             return  # another cohort has found as much already
         trials: list[Trial] = []
         kept: list[Cohort | Probe] = []

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,13 +83,16 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
             f"{WORTH_STEPS} on"
         )
         return Planned(Plan("solo", 1, reason, lasting=False))
+    begun = time.perf_counter()
     try:
         if isinstance(data, Streamed):
             data = Resident(**data.sample(train["batch_size"]))
         reason = refuse(payload.trials, data, payload.workplace)
         if reason:
             return Planned(Plan("solo", 1, reason))
-        return _Measurer(payload, data, device, steps, sum(budgets) / len(budgets)).choose()
+        found = _Measurer(payload, data, device, steps, sum(budgets) / len(budgets)).choose()
+        trying = {"trying": time.perf_counter() - begun}
+        return replace(found, figures={**found.figures, **trying})
     except NotRecordable as error:
         return Planned(Plan("solo", 1, str(error)))
     except any_but_interrupts() as error:
@@ -165,7 +169,8 @@ class _Measurer:
             dear, told = (step, "") if step > GAIN * alone else (whole, MAKING)
             reason = f"in lanes a step takes {dear / alone:.2f} times as long{told}"
             return Planned(Plan("solo", 1, reason + singly(self.uncaptured)), self.figures)
-        reason = f"{alone / step:.1f} times as fast as one at a time"
+        than = "one at a time" if self.filled > 1 else "solo"
+        reason = f"{alone / step:.1f} times as fast as {than}"
         return Planned(Plan("fused", lanes, reason + singly(self.uncaptured)), self.figures)
 
     def _choose_lanes(self, alone: float) -> int:

@@ -105,7 +105,7 @@ def test_a_trial_pays_for_the_lanes_that_stay_empty():
     # One trial in two lanes, as on a CPU.
     planned = ask(config(**LONG), share=1, engine="fused")
     times = planned.figures["solo"] / (2 * planned.figures["fused.2"])
-    assert planned.plan.reason == f"{times:.1f} times as fast as one at a time"
+    assert planned.plan.reason == f"{times:.1f} times as fast as solo"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_program_of_one_lane_is_measured_where_there_are_graphs(monkeypatch, g
     assert measured_lanes(planned) == tried
     # What four lanes would gain is no reason for a trial that is alone.
     times = planned.figures["solo"] / planned.figures["fused.1"]
-    assert planned.plan.reason == f"{times:.1f} times as fast as one at a time"
+    assert planned.plan.reason == f"{times:.1f} times as fast as solo"
 
 
 def test_little_work_is_not_worth_a_probe():

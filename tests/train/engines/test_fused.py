@@ -1059,7 +1059,8 @@ def assert_told_once(events, numbers):
         (1, [("fused", 4), ("fused", 2), ("solo", 1)]),
     ],
 )
-def test_lanes_halve_when_memory_is_short(place, most, expected, kind):
+def test_lanes_halve_when_memory_is_short(place, monkeypatch, most, expected, kind):
+    monkeypatch.setattr(fused, "fewest_lanes", lambda device: 2)
     where = place(nets=FRAIL)
     make = frail("Hungry", most=most, kind=kind)
     configs = [make(lr=0.01 * (k + 1)) for k in range(8)]
@@ -1089,7 +1090,8 @@ def test_a_range_test_halves_its_lanes_when_memory_is_short(place):
     assert_same_numbers(short.losses, two.losses)
 
 
-def test_an_odd_number_of_lanes_is_halved_to_two_at_least(place):
+def test_an_odd_number_of_lanes_is_halved_to_two_at_least(place, monkeypatch):
+    monkeypatch.setattr(fused, "fewest_lanes", lambda device: 2)
     where = place(nets=FRAIL)
     configs = [frail("Hungry", most=2)(lr=0.01 * (k + 1)) for k in range(3)]
     events, ended = collect(run_cohort(as_fused(cohort(*configs, place=where), 3)))

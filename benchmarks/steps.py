@@ -1,4 +1,4 @@
-"""How long a step takes alone and by 2 to 256 lanes, and how far that is from what the device can.
+"""How long a step takes alone and by 1 to 256 lanes, and how far that is from what the device can.
 
     python benchmarks/steps.py [--device cuda] [--quick] [--workloads digits-mlp] [--lanes 4,64]
 
@@ -8,9 +8,10 @@ read and write, over the rate at which the device copies, and their multiplicati
 over the rate of a large product of matrices; both rates are measured first. `of floor` is the floor
 over the time: 1 for a step that could not be faster unless its operations were others. A step that
 is captured replays as one launch on a GPU. `making` is what a program costs before it runs at that
-speed, in such steps, which `fused.WORTH_COMPACTING` estimates. `same` says whether two programs
-came to the same bits. Below stands how often the host waits for the device from one evaluation to
-the next: once is what it should be. Prints a line and writes the JSON after each measurement.
+speed, in such steps, and `again` what the second one costs, which `fused.WORTH_COMPACTING`
+estimates; what it gains is the difference of two rows. `same` says whether two programs came to
+the same bits. Below stands how often the host waits for the device from one evaluation to the next:
+once is what it should be. Prints a line and writes the JSON after each measurement.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ from lrsearch.train.tape import kind_of  # noqa: E402
 from lrsearch.trial import Cohort, Objective, Plan, Trial, Workplace  # noqa: E402
 
 PLACE = Workplace(folder=str(HERE), allowed=("workloads",))
-LANES = (1, 4, 16, 64, 256)
-"""Lanes that are measured; 1 is a training alone."""
+LANES = (0, 1, 4, 16, 64, 256)
+"""Lanes that are measured; 0 is a training alone, without a program."""
 BLOCK, ROUNDS = 20, 7
 """Steps that are timed together, and how often."""
 
@@ -250,23 +251,18 @@ class Task:
 
     def measure(self, lanes: int, rates: Rates, rounds: int) -> dict[str, Any]:
         """A row of the table; raises what a step raises."""
-        if lanes == 1:
+        if not lanes:
             block = self.alone()
             block()
             seconds, host = median_of(block, self.device, rounds, BLOCK)
-            return {"lanes": 1, "seconds": seconds, "host": host}
+            return {"lanes": 0, "seconds": seconds, "host": host}
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        begun = time.perf_counter()
-        program, block = self.program(lanes)
-        block()
-        wait(self.device)
-        made = time.perf_counter() - begun
+        program, block, made = self._make(lanes)
         peak = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
         first = [each.clone() for each in program.stack.held()]
         del program, block
-        program, block = self.program(lanes)
-        block()
+        program, block, again = self._make(lanes)
         same = all(map(torch.equal, first, program.stack.held()))
         del first
         seconds, host = median_of(block, self.device, rounds, BLOCK)
@@ -290,9 +286,18 @@ class Task:
             "captured": recorded.captured is not None,
             "reason": program.uncaptured,
             "making": max(0.0, made / seconds - BLOCK),
+            "again": max(0.0, again / seconds - BLOCK),
             "same": same,
             "peak_bytes": peak,
         }
+
+    def _make(self, lanes: int) -> tuple[Program, Callable[[], None], float]:
+        """`program` after a block, and the seconds that both took."""
+        begun = time.perf_counter()
+        program, block = self.program(lanes)
+        block()
+        wait(self.device)
+        return program, block, time.perf_counter() - begun
 
     def _first(self, program: Program) -> tuple[Any, Any, int]:
         rates = learning_rates(self.train, self.data.samples)[:1]
@@ -362,21 +367,22 @@ def count_reads(job: Callable[[], object], device: torch.device) -> Counter[str]
 
 def describe(row: dict[str, Any]) -> str:
     """A row in words."""
+    name = {0: "alone", 1: "1 lane"}.get(row["lanes"], f"{row['lanes']} lanes")
     if "raised" in row:
-        return f"{row['lanes']} lanes: {row['raised']}"
+        return f"{name}: {row['raised']}"
     told = f"a step {1e3 * row['seconds']:.3f} ms, the host {1e3 * row['host']:.3f} ms"
-    if row["lanes"] == 1:
-        return f"alone: {told}"
+    if not row["lanes"]:
+        return f"{name}: {told}"
     floors = row["floors"]
     parts = [
-        f"{row['lanes']} lanes: {told}",
+        f"{name}: {told}",
         f"{row['gain']:.1f} times alone" if "gain" in row else "",
         f"floors {1e3 * floors['bytes']:.3f} ms ({row['bytes'] / 1e6:.0f} MB) and "
         f"{1e3 * floors['operations']:.3f} ms ({row['operations'] / 1e9:.2f} GFLOP)",
         f"of floor {row['of_floor']:.2f}",
         f"{row['launches']} operations{', captured' * row['captured']}",
         row["reason"],
-        f"making {row['making']:.0f} steps",
+        f"making {row['making']:.0f} steps, again {row['again']:.0f}",
         "same bits" if row["same"] else "other bits",
         f"peak {row['peak_bytes'] / 2**20:.0f} MiB" if row["peak_bytes"] else "",
     ]
@@ -406,7 +412,7 @@ def measure_all(
             if memory:
                 return
             continue
-        if count == 1:
+        if not count:
             alone = row["seconds"]
         elif math.isfinite(alone):
             row["gain"] = alone * count / row["seconds"]
@@ -442,7 +448,7 @@ def main() -> int:
     torch.backends.cudnn.allow_tf32 = False
     rounds = ROUNDS
     if options.quick:
-        names, lanes, rounds = names[:2], [each for each in lanes if each in (1, 4, 64)], 2
+        names, lanes, rounds = names[:2], [each for each in lanes if each in (0, 1, 4, 64)], 2
     rates = measure_rates(device)
     print(
         f"{describe_device(device)}: copies {rates.copied / 1e9:.0f} GB/s, float32 products "

@@ -107,9 +107,8 @@ class Cohort:
     `timeout` is the seconds that a trial may take; `run` (its name) is for trainings outside
     lrsearch. `save` is the seconds between two saved states of a trial, None for never; `states`
     has, by the number of a trial, the file of the state that it goes on from, `saved` the step of
-    that, where it is known. `judged` are the
-    numbers of the trials that end early where they make no progress. With `share` steps that trials
-    have in common are trained once.
+    that, where it is known. `judged` are the numbers of the trials that end early where they make
+    no progress. With `share` steps that trials have in common are trained once.
     """
 
     trials: tuple[Trial, ...]
@@ -139,10 +138,10 @@ def describe_timeout(seconds: float) -> str:
 class Probe:
     """A question for a worker: how are the trials of this structure best run?
 
-    `trials` are the first of them (at least one), `share` the number that one worker has to train
-    at once, `expected` the number, about, in the whole search (at least `share`). `engine` is auto,
-    or fused: then speed does not decide, only whether it can be done. `lanes` fixes their number.
-    The hashes are as in `Cohort`.
+    `trials` are the first of them (at least one), `share` the number that a worker trains at once,
+    `later` that of a later generation at most, `expected` that of the whole search. `engine` is
+    auto, or fused: then only whether it can be done decides. `lanes` fixes their number. The hashes
+    are as in `Cohort`.
     """
 
     trials: tuple[Trial, ...]
@@ -150,6 +149,7 @@ class Probe:
     engine: str
     lanes: int | None
     workplace: Workplace
+    later: int = 0
     expected: int = 0
     data_hash: str = ""
     source_hashes: Mapping[str, str] = field(default_factory=dict)
@@ -219,10 +219,10 @@ class Ranged:
 
 @frozen
 class Planned:
-    """A worker's answer to a `Probe`. A cohort sends one when its plan did not hold (the lanes ran
-    out of memory, say): the rest of it goes on by this plan. `figures` are the measurements: "solo"
-    and "fused.<lanes>" in seconds per lane and step, "bytes.<lanes>" of memory, on CUDA
-    "captured.<lanes>", 1 where a step is one launch."""
+    """A worker's answer to a `Probe`. A cohort sends one when its plan did not hold (lanes ran out
+    of memory, say): the rest goes on by this plan. `figures`: "solo" and "fused.<lanes>" in seconds
+    per lane and step, "bytes.<lanes>" of memory, "trying", the seconds of it all; on CUDA
+    "captured.<lanes>", 1 where a step is one launch, "making.<lanes>", seconds before the first."""
 
     plan: Plan
     figures: Mapping[str, float] = field(default_factory=dict)

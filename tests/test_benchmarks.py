@@ -184,13 +184,14 @@ def test_steps_are_held_against_what_the_device_can(
     import steps
 
     monkeypatch.setattr(steps, "BLOCK", 4)
-    few = ("--quick", "--lanes", "1,4", "--workloads", "digits-mlp", "--output", str(tmp_path))
+    few = ("--quick", "--lanes", "0,1,4", "--workloads", "digits-mlp", "--output", str(tmp_path))
     done = run("steps", "--device", str(DEVICE), *few)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / f"steps-{DEVICE.type}.json").read_text())
     own = found["workloads"]["digits-mlp"]
-    alone, four = own["rows"]
-    assert (alone["lanes"], four["lanes"]) == (1, 4)
+    alone, one, four = own["rows"]
+    assert (alone["lanes"], one["lanes"], four["lanes"]) == (0, 1, 4)
+    assert 4 * one["operations"] == four["operations"] and "1 lane: a step" in done.stdout
     assert four["of_floor"] == max(four["floors"].values()) / four["seconds"]
     assert four["gain"] == alone["seconds"] * 4 / four["seconds"]
     assert own["waits"] == {"fused.py": 1} and "1 in fused.py" in done.stdout

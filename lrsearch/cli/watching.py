@@ -149,7 +149,8 @@ def find_engines(history: History) -> list[str]:
         trial = history.trials[number]
         keys = structure_keys(trial)  # Trials of several budgets may be of one structure.
         plan = next((plans[key] for key in keys if key in plans), Plan())
-        fused = f"fused, up to {plan.lanes} lanes a program"
+        lanes = f"up to {plan.lanes} lanes" if plan.lanes > 1 else "one lane"
+        fused = f"fused, {lanes} a program"
         found[fused if plan.engine == "fused" else plan.engine] = None
     return list(found)
 

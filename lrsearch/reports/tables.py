@@ -458,8 +458,10 @@ def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, 
     trained = Counter(record.result.engine for record in view.records if record.result)
     if trained["fused"]:
         text = f"{count(trained['fused'], 'trial')} fused"
-        lanes = max((plan.lanes for plan in view.plans.values()), default=1)
-        text += f", up to {lanes} lanes a program" if lanes > 1 else ""
+        fused = (plan.lanes for plan in view.plans.values() if plan.engine == "fused")
+        lanes = max(fused, default=0)
+        several = f", up to {lanes} lanes a program"
+        text += {0: "", 1: ", one lane a program"}.get(lanes, several)
         text += f"; {trained['solo']} solo" if trained["solo"] else ""
         yield "engine", text, ""
     total = len({structure for structure, _ in view.plans})

@@ -131,7 +131,7 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
     fold = "" if record.trial.fold is None else f", fold {record.trial.fold}"
     yield "seed", f"{record.trial.seed}{fold}, proposed by {record.strategy}", ""
     for device, plan in view.plans.items():
-        lanes = f", {plan.lanes} lanes" if plan.lanes > 1 else ""
+        lanes = f", {count(plan.lanes, 'lane')}" if plan.engine == "fused" else ""
         reason = f": {one_line(plan.reason)}" if plan.reason else ""
         yield "plan", f"{plan.engine}{lanes}{reason} ({device})", ""
     for name, value in record.trial.config.items():

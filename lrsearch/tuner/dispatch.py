@@ -147,8 +147,11 @@ class Dispatch:
 
     def key(self, task: Cohort | Probe) -> str:
         """The key of the structure that a task's trials share."""
-        first = task.trials[0]
-        return structure_key(first.config, first.fold, budgets=self.budgets)
+        return self.key_of(task.trials[0])
+
+    def key_of(self, trial: Trial) -> str:
+        """The key of a trial's structure."""
+        return structure_key(trial.config, trial.fold, budgets=self.budgets)
 
     def is_unplanned(self, probe: Probe) -> bool:
         """Whether trials wait for the plan that a probe is to find."""
@@ -162,6 +165,8 @@ class Dispatch:
         cohorts: list[Cohort] = []
         probes: list[Probe] = []
         groups = by_structure(self.fresh, budgets=self.budgets)
+        # There a program of one lane may be many times as fast, see `graphs.fewest_lanes`.
+        graphs = self.facts.device.partition(":")[0] == "cuda"
         for key, waiting in groups.items():
             plan = self.plans.find(key)
             trials, alone = waiting, []
@@ -169,19 +174,44 @@ class Dispatch:
                 alone = [each for each in waiting if self.saving.engine(each) == "solo"]
                 trials = [each for each in waiting if self.saving.engine(each) != "solo"]
                 cohorts += self.cohorts(alone, self._settle(key, GOING_ON)) if alone else []
+            if plan is not None and plan.engine == "fused" and not graphs:
+                # Else they would pay for the lane that stays empty.
+                alone = [each for each in trials if self._came_alone(each)]
+                trials = [each for each in trials if each not in alone]
+                cohorts += self.cohorts(alone, self._settle(key, ALONE)) if alone else []
             if not trials:
                 continue
             if key in self.unplanned:  # Its probe is under way.
                 self.unplanned[key] += trials
-            elif plan is None and (len(trials) > 1 or self.plans.engine == "fused"):
+            elif plan is None and (len(trials) > 1 or self.plans.engine == "fused" or graphs):
                 self.unplanned[key] = trials
-                probes.append(self._probe(trials, len(groups)))
+                probes.append(self._probe(trials, groups))
             else:
                 cohorts += self.cohorts(trials, self._settle(key, plan or ALONE))
         self.fresh = []
         self.queue.extend(sorted(cohorts, key=lambda cohort: cohort.trials[0].number))
         self.queue.extendleft(reversed(probes))
         self._describe_plans()
+
+    def _came_alone(self, trial: Trial) -> bool:
+        """Whether a trial that may train solo or in lanes came without another of its structure, by
+        a strategy whose trials come few at a time. What its generation was decides, not what is
+        left of it: a search that goes on trains it by the same engine."""
+        if self.plans.engine != "auto" or not self.proposer.waits or self.saving.engine(trial):
+            return False
+        history, own = self.session.run.history, self.key_of(trial)
+        come = {
+            (each.strategy, each.generation)
+            for each in history.proposals
+            if trial.number in each.trials
+        }
+        beside = {
+            number
+            for each in history.proposals
+            if (each.strategy, each.generation) in come
+            for number in each.trials
+        }
+        return sum(self.key_of(history.trials[number]) == own for number in beside) == 1
 
     def _settle(self, key: str, plan: Plan) -> Plan:
         """The plan of trials that need no probe; written down where it does not last."""
@@ -194,16 +224,18 @@ class Dispatch:
             self.plans.keep(key, Planned(plan))
         return plan
 
-    def _probe(self, trials: Sequence[Trial], structures: int) -> Probe:
-        coming = 0
+    def _probe(self, trials: Sequence[Trial], groups: Mapping[str, Sequence[Trial]]) -> Probe:
+        coming = later = 0
         if self.proposer.waits:  # Later generations go by the same plan.
-            coming = self.proposer.room * self.spec.trials_per_point // structures
+            coming = self.proposer.room * self.spec.trials_per_point // len(groups)
+            later = min(sum(map(len, groups.values())), len(trials) + coming)
         return Probe(
             tuple(trials[:PROBED]),
             share=-(-len(trials) // self.executor.capacity),
             engine=self.plans.engine,
             lanes=self.plans.lanes,
             workplace=self.session.workplace,
+            later=-(-later // self.executor.capacity),
             expected=-(-(len(trials) + coming) // self.executor.capacity),
             data_hash=self.facts.data_hash,
             source_hashes=self.facts.source_hashes,
@@ -285,7 +317,10 @@ class Dispatch:
         new one."""
         key = self.key(cohort)
         before = self.plans.find(key) or cohort.plan
-        if planned.plan.lanes >= before.lanes:
+        lanes, most = (
+            each.lanes if each.engine == "fused" else 0 for each in (planned.plan, before)
+        )
+        if lanes >= most:
             return  # another cohort has found as much already
         trials: list[Trial] = []
         kept: list[Cohort | Probe] = []

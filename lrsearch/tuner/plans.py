@@ -28,8 +28,8 @@ ROUNDS = 2
 
 ASKED = Plan(reason="--engine solo asks for it", lasting=False)
 ALONE = Plan(reason="nothing waits that could train beside it", lasting=False)
-"""The plan of a trial whose structure has no other trial at the time, as most proposals of
-bayes."""
+"""The plan of a trial whose structure has no other trial at the time, as some proposals of bayes,
+where a program of one lane gains nothing."""
 GOING_ON = Plan(reason="it goes on from its saved state, where it trained solo", lasting=False)
 
 DESCRIBED = 3
@@ -98,11 +98,11 @@ def divide(
     it begins together, so that none begins late.
 
     Cohorts for lanes fill these up to `ROUNDS` times and have at least two trials where there are
-    two; trials of one seed, which share their batches, stay together. So do trials that have steps
-    in common, where no worker gets much less for it: `stems` has, by number, the first of those
-    that a trial has some in common with. A stem's branches fill the lanes that it leaves empty.
-    With `whole` they stay together whatever a worker gets: of several budgets the longest takes
-    most of the time, and the others are branches of it.
+    two and a program has two lanes; trials of one seed, which share their batches, stay together.
+    So do trials that have steps in common, where no worker gets much less for it: `stems` has, by
+    number, the first of those that a trial has some in common with. A stem's branches fill the
+    lanes that it leaves empty. With `whole` they stay together whatever a worker gets: of several
+    budgets the longest takes most of the time, and the others are branches of it.
     """
     if not trials:
         return []
@@ -116,7 +116,7 @@ def divide(
         number = workers * -(-len(set(roots.values())) // (workers * ROUNDS * plan.lanes))
         together = sorted(trials, key=lambda each: (each.seed, roots[each.number], each.number))
         least = -(-total // plan.lanes) if at_once else 1
-        number = max(least, min(number, total // 2))
+        number = max(least, min(number, total // min(2, plan.lanes)))
         ends = [total * part // number for part in range(1, number + 1)]
     if stems and not at_once:
         ends = _move_ends(ends, [roots[each.number] for each in together], whole=whole)
@@ -237,11 +237,11 @@ class Plans:
         lines = []
         if fused:
             few, many = min(plan.lanes for plan in fused), max(plan.lanes for plan in fused)
-            lanes = f"{few}" if few == many else f"{few} to {many}"
+            lanes = f"{few} to {many} lanes" if few < many else f"{few} lane{'s' * (few > 1)}"
             # What was measured of each of several is in the journal and in the report's JSON.
             reason = f": {fused[0].reason}" if len(fused) == 1 else ""
             whose = self._whose(sum(counts[plan] for plan in fused))
-            lines.append(f"{whose}fused: {lanes} lanes a program{reason}")
+            lines.append(f"{whose}fused: {lanes} a program{reason}")
         counted = Counter[str]()
         for plan in solo:
             counted[plan.reason] += counts[plan]

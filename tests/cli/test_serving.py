@@ -426,8 +426,9 @@ def test_the_engine_of_several_budgets_is_that_of_their_plan():
     trial = history.trials[1]
     whole = structure_key(trial.config, trial.fold, budgets=False)
     history.plans.clear()
-    history.plans[whole, "cpu"] = Plan("fused", 4)
-    assert find_engines(history) == ["fused, up to 4 lanes a program"]
+    for lanes, words in ((4, "up to 4 lanes"), (1, "one lane")):
+        history.plans[whole, "cpu"] = Plan("fused", lanes)
+        assert find_engines(history) == [f"fused, {words} a program"]
 
 
 def test_a_search_tells_of_itself_while_it_runs(tmp_path, monkeypatch):

@@ -220,6 +220,7 @@ def test_too_little_to_train_is_a_reason(here):
     )
 
 
+@pytest.mark.cpu("on a GPU a program of one lane is tried")
 def test_one_point_alone_is_a_reason(here):
     assert_said(
         search("auto", rates=[0.1]), here, "nothing waits that could train beside it", solo=1

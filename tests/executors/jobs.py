@@ -182,10 +182,11 @@ def descriptors(payload: object) -> Steps:
 # A probe and an engine whose trials take no time. What becomes of them is written in the config:
 # of a structure in the width of its hidden layer, of a trial in its learning rate.
 
-REFUSED, LOST, UNSOUND, TIGHT, LARGE, SHORT, LOST_ONCE = 2, 3, 4, 5, 6, 7, 8
+REFUSED, LOST, UNSOUND, TIGHT, LARGE, SHORT, LOST_ONCE, BROKEN = 2, 3, 4, 5, 6, 7, 8, 9
 """Widths: what does not fuse, what kills its probe, what makes it raise, what fits by twos at
 most, what fits alone in a clean process at most, what is not worth a try below ten trials, what
-kills its first probe alone, which leaves a file "lost" in the spec's folder."""
+kills its first probe alone, which leaves a file "lost" in the spec's folder, what no program
+trains, though a probe says so."""
 
 DEADLY = 100.0
 """The rate from which a trial kills the process it runs in."""
@@ -229,6 +230,9 @@ def play_cohort(cohort: Cohort) -> Steps:
         while waiting and len(running) < lanes:
             running.append(waiting.pop(0))
             yield Started(running[-1].number)
+        if kind == BROKEN and engine == "fused":
+            engine, lanes = "solo", 1
+            yield Planned(Plan(reason="it broke"))
         if kind == TIGHT and lanes > 2:
             lanes //= 2
             yield Planned(Plan("fused", lanes, "more ran out of memory"))

@@ -299,6 +299,9 @@ def test_the_engine_is_named_where_not_all_is_plainly_solo():
     assert engine_notes(fused + waiting, {("a", "cpu"): many, ("b", "cpu"): few}) == [
         "5 trials fused, up to 16 lanes a program"
     ]
+    assert engine_notes(fused, {("a", "cuda"): Plan("fused", 1, "9x"), ("b", "cuda"): tied})[0] == (
+        "5 trials fused, one lane a program"
+    )
     assert engine_notes(solo, {("a", "cpu"): tied}) == ["solo: [tied] weights"]
     plans = {("a", "cpu"): tied, ("a", "cuda"): tied, ("b", "cpu"): many, ("c", "cpu"): many}
     assert engine_notes(solo + fused, plans) == [

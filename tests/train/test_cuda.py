@@ -51,6 +51,7 @@ from lrsearch.train.engines import solo
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.comparison import LOW_TOLERANCE, refuse
 from lrsearch.train.engines.course import open_data
+from lrsearch.train.engines.probe import probe
 from lrsearch.train.lanes import draws, graphs
 from lrsearch.train.lanes.graphs import Graph
 from lrsearch.train.lanes.program import Program, needs_of
@@ -58,7 +59,7 @@ from lrsearch.train.lanes.state import Skeleton, initial_state
 from lrsearch.train.models.criterion import make_criterion
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.tape import Tape
-from lrsearch.trial import Measured, Objective, Outcome, Plan, Planned, Workplace
+from lrsearch.trial import Measured, Objective, Outcome, Plan, Planned, Probe, Workplace
 
 pytestmark = pytest.mark.cuda("it has graphs, a memory and a queue of its own")
 
@@ -128,6 +129,18 @@ class Lanes:
 
 
 # Graphs
+
+
+def test_a_trial_alone_trains_in_a_program_of_one_lane() -> None:
+    own = config(MLP | {"batch_norm": True}, budget="60ba", evaluate="20ba")
+    given = cohort(own)
+    asked = Probe(given.trials, 1, "fused", None, given.workplace, later=4)
+    (planned,) = probe(asked)
+    assert planned.plan.engine == "fused", planned
+    assert planned.figures["captured.1"] == 1.0 and planned.figures["making.1"] > 0.0
+    one, four = (collect(run_cohort(as_fused(cohort(*[own] * count), 4)))[1][0] for count in (1, 4))
+    assert one.result.engine == "fused"
+    assert_same(one, four)
 
 
 @pytest.mark.parametrize("name", STRUCTURES)

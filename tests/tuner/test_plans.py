@@ -225,6 +225,23 @@ def test_a_trial_alone_in_its_structure_is_not_probed(tmp_path: Path) -> None:
     assert found.engines == {"solo": 2, "fused": 1}
 
 
+def test_a_trial_alone_in_its_structure_is_probed_where_there_are_graphs(tmp_path: Path) -> None:
+    facts = replace(FACTS, device="cuda")
+    found = search(tmp_path, stage := Stage(2), {"model.hidden": [[32], [64]]}, facts=facts)
+    assert [(probe.share, probe.later, probe.expected) for probe in stage.probes] == [(1, 0, 1)] * 2
+    assert found.engines == {"fused": 2}
+    # Trials that come one at a time: what is to come of the structure makes the probe worth it.
+    space = {"lr": {"min": 1e-3, "max": 1.0}}
+    settings = {"name": "b", "bayes": {"trials": 5, "startup": 1, "generation": 1}}
+    search(tmp_path, stage := Stage(), space, "bayes", facts=facts, spec=settings)
+    assert [(probe.share, probe.later, probe.expected) for probe in stage.probes] == [(1, 1, 5)]
+    # Two structures in generations of four: either may be all of a later one.
+    space |= {"batch_size": [32, 64]}
+    settings = {"name": "c", "bayes": {"trials": 12, "startup": 4, "generation": 4}}
+    search(tmp_path, stage := Stage(), space, "bayes", facts=facts, spec=settings)
+    assert {probe.later for probe in stage.probes} == {4}
+
+
 def test_solo_asks_nothing_and_says_that_it_was_asked_for(tmp_path: Path) -> None:
     stage = Stage()
     found = search(tmp_path, stage, {"lr": rates(20)}, engine="solo")
@@ -284,6 +301,45 @@ def test_bayes_fuses_what_it_proposes_together(tmp_path: Path) -> None:
     assert len(stage.probes) == len(found.plans) == 1
     assert [len(cohort.trials) for cohort in stage.cohorts] == [2] * 6
     assert found.engines == {"fused": 12}
+
+
+def test_what_came_alone_trains_solo_however_the_search_goes_on(tmp_path: Path) -> None:
+    """Unless there are graphs, where a program of one lane costs no more."""
+    settings = {"bayes": {"trials": 18, "startup": 3, "generation": 3}}
+    space = {"lr": {"min": 1e-3, "max": 1.0}, "batch_size": [32, 64, 128]}
+
+    def go(device: str = "cpu") -> dict[int, str]:
+        folder = tmp_path / device
+        folder.mkdir(exist_ok=True)
+        facts = replace(FACTS, device=device)
+        found = search(folder, Stage(), space, "bayes", facts=facts, spec=settings)
+        beside = collections.defaultdict(list)
+        for proposal in found.history.proposals:
+            (number,) = proposal.trials
+            beside[proposal.generation, key(found.history.trials[number])].append(number)
+        alone = {number for each in beside.values() if len(each) == 1 for number in each}
+        engines = {number: part.engine for number, part in found.history.results.items()}
+        assert 1 < len(alone) < 17
+        if device == "cpu":
+            assert {each for each, engine in engines.items() if engine == "solo"} == alone
+            assert found.reasons == {ALONE.reason: len(alone)}
+        else:
+            assert set(engines.values()) == {"fused"}
+        return engines
+
+    engines = go()
+    journal = tmp_path / "cpu" / "planned" / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    pairs = [number for number, engine in engines.items() if engine == "fused"]
+    # Of the last two that came together one has ended.
+    (at,) = (
+        place
+        for place, line in enumerate(map(json.loads, lines))
+        if line["event"] == "ended" and line["trial"] == pairs[-2]
+    )
+    journal.write_text("".join(lines[: at + 1]))
+    assert go() == engines
+    go("cuda")
 
 
 def test_what_a_probe_raises_ends_the_search(tmp_path: Path) -> None:
@@ -408,6 +464,15 @@ def test_a_plan_that_does_not_hold_is_replaced(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_program_that_fails_leaves_the_others_to_solo(tmp_path: Path, lanes: int) -> None:
+    spec = {"model": hidden(jobs.BROKEN)}
+    found = search(tmp_path, stage := Stage(), {"lr": rates(12)}, spec=spec, lanes=lanes)
+    assert [line["plan"]["engine"] for line in found.plans] == ["fused", "solo"]
+    assert {cohort.plan.engine for cohort in stage.cohorts[1:]} == {"solo"}
+    assert found.engines == {"solo": 12}
+
+
 def test_two_cohorts_that_find_the_same_say_it_once(tmp_path: Path) -> None:
     stage = Stage(workers=3)
     found = search(tmp_path, stage, {"lr": rates(48)}, spec={"model": hidden(jobs.TIGHT)})
@@ -496,6 +561,8 @@ def test_plans_are_described_once_and_in_few_lines(tmp_path: Path) -> None:
     assert make_plans(tmp_path / "5", *some)() == ["fused: 4 to 16 lanes a program"]
     same = [Plan("fused", 8, "2x"), Plan("fused", 8, "3x")]
     assert make_plans(tmp_path / "6", *same)() == ["fused: 8 lanes a program"]
+    one = make_plans(tmp_path / "8", Plan("fused", 1, "9x"))
+    assert one() == ["fused: 1 lane a program: 9x"]
 
 
 def test_what_changes_the_program_of_an_optimizer_is_structure() -> None:

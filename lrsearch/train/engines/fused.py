@@ -47,6 +47,7 @@ from lrsearch.train.engines.saving import (
 )
 from lrsearch.train.engines.sharing import Sharing, cannot_share, tell_measured
 from lrsearch.train.engines.telling import Events, Telling, tell_once
+from lrsearch.train.lanes.graphs import fewest_lanes
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models.criterion import Criterion, make_criterion
@@ -85,8 +86,9 @@ dozens, and hundreds of those that a graph replays, where it is captured, too.""
 def run(cohort: Cohort, device: torch.device) -> Telling:
     """Train the cohort's trials side by side, see `cohort.run_cohort`.
 
-    Where the lanes run out of memory their number is halved; where the program fails otherwise the
-    rest goes on alone. `Planned` says so, and trials that had not ended begin again.
+    Where the lanes run out of memory their number is halved; where the program fails otherwise, or
+    has the fewest lanes, the rest goes on solo. `Planned` says so, and trials that had not ended
+    begin again.
     """
     yield from tell_once(_run(cohort, device))
 
@@ -95,13 +97,14 @@ def _run(cohort: Cohort, device: torch.device) -> Telling:
     left = {trial.number: trial for trial in cohort.trials}
     for trial in cohort.trials:
         check_sources(cohort, trial.config)
-    lanes = cohort.plan.lanes
-    while left and lanes > 1:
+    lanes, fewest = cohort.plan.lanes, fewest_lanes(device)
+    while left and lanes >= fewest:
         # Twenty trials in lanes of up to sixteen are two times ten, not sixteen and four.
-        even = max(2, -(-len(left) // -(-len(left) // lanes)))
+        even = max(fewest, -(-len(left) // -(-len(left) // lanes)))
         lanes, reason = yield from _try(cohort, device, left, even)
         if left:
-            yield Planned(Plan("fused" if lanes > 1 else "solo", lanes, reason))
+            fused = lanes >= fewest
+            yield Planned(Plan("fused", lanes, reason) if fused else Plan(reason=reason))
     yield from solo.run_trials(cohort, list(left.values()), device)
 
 
@@ -109,7 +112,7 @@ def _try(
     cohort: Cohort, device: torch.device, left: dict[int, Trial], lanes: int
 ) -> Generator[Events, Replies, tuple[int, str]]:
     """Train the rest of the cohort in so many lanes; returns the number of lanes to go on with
-    after a failure, and why."""
+    after a failure, 0 for none, and why."""
     replies: Replies | None = None
     with contextlib.closing(_Session(cohort, device, lanes).go(list(left.values()))) as session:
         while True:
@@ -128,9 +131,10 @@ def _try(
             replies = yield event
     check_alive(device)  # Else the rest would be blamed for it, alone.
     if not memory:
-        return 1, reason
+        return 0, reason
     free_memory(device)
-    return (lanes + 1) // 2, f"{lanes} lanes ran out of memory"
+    told = f"{lanes} lanes" if lanes > 1 else "a program of one lane"
+    return -(-lanes // 2) if lanes > 1 else 0, f"{told} ran out of memory"
 
 
 @dataclass(eq=False)
@@ -204,7 +208,7 @@ class _Session:
         live = [place for place, lane in enumerate(self.places) if lane is not None]
         waiting = len(self.sharing.branches)
         coming = len(self.fresh) + len(self.ready) + len(self.parked) + waiting
-        wanted = max(2, min(self.lanes, len(live) + coming))
+        wanted = max(fewest_lanes(self.device), min(self.lanes, len(live) + coming))
         if self.program is None:
             self.places = [None] * wanted
         elif self._too_empty(wanted):

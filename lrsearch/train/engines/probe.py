@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from lrsearch.train.engines.course import Data, check_sources, open_data
 from lrsearch.train.engines.solo import build
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
 from lrsearch.train.engines.training import Training
+from lrsearch.train.lanes.graphs import fewest_lanes
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models.criterion import make_criterion
@@ -81,13 +83,16 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
             f"{WORTH_STEPS} on"
         )
         return Planned(Plan("solo", 1, reason, lasting=False))
+    begun = time.perf_counter()
     try:
         if isinstance(data, Streamed):
             data = Resident(**data.sample(train["batch_size"]))
         reason = refuse(payload.trials, data, payload.workplace)
         if reason:
             return Planned(Plan("solo", 1, reason))
-        return _Measurer(payload, data, device, steps).choose()
+        found = _Measurer(payload, data, device, steps, sum(budgets) / len(budgets)).choose()
+        trying = {"trying": time.perf_counter() - begun}
+        return replace(found, figures={**found.figures, **trying})
     except NotRecordable as error:
         return Planned(Plan("solo", 1, str(error)))
     except any_but_interrupts() as error:
@@ -96,20 +101,41 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
         return Planned(Plan("solo", 1, f"trying it in lanes raised {text}"))
 
 
+MAKING = ", its share of the program's making counted"
+
+
 def singly(reason: str) -> str:
     """A note on a GPU that launches the operations of a step one by one, for that reason; ""
     without one."""
     return f", each operation of a step being launched by itself: {reason}" if reason else ""
 
 
-class _Measurer:
-    """Seconds per lane and step, alone and by so many lanes."""
+def find_cost(
+    figures: Mapping[str, float], lanes: int, filled: int, budget: float
+) -> tuple[float, float]:
+    """Seconds per trial and step in a program of so many lanes, of which trials of so many steps
+    fill some at most, by a probe's figures: those of the steps, and with a share of its making."""
+    full = min(lanes, filled)
+    step = figures[f"fused.{lanes}"] * lanes / full
+    return step, step + figures.get(f"making.{lanes}", 0.0) / (full * budget)
 
-    def __init__(self, payload: Probe, data: Resident, device: torch.device, steps: int) -> None:
+
+class _Measurer:
+    """Seconds per trial and step, alone and by so many lanes; `steps` are those ahead of a worker,
+    `budget` those of a trial. At once a worker trains `filled` trials of the structure: two where
+    there are two, see `plans.divide`."""
+
+    def __init__(
+        self, payload: Probe, data: Resident, device: torch.device, steps: int, budget: float
+    ) -> None:
         self.payload, self.data, self.device, self.steps = payload, data, device, steps
+        self.budget = budget
         self.trials = payload.trials
+        self.filled = max(payload.share, min(2, len(self.trials)))
+        self.fewest = fewest_lanes(device)
         self.train = self.trials[0].config["train"]
         self.figures: dict[str, float] = {}
+        self.measured: list[int] = []
         self.uncaptured = ""
         place = payload.workplace
         config = self.trials[0].config
@@ -126,51 +152,56 @@ class _Measurer:
     def choose(self) -> Planned:
         """Choose the plan; returns it with the measurements."""
         gradients = self._measure_solo(update=False)
-        fused = self._choose_lanes(gradients)
-        if fused is None:
-            return Planned(Plan("solo", 1, "two lanes run out of memory"), self.figures)
-        lanes, best = fused
+        lanes = self._choose_lanes(gradients)
+        if not lanes:
+            told = "two lanes run" if self.fewest > 1 else "a program of one lane runs"
+            return Planned(Plan("solo", 1, f"{told} out of memory"), self.figures)
+        # By the lanes that these trials fill: more may pay later.
+        most = min(lanes, max(self.fewest, self.filled))
+        few = max(each for each in self.measured if each <= most)
+        step, whole = find_cost(self.figures, few, self.filled, self.budget)
         alone = gradients
-        if self.payload.engine == "auto" and best > GAIN * gradients:
+        if self.payload.engine == "auto" and whole > GAIN * gradients:
             # Only now: the first optimizer of a process imports much of torch.
             alone = self._measure_solo(update=True)
         self.figures["solo"] = alone
-        if self.payload.engine == "auto" and best > GAIN * alone:
-            reason = f"in lanes a step takes {best / alone:.2f} times as long"
+        if self.payload.engine == "auto" and whole > GAIN * alone:
+            dear, told = (step, "") if step > GAIN * alone else (whole, MAKING)
+            reason = f"in lanes a step takes {dear / alone:.2f} times as long{told}"
             return Planned(Plan("solo", 1, reason + singly(self.uncaptured)), self.figures)
-        reason = f"{alone / best:.1f} times as fast as one at a time"
+        than = "one at a time" if self.filled > 1 else "solo"
+        reason = f"{alone / step:.1f} times as fast as {than}"
         return Planned(Plan("fused", lanes, reason + singly(self.uncaptured)), self.figures)
 
-    def _choose_lanes(self, alone: float) -> tuple[int, float] | None:
-        """The number of lanes that takes the least time, and that time; None where two do not
-        fit."""
+    def _choose_lanes(self, alone: float) -> int:
+        """The number of lanes that takes the least time a lane; 0 where the fewest do not fit."""
         deadline = time.perf_counter() + SHARE * self.steps * alone
-        if self.payload.lanes is not None:
-            candidates = [self.payload.lanes]
+        # No trial leaves a place empty, but where a program has to have one more.
+        least = max(self.fewest, self.filled)
+        asked = self.payload.lanes
+        if asked is not None:
+            candidates = [min(asked, least)]
         else:
-            most = min(max(2, self.payload.share), MOST_LANES.get(self.device.type, 512))
-            powers = [2**power for power in range(2, 10) if 2**power <= most]
-            candidates = powers or [most]
-        best: tuple[int, float] | None = None
-        misses = 0
+            most = min(max(least, self.payload.later), MOST_LANES.get(self.device.type, 512))
+            powers = (2**power for power in range(2, 10) if 2**power <= most)
+            candidates = sorted({min(least, 4), min(most, 4), *powers})
+        best, misses = 0, 0
         for lanes in candidates:
-            try:
-                seconds = self._measure_lanes(lanes)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                release(error)
-                free_memory(self.device)
+            if not self._measure_lanes(lanes):
                 break
-            if best is None or seconds < GAIN * best[1]:
-                best, misses = (lanes, seconds), 0
+            if not best or self.figures[f"fused.{lanes}"] < GAIN * self.figures[f"fused.{best}"]:
+                best, misses = lanes, 0
             else:
                 misses += 1
             # Timings are noisy: one that gains nothing may be followed by one that does.
             if misses > 1 or time.perf_counter() > deadline or self._memory_short(lanes):
                 break
-        if best is None and candidates[0] > 2:
-            return 2, self._measure_lanes(2)
+        if asked is not None and best:
+            return asked
+        lanes = candidates[0]
+        while not best and lanes > self.fewest:
+            lanes = -(-lanes // 2)
+            best = lanes if self._measure_lanes(lanes) else 0
         return best
 
     def _measure_solo(self, *, update: bool) -> float:
@@ -188,9 +219,23 @@ class _Measurer:
 
         return self._time(step)
 
-    def _measure_lanes(self, lanes: int) -> float:
+    def _measure_lanes(self, lanes: int) -> bool:
+        """Measure a program of so many lanes; returns whether it fits in memory."""
+        try:
+            self._measure_program(lanes)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            release(error)
+            free_memory(self.device)
+            return False
+        self.measured.append(lanes)
+        return True
+
+    def _measure_program(self, lanes: int) -> None:
         chosen = [self.trials[lane % len(self.trials)] for lane in range(lanes)]
         needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in chosen))
+        begun = time.perf_counter()
         skeleton = Skeleton(self.model)
         program = Program(skeleton, self.train, needs, self.data, lanes, self.criterion)
         for lane, trial in enumerate(chosen):
@@ -202,13 +247,17 @@ class _Measurer:
             rows.append((train, program.curves(train, rates), 0))
         numbers = program.tabulate(rows)
         index = self.batch.unsqueeze(0)
-        seconds = self._time(lambda: program.advance(index, numbers)) / lanes
-        self.figures[f"fused.{lanes}"] = seconds
+        graphs, made = self.fewest == 1, 0.0
+        for _ in range(2 * graphs):  # It is recorded, and captured.
+            self._wait(lambda: program.advance(index, numbers))
+            made = time.perf_counter() - begun
+        seconds = self._time(lambda: program.advance(index, numbers))
+        self.figures[f"fused.{lanes}"] = seconds / lanes
         self.figures[f"bytes.{lanes}"] = float(program.bytes)
-        if self.device.type == "cuda":
+        if graphs:
+            self.figures[f"making.{lanes}"] = max(0.0, made - 2 * seconds)
             self.uncaptured = program.uncaptured
             self.figures[f"captured.{lanes}"] = float(not self.uncaptured)
-        return seconds
 
     def _time(self, step: Callable[[], None]) -> float:
         """The shortest time of a few steps, after one that warms up."""

@@ -186,6 +186,13 @@ class Recorded:
         return (self.graph or self.tape).replay(*inputs)
 
 
+def fewest_lanes(device: torch.device) -> int:
+    """The fewest lanes of a program that trains: one where its step is a graph, one launch
+    whatever its lanes. Elsewhere two, of which one may be empty: a CPU takes other kernels for the
+    products of one, and what a trial measures would depend on whether others train beside it."""
+    return 1 if device.type == "cuda" else 2
+
+
 def replayable(tape: Tape, noise: Noise, device: torch.device) -> Recorded:
     """A tape and the noise it reads, with a graph where the device has graphs."""
     return Recorded(tape, noise, Graph(tape) if device.type == "cuda" else None)

@@ -53,7 +53,8 @@ def needs_of(train: Mapping[str, Any]) -> frozenset[str]:
 
 
 class Program:
-    """A program of `lanes` places (at least two) for trainings that differ in numbers only.
+    """A program of `lanes` places for trainings that differ in numbers only. From two on a lane's
+    results do not depend on their number; see `graphs.fewest_lanes`.
 
     `train` is the resolved one of any of them, `needs` the union of `needs_of`; `criterion` is the
     loss, by default the one of `train`. An empty place is stepped along and changes nothing for the
@@ -69,8 +70,8 @@ class Program:
         lanes: int,
         criterion: Criterion | None = None,
     ) -> None:
-        if lanes < 2:
-            raise ValueError("a program has two lanes or more")
+        if lanes < 1:
+            raise ValueError("a program has a lane at least")
         self.train, self.needs, self.data = train, needs, data
         self.optimizer = STACKED[train["optimizer"]["name"]]
         self.criterion = criterion or Criterion(train, data.task)

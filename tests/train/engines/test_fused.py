@@ -985,7 +985,7 @@ FRAIL = (
 
     def count_lanes(x):
         if not functorch.is_batchedtensor(x):
-            return 1
+            return 0
         return functorch.get_unwrapped(x).shape[functorch.maybe_get_bdim(x)]
 
     ERRORS = {"memory": MemoryError, "device": torch.OutOfMemoryError, "key": KeyError}
@@ -1074,7 +1074,8 @@ def assert_told_once(events, numbers):
         (1, [("fused", 4), ("fused", 2), ("solo", 1)]),
     ],
 )
-def test_lanes_halve_when_memory_is_short(place, most, expected, kind):
+def test_lanes_halve_when_memory_is_short(place, monkeypatch, most, expected, kind):
+    monkeypatch.setattr(fused, "fewest_lanes", lambda device: 2)
     where = place(nets=FRAIL)
     make = frail("Hungry", most=most, kind=kind)
     configs = [make(lr=0.01 * (k + 1)) for k in range(8)]
@@ -1104,7 +1105,8 @@ def test_a_range_test_halves_its_lanes_when_memory_is_short(place):
     assert_same_numbers(short.losses, two.losses)
 
 
-def test_an_odd_number_of_lanes_is_halved_to_two_at_least(place):
+def test_an_odd_number_of_lanes_is_halved_to_two_at_least(place, monkeypatch):
+    monkeypatch.setattr(fused, "fewest_lanes", lambda device: 2)
     where = place(nets=FRAIL)
     configs = [frail("Hungry", most=2)(lr=0.01 * (k + 1)) for k in range(3)]
     events, ended = collect(run_cohort(as_fused(cohort(*configs, place=where), 3)))
@@ -1115,6 +1117,25 @@ def test_an_odd_number_of_lanes_is_halved_to_two_at_least(place):
     (planned,) = [each.plan for each in events if isinstance(each, Planned)]
     assert planned == Plan("solo", 1, "2 lanes ran out of memory")
     assert ended[0].result.outcome is Outcome.COMPLETED and ended[0].result.engine == "solo"
+
+
+@pytest.mark.parametrize("most", [1, 0])
+def test_where_there_are_graphs_lanes_are_halved_to_one(place, monkeypatch, most):
+    """A trial alone has one from the beginning."""
+    monkeypatch.setattr(fused, "fewest_lanes", lambda device: 1)
+    where = place(nets=FRAIL)
+    configs = [frail("Hungry", most=most)(lr=0.01 * (k + 1)) for k in range(3)]
+    events, ended = collect(run_cohort(as_fused(cohort(*configs, place=where), 3)))
+    reason = "a program of one lane ran out of memory"
+    expected = [Plan("fused", 2, "3 lanes ran out of memory"),
+                Plan("fused", 1, "2 lanes ran out of memory"), Plan("solo", 1, reason)]  # fmt: skip
+    found = [each.plan for each in events if isinstance(each, Planned)]
+    assert found == expected[: 3 - most]
+    engine = "fused" if most else "solo"
+    assert {each.result.engine for each in ended.values()} == {engine} and len(ended) == 3
+    events, ended = collect(run_cohort(as_fused(cohort(configs[0], place=where), 8)))
+    assert [each.plan for each in events if isinstance(each, Planned)] == expected[2 : 3 - most]
+    assert (ended[0].result.outcome, ended[0].result.engine) == (Outcome.COMPLETED, engine)
 
 
 @pytest.mark.parametrize("kind", ["memory", "key"])

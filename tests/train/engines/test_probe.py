@@ -28,11 +28,11 @@ as_in_a_worker = test_train.as_in_a_worker
 LONG = {"budget": "20ep", "batch_size": 32}
 
 
-def ask(*configs, share=64, engine="auto", lanes=None, **given):
+def ask(*configs, share=64, engine="auto", lanes=None, later=0, expected=0, **given):
     """What a probe answers for trials of these configs; its one event."""
     own = cohort(*configs, **given)
     hashes = {"data_hash": own.data_hash, "source_hashes": own.source_hashes}
-    payload = Probe(own.trials, share, engine, lanes, own.workplace, **hashes)
+    payload = Probe(own.trials, share, engine, lanes, own.workplace, later, expected, **hashes)
     (planned,) = probe(payload)
     return planned
 
@@ -93,8 +93,44 @@ def test_no_more_lanes_than_there_are_trials(share, most):
 
 
 def test_lanes_that_are_asked_for_may_be_more_than_there_are_trials():
-    assert ask(config(**LONG), share=2, engine="fused", lanes=6).plan.lanes == 6
+    planned = ask(config(**LONG), share=2, engine="fused", lanes=6)
+    assert planned.plan.lanes == 6 and measured_lanes(planned) == [2], "as many as are filled"
     assert ask(config(**LONG), share=2, lanes=6).plan.lanes in (1, 6)
+
+
+def test_a_trial_pays_for_the_lanes_that_stay_empty(monkeypatch):
+    """And for its share of what the program costs before it runs."""
+    figures = {"fused.1": 1e-4, "making.1": 0.03, "fused.8": 2e-4, "making.8": 0.04}
+    assert probing.find_cost(figures, 1, 1, 300) == pytest.approx((1e-4, 2e-4))
+    assert probing.find_cost(figures, 8, 5, 100) == pytest.approx((3.2e-4, 3.2e-4 + 8e-5))
+    assert probing.find_cost(figures, 8, 40, 100) == pytest.approx((2e-4, 2.5e-4))
+    monkeypatch.setattr(probing, "fewest_lanes", lambda device: 2)
+    planned = ask(config(**LONG), share=1, engine="fused")
+    times = planned.figures["solo"] / (2 * planned.figures["fused.2"])
+    assert planned.plan.reason == f"{times:.1f} times as fast as solo"
+
+
+@pytest.mark.parametrize(
+    ("given", "tried", "lanes"), [({}, [1], 1), ({"later": 4}, [1, 4], 4), ({"lanes": 3}, [1], 3)]
+)
+def test_a_program_of_one_lane_is_measured_where_there_are_graphs(monkeypatch, given, tried, lanes):
+    monkeypatch.setattr(probing, "fewest_lanes", lambda device: 1)
+    monkeypatch.setattr(probing, "SHARE", math.inf)
+    planned = ask(config(**LONG), share=1, engine="fused", **given)
+    assert planned.plan == Plan("fused", lanes, planned.plan.reason)
+    assert measured_lanes(planned) == tried
+    # What four lanes would gain is no reason for a trial that is alone.
+    times = planned.figures["solo"] / planned.figures["fused.1"]
+    assert planned.plan.reason == f"{times:.1f} times as fast as solo"
+
+
+def test_what_a_program_costs_before_it_runs_counts_where_there_are_graphs(monkeypatch):
+    monkeypatch.setattr(probing, "fewest_lanes", lambda device: 1)
+    monkeypatch.setattr(probing, "GAIN", 3.0)  # No step is so much slower, and no making so fast.
+    planned = ask(config(**LONG | {"budget": "1ba"}), share=1, expected=2000)
+    assert planned.plan.engine == "solo"
+    assert planned.plan.reason.endswith("times as long, its share of the program's making counted")
+    assert planned.figures["fused.1"] < 3.0 * planned.figures["solo"] < planned.figures["making.1"]
 
 
 def test_little_work_is_not_worth_a_probe():

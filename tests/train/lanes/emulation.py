@@ -13,6 +13,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrsearch.train import tape as taping
+from lrsearch.train.engines import fused
 from lrsearch.train.lanes import evaluation, graphs, program
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.graphs import Graph, Recorded
@@ -95,6 +96,7 @@ def emulate(monkeypatch: pytest.MonkeyPatch) -> list[EmulatedGraph]:
 
     for module in (program, evaluation):
         monkeypatch.setattr(module, "replayable", replayable)
+    monkeypatch.setattr(fused, "fewest_lanes", lambda device: 1)
     for name, value in {
         "CUDAGraph": EmulatedGraph,
         "graph_pool_handle": lambda: (0, 1),

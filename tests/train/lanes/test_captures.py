@@ -25,6 +25,7 @@ from test_train import MLP, cohort, config
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lrsearch.train.engines import fused
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.sweep import sweep
 from lrsearch.train.lanes import graphs
@@ -134,8 +135,9 @@ def test_a_replayed_graph_makes_the_steps_of_its_operations(
 
 
 @pytest.mark.cpu("a GPU has graphs of its own: test_cuda.py")
+@pytest.mark.parametrize("lanes", [2, 1])
 def test_trials_in_captured_steps_are_what_they_are_without(
-    monkeypatch: pytest.MonkeyPatch,
+    lanes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lanes are filled anew, wait at a rung, and have their rates changed by a plateau."""
     train = {"evaluate": "10ba", "schedule": plateau(), "clip_norm": 1.0}
@@ -143,10 +145,12 @@ def test_trials_in_captured_steps_are_what_they_are_without(
         config(NOISY, lr=rate, budget=budget, **train)
         for rate, budget in ((0.2, "20ba"), (0.1, "40ba"), (0.05, "30ba"))
     ]
-    given = as_fused(cohort(*configs, seeds=[0, 1, 0], objective=LOWEST), 2)
+    given = as_fused(cohort(*configs, seeds=[0, 1, 0], objective=LOWEST), lanes)
+    monkeypatch.setattr(fused, "fewest_lanes", lambda device: 1)
     plain = [each for each in run_cohort(given) if isinstance(each, Ended)]
     made = emulate(monkeypatch)
     captured = [each for each in run_cohort(given) if isinstance(each, Ended)]
+    assert {each.result.engine for each in captured} == {"fused"}
     assert sum(each.replays for each in made) >= 30
     for found, expected in zip(captured, plain, strict=True):
         assert_same(found, expected)

@@ -35,7 +35,8 @@ def describe_change(folder: Path, ledger: Ledger, path: Path) -> str:
     try:
         spec = read_spec(path, [*_overrides(command)])
     except LrsearchError:
-        return f"{name} has changed since and is not valid: lrsearch check {name} says why"
+        why = f"lrsearch check {name} says why"
+        return f"{name} is not valid ({why}), and what was searched is shown here"
     keys = [*_apart(stored["document"], spec.document)]
     if not keys or _meaning(spec) == _meaning(given):
         return ""

@@ -78,6 +78,19 @@ def check_format(asked: Asked, *, one: bool) -> bool:
     return False
 
 
+def check_name(asked: Asked) -> None:
+    """Raises UsageError for a file that is named as another format than the one asked for."""
+    from lrsearch.cli.endings import check_ending
+    from lrsearch.reports.exporting.formats import FORMATS
+
+    ending = FORMATS[asked.format].suffix if asked.format in FORMATS else ".py"
+    own = (".yaml", ".yml") if asked.format == "yaml" else (ending,)
+    if asked.output is not None and ending:
+        ways = {each.suffix: f"or --format {name}" for name, each in FORMATS.items()}
+        ways |= {".py": "or --format pytorch", ".yaml": "or --format yaml", ".db": ""}
+        check_ending(asked.output, "--output", asked.format, own, ways)
+
+
 def export_run(target: str | None, runs: Path, asked: Asked) -> None:
     """Write a run in a format, or print it. Raises UsageError for options that the format has not,
     for a place that is taken, and for a library that is not installed."""
@@ -102,6 +115,7 @@ def export_run(target: str | None, runs: Path, asked: Asked) -> None:
         line = command_line([*words, "--output", str(place.with_name(place.name + chosen.suffix))])
         kind = "folder" if chosen.folder else "file"
         raise UsageError(f"a {kind} is written: name it", where=where, hint=f"write {line}")
+    check_name(asked)
     if asked.output is not None:
         _check_place(asked.output, chosen, asked.force)
     run = _make(stored, asked)

@@ -13,7 +13,7 @@ from lrsearch.errors import LrsearchError, RunError
 from lrsearch.spec.document import read_document
 from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME
-from lrsearch.store import History
+from lrsearch.store import History, names
 from lrsearch.terminal import command_line, path_word
 from lrsearch.trial import CONFIRM
 
@@ -56,6 +56,9 @@ def beginning(root: Path) -> str:
     specs = list(list_specs())
     first = searching_first(specs[0], root) if specs else FIRST_SPEC
     told = f"begin one with: {first}" if specs else f"begin with a spec: {first}"
+    near = next((each for each in (Path(), Path(".."), Path("../runs")) if names(each)), None)
+    if near is not None and near.resolve() != root.resolve():
+        return f"there are runs in {near.resolve()}: write --runs {near}\n  {told}"
     return f"{told}\n  --runs DIR says where other runs are"
 
 

@@ -31,6 +31,14 @@ Set = Annotated[
 ]
 
 
+def _read_folder(text: str | Path) -> Path:
+    """The folder that a text names. Raises BadParameter for an empty one, as an unset variable of
+    the shell is, which would be the present folder."""
+    if isinstance(text, str) and not text.strip():
+        raise typer.BadParameter("it is empty, and --runs takes a folder; the present one is .")
+    return Path(text)
+
+
 def _check_folder(value: Path) -> Path:
     """The value as it is. Raises BadParameter for a file, and a path below one."""
     there = next((each for each in (value, *value.parents) if os.path.lexists(each)), value)
@@ -46,6 +54,7 @@ Runs = Annotated[
         envvar="LRSEARCH_RUNS",
         metavar="DIR",
         help="Where runs are kept.",
+        parser=_read_folder,
         callback=_check_folder,
     ),
 ]

@@ -91,8 +91,11 @@ def check_requirements(view: RunView, requirements: Sequence[Requirement]) -> li
 
 def write_junit(view: RunView, requirements: Sequence[Requirement], path: Path) -> None:
     """Write a run's test report. Raises UsageError where it cannot be written."""
+    from lrsearch.cli.endings import check_ending
     from lrsearch.reports.junit import to_junit
 
+    page = {".html": "or --html, which writes a page"}
+    check_ending(path, "--junit", "XML", (".xml",), page)
     checked = check_requirements(view, requirements) if view.best is not None else []
     text = to_junit(view, [(e.requirement, e.reached, e.met, e.who) for e in checked])
     try:

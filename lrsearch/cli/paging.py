@@ -9,6 +9,7 @@ from typing import Any
 
 from lrsearch.analysis.decimals import in_decimals
 from lrsearch.cli.closing import say, write_new
+from lrsearch.cli.endings import check_ending
 from lrsearch.cli.exporting import export_text
 from lrsearch.cli.stored import StoredRun, Unsearched, view_run
 from lrsearch.errors import LrsearchError, UsageError
@@ -24,6 +25,15 @@ from lrsearch.trial import Config, Objective
 
 MARK = "<!doctype html>"
 """The beginning of a page: a file that begins so is written over."""
+
+_OTHERWISE = {
+    ".pdf": "a browser prints the page as one",
+    ".csv": "or --csv, which prints the points",
+    ".json": "or --json, which prints all",
+    ".md": "or --markdown, which prints a summary",
+    ".xml": "or --junit FILE, a test report",
+}
+"""Other forms of a report, by the endings of their files."""
 
 MOST_SPEC = 65_536
 """Characters of a spec: no longer one is read by lrsearch itself."""
@@ -69,19 +79,20 @@ def _check(path: Path) -> None:
         raise UsageError(
             f"{path} is a folder", where="--html", hint=f"--html {path / 'report.html'}"
         )
-    if not path.exists():
-        return
-    try:
-        with path.open("rb") as file:
-            begun = file.read(len(MARK))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", where="--html") from None
+    begun = b""
+    if path.exists():
+        try:
+            with path.open("rb") as file:
+                begun = file.read(len(MARK))
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}", where="--html") from None
     if begun and begun.lower() != MARK.encode():
         raise UsageError(
             f"{path} exists, and is no page: it is not written over",
             where="--html",
             hint="name another file, such as --html report.html",
         )
+    check_ending(path, "--html", "HTML", (".html", ".htm"), _OTHERWISE)
 
 
 def view_tests(run: Unsearched) -> RunView:

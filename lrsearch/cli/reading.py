@@ -261,7 +261,7 @@ def export(
 ) -> None:
     """Write the recommended point as a complete spec with nothing left to search, or as code; or
     the whole run for another tool."""
-    from lrsearch.cli.exporting import Asked, check_format, export_run, export_text
+    from lrsearch.cli.exporting import Asked, check_format, check_name, export_run, export_text
     from lrsearch.cli.stored import open_stored, view_run
 
     asked = Asked(format_, output, name or "", table or "", force, verify)
@@ -269,6 +269,7 @@ def export(
         export_run(target, runs, asked)
         return
 
+    check_name(asked)
     run = open_stored(target, runs)
     view = view_run(run)
     point = _choose_point(run, view, point, best)

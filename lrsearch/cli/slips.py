@@ -12,6 +12,10 @@ from typing import Any
 from lrsearch.errors import nearest
 from lrsearch.terminal import command_line, quote
 
+_MOST_READ = 65_536
+"""Bytes of a file that tell whether it looks like a spec."""
+_LIKE = (r"^train\s*:", r"^(command|loop)\s*:", r"^(data|model|search|objective)\s*:")
+"""Lines of which a spec has one, the surest first."""
 _LISTED = 5
 """The most specs of the folder that a hint names."""
 _USUAL = {
@@ -232,6 +236,23 @@ def _doc(part: Any) -> str:
 
 
 def list_specs() -> Iterator[str]:
-    """A few files of the folder, and of its configs/, that look like specs."""
-    found = (each for place in (Path(), Path("configs")) for each in sorted(place.glob("*.y*ml")))
-    yield from (str(each) for each, _ in zip(found, range(_LISTED), strict=False))
+    """A few files of the folder, and of its configs/, that look like specs: first those that train
+    without a file or the user's leave."""
+    found: list[str] = []
+    for place in (Path(), Path("configs")):
+        if not (place / "run.json").exists():
+            ranked = sorted((_rank(path), str(path)) for path in place.glob("*.y*ml"))
+            found += [name for rank, name in ranked if rank < len(_LIKE)]
+    yield from found[:_LISTED]
+
+
+def _rank(path: Path) -> int:
+    """The rank of a file among specs, the likeliest first; the last is none."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_READ).decode("utf-8", "replace")
+    except OSError:
+        return len(_LIKE)
+    asks = re.search(r"^(command|loop)\s*:|class_path|source\s*:", text, re.MULTILINE)
+    found = [at for at, like in enumerate(_LIKE) if re.search(like, text, re.MULTILINE)]
+    return max(min(found, default=len(_LIKE)), 1 if asks else 0)

@@ -66,13 +66,14 @@ error ended it."""
 class StoredRun:
     """A run, the spec it was last searched with, and the values that follow from both; `found` are
     the ranges that the spec left to range tests, and has in it as far as they are found, None
-    where it left none."""
+    where it left none. `asked` is the spec's file by which the run was asked for, if it was."""
 
     folder: Path
     spec: Spec
     history: History
     ledger: Ledger
     found: Found | None
+    asked: Path | None = None
 
     @property
     def name(self) -> str:
@@ -155,7 +156,7 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
     """Read a run without locking it. Raises RunError for a folder that is no run, or a run without
     a session."""
     folder = find_run(target, root)
-    return _open(folder, read(folder))
+    return _asked(target, _open(folder, read(folder)))
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def open_to_report(target: str | None, root: Path) -> StoredRun | Unsearched:
     """`open_stored`, of runs of range tests alone, too."""
     folder = find_run(target, root)
     history = read(folder)
-    return see_tests(folder, history) or _open(folder, history)
+    return see_tests(folder, history) or _asked(target, _open(folder, history))
 
 
 def see_tests(folder: Path, history: History) -> Unsearched | None:
@@ -178,6 +179,13 @@ def see_tests(folder: Path, history: History) -> Unsearched | None:
     if history.sessions or not (ranges := _ranges(history)):
         return None
     return Unsearched(folder.resolve().name, tuple(ranges))
+
+
+def _asked(target: str | None, run: StoredRun) -> StoredRun:
+    """The run, with the spec's file by which it was asked for."""
+    path = Path(target) if target is not None else None
+    given = path is not None and path.is_file() and not (path.parent / "run.json").exists()
+    return replace(run, asked=path) if given else run
 
 
 def _open(folder: Path, history: History) -> StoredRun:
@@ -250,6 +258,11 @@ def view_run(run: StoredRun) -> RunView:
     stopped = "" if searching else _stopped(run)
     if not searching and not stopped and (waiting or latest):
         warnings.append(_describe_end(run, len(waiting), confirmation))
+    if run.asked is not None:
+        from lrsearch.cli.changed import describe_change
+
+        changed = describe_change(run.folder, ledger, run.asked)
+        warnings += [changed] if changed else []
     measured = {entry.number: entry for entry in ledger.entries.values()}
     view = build_view(
         run.spec.name,

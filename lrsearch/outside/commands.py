@@ -141,7 +141,7 @@ def _changed(where: str, hint: str = "") -> ModelError:
 
 
 def _run_trial(cohort: Cohort, trial: Trial) -> EventGenerator:
-    course = Reported()
+    course = Reported(cohort.objective.metric)
     fault: TrainingError | None = None
     begun, seconds = time.monotonic(), 0.0
     pulse.enter(f"starting trial {trial.number}")
@@ -187,8 +187,8 @@ def _listen(
     Metrics on stderr count at the end alone, since the order of two streams cannot be known:
     metrics that stdout lacks, and objects only where stdout lacks the objective's metric.
     """
-    aside = Reported()
     metric = cohort.objective.metric
+    aside = Reported(metric)
     deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout
     rungs = sorted(cohort.rungs)
     shown = -math.inf

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lrsearch.reporting import is_name
 from lrsearch.trial import Measured, Measurement, Trial
+
+LOSSES = ("loss", "train_loss")
+"""Metrics that are not finite once the training is lost, whatever the objective; of all others this
+may be said of one evaluation, as of a perplexity that is too large for a float."""
 
 MOST_ROWS = 10_000
 """The most rows of a curve; from longer ones every second, fourth, ... row is kept, and the
@@ -16,10 +20,42 @@ last."""
 
 
 @dataclass
-class Reported:
-    """The metrics that a trial has reported so far. `fresh` says whether there are some not yet
-    passed on; `lost` has, by metric, the reason why the training is lost."""
+class _Counted:
+    """The steps of a training by those that it reports: what was counted before its step last began
+    again (`offset`), and since then the first step; the last one with a metric, and its epoch."""
 
+    offset: int = 0
+    first: int | None = None
+    latest: int = -1
+    epoch: float = math.inf
+    present: float = math.inf
+
+    def count(
+        self, given: float | None, before: int, metrics: Mapping[str, float], row: Iterable[str]
+    ) -> int:
+        """The step of a report behind one of step `before` with the metrics of `row`; `given` is
+        its own, if it is a whole number from 0."""
+        names = metrics.keys() - {"epoch"}
+        self.present = metrics.get("epoch", self.present)
+        if given is None or not given.is_integer() or not 0 <= given < 2**53:
+            return before + 1
+        step = int(given)
+        again = step < self.latest or (step == self.latest and not names.isdisjoint(row))
+        if names and again and self.present > self.epoch:
+            self.offset, self.first = before + (self.first == 0), None
+        if names:
+            self.first = step if self.first is None else self.first
+            self.latest, self.epoch = step, self.present
+        return self.offset + step
+
+
+@dataclass
+class Reported:
+    """The metrics that a trial has reported so far, of which `objective` is the objective's.
+    `fresh` says whether there are some not yet passed on; `lost` has, by metric, the reason why the
+    training is lost. A step that begins again while an `epoch` beside it rises is counted on."""
+
+    objective: str = ""
     step: int = 0
     last: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
@@ -29,6 +65,7 @@ class Reported:
     _rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     _stride: int = 1
     _begun: int = 0
+    _counted: _Counted = field(default_factory=_Counted)
 
     def take(self, message: Mapping[str, Any]) -> str:
         """Take a line of metrics: its numbers, at its `step` (a whole number from 0) or the next
@@ -41,9 +78,9 @@ class Reported:
         metrics = {name: value for name, value in numbers.items() if value is not None}
         if not metrics:
             return ""
-        step = _number(message.get("step"))
-        whole = step is not None and step.is_integer() and 0 <= step < 2**53
-        before, self.step = self.step, int(step) if whole and step is not None else self.step + 1
+        before = self.step
+        row = self._rows[-1][1] if self._rows else ()
+        self.step = self._counted.count(_number(message.get("step")), before, metrics, row)
         if self._rows and self.step == before:
             self._rows[-1][1].update(metrics)
         else:
@@ -54,7 +91,8 @@ class Reported:
                 continue
             self.last[name] = value
             if not math.isfinite(value):
-                self.lost[name] = f"{name} is {value} at step {self.step}"
+                if name in (self.objective, *LOSSES):
+                    self.lost[name] = f"{name} is {value} at step {self.step}"
                 continue
             # Which way is better, the spec says, and may say otherwise one day.
             for end, beats in (("min", value.__lt__), ("max", value.__gt__)):

@@ -225,7 +225,8 @@ def describe_cost(view: RunView) -> str:
     text = text if wall is None else f"{text} in {format_seconds(wall)}"
     if killed := int(cost.get("killed_sessions") or 0):
         cut = count(int(cost.get("killed_trials") or 0), "training")
-        text += f", without what {count(killed, 'killed session')} lost: {cut}"
+        # The journal has no times of day: how long a session lasted is written when it is closed.
+        text += f", without the time of {count(killed, 'killed session')} and {cut} cut off by that"
     return text
 
 

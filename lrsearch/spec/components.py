@@ -14,7 +14,7 @@ from lrsearch.space import Choice
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
-from lrsearch.spec.foreign.ranges import read_foreign
+from lrsearch.spec.foreign.ranges import read_foreign, rejoin
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.translation import base_rate, fixed_lines, optimizer_lines
 from lrsearch.spec.foreign.words import look_up, means
@@ -97,6 +97,7 @@ def read_named(
     table, word = _BUILT_IN[kind], {"prune": "rule of early stopping"}.get(kind, kind)
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
+    raw = rejoin(raw) if isinstance(raw, Mapping) else raw
     if not isinstance(raw, Mapping):
         none = kind == "schedule" and (raw is None or raw is False)
         hint = reader.hint(path, [Line(path, "constant")]) if none else suggest("", table)

@@ -11,11 +11,11 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrsearch.errors import Fault, SpecError
-from lrsearch.spec.malformed import explain, is_in_odd_quotes
+from lrsearch.spec.malformed import TEXTS, explain, is_in_odd_quotes
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
@@ -23,6 +23,10 @@ MAX_DEPTH = 32
 _INT = re.compile(r"[-+]?[0-9]+")
 _TIGHT = re.compile(r"([A-Za-z_][\w.]*):(?!//)(\S+)")
 """A key and its value without a blank between them: {min:1e-4}."""
+_GLUED = re.compile(r"([A-Za-z_][\w.]*):(?!//)([^\s/:].*)")
+"""The same on a line of its own, or a key of braces: lr:{min: 1e-4, max: 1}."""
+_DASHED = re.compile(r"-[^\s-].*")
+"""An entry of a list without a blank after its dash."""
 _EATEN = re.compile(r"[ \t]+#(\S+)[ \t]*$", re.MULTILINE)
 _OCTAL = re.compile(r"[-+]?0[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -209,6 +213,8 @@ class _Builder:
             if not event.style and is_in_odd_quotes(event.value):
                 self._fault(event, key, "typographic quotes are none of YAML's: write plain ones")
                 self.document.unread.add(path)
+            if not event.style and (glued := self._glued(event, path)) is not None:
+                return glued
             if not event.style and _OCTAL.fullmatch(event.value):
                 self._fault(event, key, *_doubt(event.value, path))
                 self.document.unread.add(path)
@@ -222,6 +228,37 @@ class _Builder:
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(event, events, path)
         return self._mapping(events, path)
+
+    def _glued(self, event: Any, path: Path) -> Any:
+        """The mapping or the list that lines such as `lr:0.1` or `-32` mean, which are one text to
+        YAML; None for any other text."""
+        start, end = event.start_mark, event.end_mark
+        alone = not self.text[: start.index].rpartition("\n")[2].strip() if start else False
+        if not alone or not event.value or (path and path[-1] in TEXTS) or path[:1] == ("metrics",):
+            return None
+        lines = [line.strip() for line in self.text[start.index : end.index].splitlines()]
+        lines = [line for line in lines if line]
+        lone = len(lines) == 1
+        listed = [_DASHED.fullmatch(lines[0]), *(line.startswith("-") for line in lines[1:])]
+        if all(listed) and not (lone and isinstance(plain_scalar(lines[0]), int | float)):
+            parts = [line.removeprefix("-").strip() for line in lines]
+            told = f"'{lines[0]}' lacks a blank after the dash"
+            self._fault(event, ".".join(map(str, path)), told, f"write - {parts[0]}")
+            return [plain_scalar(part) for part in parts]
+        found = [_GLUED.fullmatch(line) for line in lines]
+        mapping: dict[str, Any] = {}
+        for at, match in enumerate(found):
+            if match is None or not all(found):
+                return None
+            inner = (*path, match[1])
+            self.document.lines[inner] = _line(event) + at
+            told = f"'{match[0]}' lacks a blank after the colon"
+            dotted = ".".join(map(str, inner))
+            fault = Fault(_line(event) + at, dotted, told, self.document.source)
+            self.faults.append(replace(fault, hint=f"write {match[1]}: {match[2]}"))
+            self.document.unread.add(inner)
+            mapping[match[1]] = plain_scalar(match[2])
+        return mapping
 
     def _list(self, event: Any, events: Iterator[Any], path: Path) -> list[Any]:
         import yaml
@@ -261,8 +298,13 @@ class _Builder:
                 place = next(reversed(mapping))
                 number = f"{last.value}.{name.value}"
                 told = f"{last.value},{name.value} has a decimal comma, and a comma ends a value"
+                hint = f"write {place}: {number}"
+                if path[:1] == ("search",) and last.value.lstrip("+-")[0] != "0":
+                    told = f"{last.value},{name.value} has a comma, which ends a value"
+                    hint = f"write {place}: [{last.value}, {name.value}], or {place}: {number}"
                 dotted = ".".join(str(part) for part in (*path, place))
-                self._fault(name, dotted, told, f"write {place}: {number}")
+                self._fault(name, dotted, told, hint)
+                self.document.unread.add((*path, place))
                 mapping[place], last = float(number), None
                 next(events)
                 continue
@@ -276,6 +318,16 @@ class _Builder:
                     mapping[tight[1]] = plain_scalar(tight[2])
                     continue
                 events = itertools.chain([last], events)
+            if not name.style and (glued := _GLUED.fullmatch(name.value)):
+                last = next(events)
+                value = self._value(last, events, (*path, name.value))
+                told = f"'{name.value}' lacks a blank after the colon"
+                dotted = ".".join(str(part) for part in (*path, glued[1]))
+                whole = f"{glued[2]}: {value}" if value is not None else glued[2]
+                self._fault(name, dotted, told, f"write {glued[1]}: {whole}")
+                self.document.unread.add((*path, glued[1]))
+                mapping[glued[1]] = {}
+                continue
             inner = (*path, name.value)
             if name.value in mapping:
                 first = self.document.lines[inner]

@@ -37,7 +37,7 @@ _QUOTING = {
 }
 """Hints for text that YAML takes for another construct, by a part of YAML's own message."""
 
-_TEXTS = ("command", "loop", "name")
+TEXTS = ("command", "loop", "name")
 """Keys whose values are texts."""
 
 _NAMED = ("data", "model", "optimizer", "schedule", "warmup", "prune")
@@ -73,6 +73,7 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
     found = (
         _find_odd(lines, begun, line)
         or _find_assignment(lines, begun, line)
+        or _find_dash(lines, problem, begun, line)
         or _find_open(lines, error, begun, line)
         or _find_indentation(lines, problem, line)
     )
@@ -101,7 +102,7 @@ def _quoted(line: str, rule: str) -> str:
         return rule
     key = f"{match[2]}: " if match[2] else ""
     text = "'" + match[3].replace("'", "''") + "'"
-    if rule == _COLON and match[2] and match[2] not in _TEXTS and _INNER.fullmatch(match[3]):
+    if rule == _COLON and match[2] and match[2] not in TEXTS and _INNER.fullmatch(match[3]):
         return f"write {key}{{{match[3]}}}; {rule}: {key}{text}"
     return f"{rule}: write {key}{text}"
 
@@ -141,6 +142,23 @@ def _find_assignment(lines: list[str], begun: int, line: int) -> tuple[int, str,
             if match and not re.search(r"[\w\"']:\s", given):
                 told = f"not valid YAML: '{_short(given.strip())}' lacks {lack}"
                 return number, told, f"write {match[1]}: {_short(match[2].strip())}"
+    return None
+
+
+def _find_dash(
+    lines: list[str], problem: str, begun: int, line: int
+) -> tuple[int, str, str] | None:
+    """An entry of a list without a blank after its dash, or a list on the line of its key."""
+    given = _ENTRY.fullmatch(_line(lines, line).partition(" #")[0])
+    if "sequence entries are not allowed" in problem and given and given[2]:
+        parts = [part for part in re.split(r"(?:^|\s)-\s+", given[3]) if part]
+        told = "not valid YAML: a list on the line of its key stands between brackets"
+        return line, told, f"write {given[2]}: [{_short(', '.join(parts))}]"
+    for number in dict.fromkeys((begun, line - 1, line)):
+        found = re.fullmatch(r"\s*-([^\s-].*)", _line(lines, number).partition(" #")[0])
+        if found:
+            told = f"not valid YAML: '-{_short(found[1].strip())}' lacks a blank after the dash"
+            return number, told, f"write - {_short(found[1].strip())}"
     return None
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest
 from lrsearch.space import Choice, Dimension, Float, Int, Option, same
-from lrsearch.spec.document import Path
+from lrsearch.spec.document import Path, parse
 from lrsearch.spec.foreign.lines import LONGEST, Line
-from lrsearch.spec.foreign.ranges import Fixed, each, is_numeric, lasting, number, read_foreign
-from lrsearch.spec.model import complete_group
+from lrsearch.spec.foreign.ranges import Fixed, is_numeric, number, read_foreign
+from lrsearch.spec.model import DEFAULTS, complete_group
 from lrsearch.spec.reader import Reader
+from lrsearch.spec.settling import settle
 from lrsearch.spec.values import AUTO, Unfit, check_duration, check_value, is_auto, show, write
 from lrsearch.sweeps import HIGHEST, LOWEST
 
@@ -43,36 +46,11 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
         _fault_foreign(reader, path, parameter, raw, meant)
         return None
     if isinstance(raw, list):
-        if not raw:
-            hint = (
-                "list the values, such as [1, 2, 3], or write a range {min: 1, max: 3, points: 3}"
-            )
-            reader.fault(path, "an empty list leaves nothing to choose from", hint)
-            return None
-        if len(raw) == 1 and _is_wrapped(parameter, raw[0]):
-            told = "a list" if isinstance(raw[0], list) else "a range"
-            hint = reader.hint(path, [Line(path, raw[0])])
-            reader.fault(path, f"{told} stands in a list of its own", hint)
-            return None
-        numbers = [number(part) for part in str(raw[0]).split()] if len(raw) == 1 else []
-        if len(numbers) > 1 and parameter.kind != "any" and all(map(is_numeric, numbers)):
-            hint = reader.hint(path, [Line(path, numbers)])
-            reader.fault(path, f"{show(raw)} has no commas between its values", hint)
-            return None
-        before = len(reader.faults)
-        if any(map(is_auto, raw)) and parameter.kind == "float":
-            hint = reader.hint(path, [Line(path, AUTO)])
-            reader.fault(path, f"'{AUTO}' is a whole range, and no value of a list", hint)
-            return None
-        values = [reader.value((*path, index), parameter, part) for index, part in enumerate(raw)]
-        if len(reader.faults) > before:
-            return None
-        return make_choice(reader, path, [Option(value) for value in values])
+        return _read_list(reader, path, parameter, raw)
     if is_range(raw):
         return _read_range(reader, path, parameter, raw)
     if raw is None:
-        example = EXAMPLE if parameter.scale == "log" else [1, 2, 3]
-        hint = f"list the values or write a range, such as {path[-1]}: {write(example)}"
+        hint = _example(path, parameter)
         reader.fault(path, "it is empty: there is nothing to search", hint)
         return None
     rate = parameter is catalogue.TRAIN["lr"] and not reader.outside
@@ -86,6 +64,82 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
     return None
 
 
+def _read_list(
+    reader: Reader, path: Path, parameter: Parameter, raw: list[Any]
+) -> Dimension | None:
+    """A choice among listed values; a fault, and None, where it is none."""
+    if not raw:
+        hint = _example(path, parameter)
+        reader.fault(path, "an empty list leaves nothing to choose from", hint)
+        return None
+    if len(raw) == 1 and _is_wrapped(parameter, raw[0]):
+        told = "a list" if isinstance(raw[0], list) else "a range"
+        hint = _settled(reader, path, parameter, raw[0])
+        reader.fault(path, f"{told} stands in a list of its own", hint)
+        return None
+    numbers = [number(part) for part in re.split(r"[\s;]+", str(raw[0]))] if len(raw) == 1 else []
+    if len(numbers) > 1 and parameter.kind != "any" and all(map(is_numeric, numbers)):
+        hint = _settled(reader, path, parameter, numbers)
+        reader.fault(path, f"{show(raw)} has no commas between its values", hint)
+        return None
+    if any(map(is_auto, raw)) and parameter is catalogue.TRAIN["lr"]:
+        hint = reader.hint(path, [Line(path, AUTO)])
+        reader.fault(path, f"'{AUTO}' is a whole range, and no value of a list", hint)
+        return None
+    values: list[Any] = []
+    faults: dict[int, str] = {}
+    for index, part in enumerate(raw):
+        with_its_own = (*path, index) in reader.document.unread
+        try:
+            values.append(part if with_its_own else check_value(parameter, part))
+        except ValueError as error:
+            faults[index] = str(error)
+    if not faults:
+        return make_choice(reader, path, [Option(value) for value in values])
+    hint = _settled(reader, path, parameter, raw)
+    for index, told in faults.items():
+        reader.fault((*path, index), told, hint)
+    return None
+
+
+def _settled(reader: Reader, path: Path, parameter: Parameter, meant: Any, more: str = "") -> str:
+    """The hint with the valid range or list that is meant; an example where there is none."""
+    found = reader.settled(path, parameter, meant)
+    if found is None:
+        return _example(path, parameter)
+    for part in meant if isinstance(meant, list) else [meant.get("max")]:
+        more = more or _remark(reader, path, parameter, part)
+    return reader.hint(path, [Line(path, found, more)])
+
+
+def _remark(reader: Reader, path: Path, parameter: Parameter, value: Any) -> str:
+    """The other meaning of a value without a unit; "" for any other value."""
+    try:
+        check_value(parameter, value)
+    except Unfit as error:
+        return reader.fitting(path, parameter, error)[1]
+    except ValueError:
+        pass
+    return ""
+
+
+def _example(path: Path, parameter: Parameter) -> str:
+    """The hint with a list or a range that a parameter may have; "" where none is known."""
+    usual = {
+        "float": EXAMPLE if parameter.scale == "log" else [0.1, 0.2, 0.3],
+        "int": [16, 32, 64] if parameter.scale == "log" else [1, 2, 3],
+        "duration": ["5ep", "10ep"] if "dur" not in parameter.units else ["0.1dur", "0.2dur"],
+        "ints": [[64], [128, 64]],
+        "bool": [True, False],
+        "any": [1, 2, 3],
+    }
+    shown = parse(parameter.search, "").data if parameter.search else usual.get(parameter.kind)
+    shown = list(parameter.choices[:2]) or settle(parameter, shown)
+    if shown is None:
+        return ""
+    return f"list the values or write a range, such as {path[-1]}: {write(shown)}"
+
+
 def _is_wrapped(parameter: Parameter, part: Any) -> bool:
     """Whether the one entry of a list is the list, or the range, that is meant."""
     numbers = parameter.kind in ("float", "int", "duration")
@@ -97,11 +151,8 @@ def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, m
     if isinstance(meant, Fixed):
         _fault_fixed(reader, path, parameter, raw, meant.value)
         return
-    if parameter.kind == "duration":
-        unit = parameter.units[0]
-        meant = each(lambda part: lasting(part, unit) or part, meant)
     strange = [key for key in raw if key not in RANGE] if isinstance(raw, Mapping) else []
-    hint = reader.hint(path, [Line(path, meant)])
+    hint = _settled(reader, path, parameter, meant)
     told = "unknown key" if strange else f"{show(raw)} is no range and no list"
     if not strange and isinstance(raw, Mapping):
         written = write(raw)
@@ -116,19 +167,26 @@ def _fault_fixed(
     be."""
     if parameter.kind != "any":
         try:
-            check_value(parameter, value)
-        except ValueError as error:
-            if not isinstance(error, Unfit):
-                reader.fault(path, f"{show(raw)} is no range and no list", more)
-                return
+            value = reader.fitted(path, parameter, value)
+        except ValueError:
+            hint = _example(path, parameter) or more
+            reader.fault(path, f"{show(raw)} is no range and no list", hint)
+            return
     more = f"{more};\n  a fixed one is no part of search: " if more else ""
     hint = f"{more}a fixed one belongs under {reader.fixed_under}: {show(value)}"
     if path[0] == "search" and len(path) == 2:
+        head, _, rest = str(path[1]).partition(".")
         place: Path = ("params",) if reader.outside else ("train",)
-        if str(path[1]).split(".")[0] in ("model", "data"):
-            place = ()
-        name = tuple(str(path[1]).split("."))
-        hint = more + reader.hint(path, [Line((*place, *name), value)])
+        place = (*(() if head in ("model", "data") else place), head)
+        top = reader.document.data
+        for key in place:
+            top = top.get(key) if isinstance(top, Mapping) else None
+        if rest and head in catalogue.GROUPS and not isinstance(top, Mapping):
+            named = top if isinstance(top, str) else DEFAULTS.get(head, "")
+            value = {"name": named, rest: value}
+        elif rest:
+            place = (*place, *rest.split("."))
+        hint = more + reader.hint(path, [Line(place, value)])
     reader.fault(path, f"{show(raw)} is one value", hint)
 
 
@@ -164,10 +222,10 @@ def _read_range(
     scale = Parameter("text", parameter.scale, choices=("linear", "log"))
     log = reader.value((*path, "scale"), scale, raw.get("scale", parameter.scale)) == "log"
     points = raw.get("points")
-    if len(reader.faults) > before:
+    if len(reader.faults) > before or not {"min", "max"} <= raw.keys():
         return None
     if isinstance(points, list):
-        hint = reader.hint(path, [Line(path, points)])
+        hint = _settled(reader, path, parameter, points)
         reader.fault((*path, "points"), f"{show(points)} is no number of points", hint)
         return None
     if points is not None:
@@ -175,6 +233,7 @@ def _read_range(
     if parameter.kind == "any":
         whole = type(raw["min"]) is int and type(raw["max"]) is int
         parameter = Parameter("int" if whole else "float", scale=parameter.scale)
+    parameter = replace(parameter, optional=False)
     ends = _read_ends(reader, path, parameter, raw)
     if ends is None:
         return None
@@ -187,11 +246,8 @@ def _read_range(
         )
         log = False
     if log and low <= 0:
-        reader.fault(
-            (*path, "min"),
-            f"min {low:g} has no place on a log scale",
-            "start above 0, write scale: linear, or list the values",
-        )
+        hint = _settled(reader, path, parameter, {**raw, "scale": "log"}, "or scale: linear")
+        reader.fault((*path, "min"), f"min {low:g} has no place on a log scale", hint)
     if len(reader.faults) > before:
         return None
     if not log and "scale" not in raw and low > 0 and high / low >= WIDE:
@@ -273,6 +329,7 @@ def _read_ends(
     """The ends of a range as numbers, and their unit; a fault, and None, where they are none."""
     unit = ""
     ends: list[Any] = []
+    faults: dict[Path, ValueError] = {}
     for end in ("min", "max"):
         place = (*path, end)
         try:
@@ -284,11 +341,10 @@ def _read_ends(
                 ends.append(length.value)
             else:
                 ends.append(check_value(parameter, raw[end]))
-        except Unfit as error:
-            reader.fault(place, str(error), reader.unfit(place, parameter, error))
         except ValueError as error:
-            reader.fault(place, str(error), _suggest_low(reader, place, parameter, raw))
-    if len(ends) < 2:
+            faults[place] = error
+    if faults:
+        _fault_ends(reader, path, parameter, raw, faults)
         return None
     low, high = ends
     if low > high:
@@ -303,13 +359,25 @@ def _read_ends(
     return low, high, unit
 
 
-def _suggest_low(reader: Reader, path: Path, parameter: Parameter, raw: Mapping[str, Any]) -> str:
-    """The hint for a `min` that is not above 0, where all values are; "" for any other end."""
-    low, high = raw["min"], raw["max"]
-    numbers = isinstance(low, int | float) and isinstance(high, int | float)
-    if path[-1] != "min" or not numbers or not parameter.open_low or low > 0 or not high > 0:
-        return ""
-    return reader.hint(path, [Line(path, float(f"{high * 1e-4:.1g}"), "or another above 0")])
+def _fault_ends(
+    reader: Reader,
+    path: Path,
+    parameter: Parameter,
+    raw: Mapping[str, Any],
+    faults: Mapping[Path, ValueError],
+) -> None:
+    """Faults for the ends of a range that are not valid: for one alone its own line, for both the
+    whole range."""
+    found = reader.settled(path, parameter, raw)
+    hint = _settled(reader, path, parameter, raw)
+    for place, error in faults.items():
+        end = str(place[-1])
+        if found and len(faults) == 1 and {**found, end: None} == {**raw, end: None}:
+            positive = end == "min" and is_numeric(raw[end]) and raw[end] <= 0
+            more = "or another above 0" if positive and parameter.open_low else ""
+            remark = _remark(reader, path, parameter, raw[end])
+            hint = reader.hint(place, [Line(place, found[end], remark or more)])
+        reader.fault(place, str(error), hint)
 
 
 def is_range(raw: Any) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.catalogue import GROUPS, REQUIRED, Parameter
+from lrsearch.catalogue import DATA, GROUPS, PRUNING, REQUIRED, TRAIN, Parameter
 from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.foreign.advice import advise
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.translation import is_choice
-from lrsearch.spec.values import Unfit, check_value, find_epochs, is_auto, show
+from lrsearch.spec.settling import settle
+from lrsearch.spec.values import AUTO, Unfit, check_value, find_epochs, is_auto, show
 
 TOP_LEVEL = (
     "name",
@@ -41,6 +43,13 @@ TOP_LEVEL = (
     "prune",
 )
 """The keys of a spec."""
+
+PLAIN: dict[str, Parameter] = {
+    "seeds": Parameter("int", 1, low=1),
+    "seed": Parameter("int", 0, low=0, high=2**31 - 1),
+    "max_failures": Parameter("int", 10, low=0),
+}
+"""The keys of a spec that have one number."""
 
 EXAMPLES = {"lr": 0.01, "budget": "20ep"}
 """Usual values of what every training has."""
@@ -77,6 +86,7 @@ class Reader:
     def hint(self, path: Path, found: Advice) -> str:
         """An advice as the hint of a fault at a path."""
         if isinstance(found, list):
+            found = [line for line in map(self._valid, found) if line is not None]
             for line in found:
                 dotted = ".".join(map(str, line.path))
                 inner = line.value if isinstance(line.value, Mapping) else {}
@@ -86,6 +96,19 @@ class Reader:
         made = path not in self.document.lines
         option = option or (made and any(each[: len(path)] == path for each in origins))
         return show_advice(found, path, option=option)
+
+    def _valid(self, line: Line) -> Line | None:
+        """A line with what its value means, where it is one value of the training or of the top
+        level; None where that is nothing valid. Any other line as it is."""
+        table = TRAIN if line.path[0] == "train" and len(line.path) == 2 else {}
+        parameter = PLAIN.get(str(line.path[0])) if len(line.path) == 1 else None
+        parameter = parameter or table.get(str(line.path[-1]))
+        if parameter is None or self.outside:
+            return line
+        try:
+            return replace(line, value=self.fitted(line.path, parameter, line.value))
+        except ValueError:
+            return None
 
     def advice(self, path: Path, value: Any) -> str:
         """The hint for a key that is a word of another tool, or of another mapping; "" for any
@@ -133,16 +156,19 @@ class Reader:
             self.fault(path, "it is empty", hint)
             return
         parts = raw if isinstance(raw, list) else []
+        group = next(str(part) for part in reversed(path) if isinstance(part, str))
+        tables: dict[str, Iterable[str]] = {"prune": PRUNING, "data": DATA, **GROUPS}
+        named = {*tables.get(group, ())}
         meant: Any = None
         if parts and all(isinstance(part, Mapping) for part in parts):
             meant = {key: value for part in parts for key, value in part.items()}
-        elif len(parts) == 1 and isinstance(parts[0], str):
+        elif len(parts) == 1 and isinstance(parts[0], str) and parts[0] in named:
             meant = parts[0]
         elif len(parts) == 2 and isinstance(parts[0], str) and isinstance(parts[1], Mapping):
             meant = {"name": parts[0], **parts[1]}
         if meant:
             hint = self.hint(path, [Line(path, meant, "it is no list")])
-        elif parts and path[-1] in GROUPS:
+        elif path[-1] in GROUPS and any(isinstance(part, str) and part in named for part in parts):
             hint = self.hint(path, [Line(("search", path[-1]), parts)])
         self.fault(path, f"{show(raw)} {told}", hint)
 
@@ -186,24 +212,46 @@ class Reader:
             return check_value(parameter, raw)
         except Unfit as error:
             hint = self.unfit(path, parameter, error)
-            listed = read_foreign(raw) if isinstance(raw, str) and not hint else None
-            if path[0] == "train" and isinstance(listed, list):
-                hint = self.hint(path, [Line(("search", str(path[-1])), listed)])
-            self.fault(path, str(error), hint)
+            self.fault(path, str(error), hint or self._searched(path, raw))
         except ValueError as error:
             if isinstance(raw, str) and raw.startswith(("$", "{{")):
-                self.fault(path, str(error), self._variable(path, raw))
-                return raw
-            listed = read_foreign(raw) if isinstance(raw, str) else None
-            raw = listed if isinstance(listed, list) else raw
-            if raw is None and (hint := self._nothing(path, parameter)):
-                self.fault(path, str(error), hint)
-                return raw
-            searched = path[0] == "train" and is_choice(".".join(map(str, path)), raw)
-            searched = searched or (path == ("train", "lr") and is_auto(raw))
-            line = Line(("search", str(path[-1])), raw)
-            self.fault(path, str(error), self.hint(path, [line]) if searched else "")
+                hint = self._variable(path, raw)
+            else:
+                hint = self._nothing(path, parameter) if raw is None else ""
+            self.fault(path, str(error), hint or self._searched(path, raw))
         return raw
+
+    def _searched(self, path: Path, raw: Any) -> str:
+        """The hint for a list or a range in place of a fixed value of the training, which belongs
+        under search; "" for any other value."""
+        if path[0] != "train" or len(path) != 2:
+            return ""
+        meant = read_foreign(raw)
+        meant = raw if meant is None else meant
+        if path[1] == "lr" and is_auto(raw):
+            points = raw.get("points") if isinstance(raw, Mapping) else None
+            value = {AUTO: True, "points": points} if type(points) is int else AUTO
+            return self.hint(path, [Line(("search", "lr"), value)])
+        parameter = TRAIN.get(str(path[1]))
+        if parameter is None or not is_choice(".".join(map(str, path)), meant):
+            return ""
+        found = self.settled(path, parameter, meant)
+        return self.hint(path, [Line(("search", str(path[1])), found)]) if found else ""
+
+    def settled(self, path: Path, parameter: Parameter, meant: Any) -> Any:
+        """The valid range or list of a parameter nearest to one that is meant; None where there is
+        none."""
+        return settle(parameter, meant, partial(self.fitted, path))
+
+    def fitted(self, path: Path, parameter: Parameter, value: Any) -> Any:
+        """A value where it is valid, else what it means. Raises ValueError where that is nothing
+        valid."""
+        try:
+            check_value(parameter, value)
+        except Unfit as error:
+            value = self.fitting(path, parameter, error)[0]
+            check_value(parameter, value)
+        return value
 
     def _nothing(self, path: Path, parameter: Parameter) -> str:
         """The hint for a value that is none: what a comment took in, or else a usual value."""
@@ -229,10 +277,10 @@ class Reader:
             check_value(parameter, error.meant)
         except ValueError:
             return ""
-        meant, remark = self._fitting(path, parameter, error)
+        meant, remark = self.fitting(path, parameter, error)
         return self.hint(path, [Line(path, meant, remark)])
 
-    def _fitting(self, path: Path, parameter: Parameter, error: Unfit) -> tuple[Any, str]:
+    def fitting(self, path: Path, parameter: Parameter, error: Unfit) -> tuple[Any, str]:
         """The length that a number means: steps where so many epochs are beyond the training."""
         lengths = error.meant if isinstance(error.meant, list) else [error.meant]
         train = self.document.data.get("train")

@@ -15,7 +15,7 @@ from lrsearch.spec.components import ARGUED, parameters_of, read_component, sett
 from lrsearch.spec.data import read_transform_lists
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign.lines import Line
-from lrsearch.spec.foreign.ranges import Fixed, read_foreign, rejoin
+from lrsearch.spec.foreign.ranges import Fixed, is_numeric, read_foreign, rejoin
 from lrsearch.spec.foreign.schedules import left_out
 from lrsearch.spec.foreign.translation import base_rate, translate_option
 from lrsearch.spec.model import carries_rate, config_path
@@ -134,7 +134,7 @@ def _descend(
         dimension: Dimension | None
         if name == "data.transforms":
             dimension = read_transform_lists(reader, inner, value, fixed["data"])
-        elif group and isinstance(meant := read_foreign(value), list):
+        elif group and _are_options(meant := read_foreign(value)):
             options = [translate_option(name, part, reader.document.data) for part in meant]
             told = [left_out(part, base_rate(reader.document.data)) for part in meant]
             remark = next(filter(None, told), "") if name == "schedule" else ""
@@ -161,6 +161,11 @@ def _descend(
             dimension = read_dimension(reader, inner, parameter, value)
         if dimension is not None:
             found[name] = dimension
+
+
+def _are_options(meant: Any) -> bool:
+    """Whether a list has options of a group rather than numbers, which name none."""
+    return isinstance(meant, list) and not any(map(is_numeric, meant))
 
 
 def _options_by_name(group: str, value: Any) -> list[Any]:
@@ -236,9 +241,14 @@ def _find_parameter(
     if head in _GROUPED:
         message = f"'{head}' is searched by a list of options, or by its arguments"
         hint = f"such as {_GROUPED[head]}"
-        if isinstance(value, str) and head in catalogue.GROUPS:
+        if isinstance(value, str) and (known := catalogue.GROUPS.get(head)):
             place = ("model",) if head == "model" else ("train", head)
-            hint += f"; one alone is fixed: {reader.hint(path, [Line(place, value)])}"
+            alone = reader.hint(path, [Line(place, value)]) if value in known else ""
+            hint = (
+                f"{hint}; one alone is fixed: {alone}"
+                if alone
+                else f"{hint}; {suggest(value, known)}"
+            )
         reader.fault(path, message, hint)
         return None
     if name not in catalogue.TRAIN:

@@ -10,7 +10,6 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lrsearch import catalogue
-from lrsearch.catalogue import Parameter
 from lrsearch.duration import find_time, is_never, parse_time
 from lrsearch.errors import SpecError
 from lrsearch.spec.budgets import note_budgets
@@ -49,7 +48,7 @@ from lrsearch.spec.outside import (
     read_outside,
 )
 from lrsearch.spec.pruning import note_prune, read_prune
-from lrsearch.spec.reader import TOP_LEVEL, Reader
+from lrsearch.spec.reader import PLAIN, TOP_LEVEL, Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
 from lrsearch.spec.unusual import unusual_rates
@@ -82,12 +81,6 @@ _WRITE: dict[str, dict[str, Any]] = {
     "stop": {"patience": 10},
 }
 """Settings to write where what is written is no mapping."""
-
-_PLAIN: dict[str, Parameter] = {
-    "seeds": Parameter("int", 1, low=1),
-    "seed": Parameter("int", 0, low=0, high=2**31 - 1),
-    "max_failures": Parameter("int", 10, low=0),
-}
 
 SHOWN = 80
 """Characters of a text that is no spec that are shown."""
@@ -222,7 +215,7 @@ def _finish(
         top = {key: value for key, value in top.items() if key != "seed"}
     plain = {
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
-        for key, parameter in _PLAIN.items()
+        for key, parameter in PLAIN.items()
     }
     save = _read_save(reader, top)
     outside = parts.get("outside")

@@ -106,7 +106,9 @@ def test_a_session_that_was_killed_is_told() -> None:
     assert (history.killed, history.cut) == (1, 1)
     spent = {"killed_sessions": 2, "killed_trials": 1}
     view = build_view("r", "r", Objective("loss", "min", "last"), [], Context(spent=spent))
-    assert describe_cost(view).endswith("without what 2 killed sessions lost: 1 training")
+    assert describe_cost(view).endswith(
+        "without the time of 2 killed sessions and 1 training cut off by that"
+    )
 
 
 def test_the_wait_for_an_answer_costs_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,3 +190,24 @@ def test_an_edge_of_one_optimizer_is_none_where_a_refinement_went_beyond_it(tmp_
     assert most > 1.0
     best = found["answer"]["highest"]["params"]["lr"]
     assert bool(found["answer"]["edges"]) == (best == most)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("points: 4", "points: 4 ", ""),
+        ("1ep", "1.0ep", ""),
+        ("1ep", "2ep", "(train.budget), which is shown here: lrsearch grid s.yaml | would find "
+         "none of its trials here, and refuse to begin"),
+        ("min: 1e-4", "min: 1e-3", "(search.lr), which is shown here: lrsearch grid s.yaml | "
+         "would go on with 2 of its 4 points"),
+        ("budget", "bugdet", "s.yaml is not valid (lrsearch check s.yaml says why), and what"),
+    ],
+)  # fmt: skip
+def test_a_spec_that_changed_since_its_run_is_told_with_what_a_search_would_do(
+    here, old, new, told
+):
+    (here / "s.yaml").write_text(SPEC.replace(old, new))
+    shown = " ".join(call("report", "s.yaml").stdout.split())
+    assert ("s.yaml differs" in shown or "s.yaml is not" in shown) == bool(told)
+    assert all(part in shown for part in told.split("|")), shown

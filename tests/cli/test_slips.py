@@ -128,7 +128,7 @@ def test_slips(arguments, words):
 
 
 def test_specs_that_are_here_are_named(tmp_path, monkeypatch):
-    (tmp_path / "mine.yaml").write_text("")
+    (tmp_path / "mine.yaml").write_text("data: iris\n")
     monkeypatch.chdir(tmp_path)
     assert "such as lrsearch grid mine.yaml" in " ".join(lrsearch("grid").err.split())
 
@@ -227,6 +227,18 @@ def test_before_the_first_search_is_told_how_one_begins(tmp_path, monkeypatch):
     assert "begin one with: lrsearch bayes mine.yaml\n" in lrsearch("report").err
     said = lrsearch("report", "--runs", "else where").err
     assert "begin one with: lrsearch bayes mine.yaml --runs 'else where'\n" in said
+    (tmp_path / "a.yml").write_text("services: {}\n")
+    (tmp_path / "b.yaml").write_text("train: {}\ndata: {name: csv, source: there}\n")
+    (tmp_path / "zero.yaml").write_text("train: {}\ndata: iris\n")
+    said = lrsearch("grid").err
+    assert "here are zero.yaml, b.yaml, mine.yaml\n" in said
+    (tmp_path / "old" / "one").mkdir(parents=True)
+    (tmp_path / "old" / "one" / "run.json").write_text("{}")
+    for folder, near in (("old", "."), ("old/one", "..")):
+        monkeypatch.chdir(tmp_path / folder)
+        found = f"there are runs in {tmp_path / 'old'}: write --runs {near}\n"
+        assert found in lrsearch("list").err and found in lrsearch("report").err
+    assert "--runs: it is empty" in lrsearch("list", "--runs", "").err
 
 
 def test_what_is_to_be_searched_first_is_searched_with_the_same_options(tmp_path, monkeypatch):

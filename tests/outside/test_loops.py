@@ -7,6 +7,7 @@ import csv
 import hashlib
 import itertools
 import json
+import math
 import os
 import pty
 import re
@@ -534,6 +535,40 @@ def test_lines_of_one_step_are_one_row() -> None:
     assert curve["loss"][0] == 2.0 and curve["loss"][1] != curve["loss"][1]
     assert course.take({"loss": 10**400}) == "loss is inf at step 4"
     assert course.take({"note": "x", "ok": True, "loss": None}) == ""
+
+
+@pytest.mark.parametrize(
+    ("steps", "counted"),
+    [
+        ([(1, 0), (1, 1), (2, 0), (2, 1), (3, 0)], [0, 1, 2, 3, 4]),
+        ([(1, 10), (1, 20), (2, 10), (2, 20)], [10, 20, 30, 40]),
+        ([(0, 94), (1, 94), (2, 94)], [94, 188, 282]),
+        ([(1, 93), (1, 94), (2, 95), (2, 96)], [93, 94, 95, 96]),
+        ([(1, 1), (1, 3), (1, 2), (2, 4)], [1, 3, 2, 4]),  # Two processes.
+        ([(None, 1), (None, 2), (None, 1)], [1, 2, 1]),
+    ],
+)
+def test_a_step_that_begins_again_each_epoch_is_counted_on(steps, counted) -> None:
+    course, apart = Reported("loss"), Reported("loss")
+    for epoch, step in steps:
+        own = {} if epoch is None else {"epoch": epoch}
+        course.take({"step": step, "loss": 1.0, **own})
+        # As patterns find them: the epoch in a line of its own, at the step before.
+        apart.take({"step": max(apart._counted.latest, 0), **own})
+        apart.take({"step": step, "loss": 1.0})
+    assert course.curve()["step"] == counted
+    losses = apart.curve()["loss"]
+    assert [at for at, x in zip(apart.curve()["step"], losses, strict=True) if x == x] == counted
+
+
+def test_of_metrics_that_are_not_finite_the_objective_and_the_loss_are_lost() -> None:
+    course = Reported("accuracy")
+    assert course.take({"accuracy": 0.5, "perplexity": math.inf, "std": math.nan}) == ""
+    assert course.take({"accuracy": 0.6, "perplexity": 3.0}) == ""
+    assert course.last["perplexity"] == course.best["perplexity:max"] == 3.0
+    assert "std:min" not in course.best and course.lost == {}
+    assert course.take({"train_loss": math.nan}) == "train_loss is nan at step 3"
+    assert Reported("accuracy").take({"accuracy": math.nan}) == "accuracy is nan at step 1"
 
 
 def test_a_part_of_a_step_is_none() -> None:

@@ -61,7 +61,7 @@ def test_what_keeps_budgets_apart_is_noted(spec, given, told):
     ("given", "told"),
     [
         ({"budget": "", "own": ", budget: [5ep, 10ep]"}, "budget: [5ep, 10ep] under search"),
-        ({"budget": "[5, 10]"}, "write 5ep"),
+        ({"budget": "[5, 10]"}, "write budget: [5ep, 10ep]; that is epochs, 5ba is steps"),
         ({"budget": "[0ep, 5ep]"}, "no training at all"),
         ({"budget": "[-5ep]"}, "above 0"),
         ({"budget": "[0.5dur]"}, "units ep, ba, sp"),

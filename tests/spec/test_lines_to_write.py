@@ -1,5 +1,7 @@
 """A value that is not allowed, a key that is missing: the fault has the line to write."""
 
+import re
+
 import pytest
 
 from lrsearch.errors import SpecError
@@ -232,3 +234,55 @@ def test_data_that_are_named_otherwise(tmp_path, monkeypatch, data, told, writte
     monkeypatch.delenv("X", raising=False)
     fault = fault_of(BASE.replace("data: digits", f"data: {data}"), tmp_path)
     assert told in fault.message and fault.hint.startswith(written), fault
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("batch_size: [32, 64, 0]", "batch_size: [32, 64]"),
+        ("batch_size: [-32]", "batch_size: [32]"),
+        ("batch_size: [32; 64]", "batch_size: [32, 64]"),
+        ("batch_size: {min: 0, max: 64}", "min: 1"),
+        ("lr: {min: -3, max: 0, scale: log10}", "lr: {min: 1e-3, max: 1.0, scale: log}"),
+        ("lr: {min: -4, max: -1, scale: log}", "lr: {min: 1e-4, max: 0.1, scale: log}"),
+        ("lr: [0.1, 1e999, auto 1]", "lr: [0.1]"),
+        ("budget: [32 64]", "budget: [32ba, 64ba]"),
+        ("budget: {min: 0.5, max: 1.5}", "budget: {min: 0.5ep, max: 1.5ep}"),
+        ("budget: {min: 0, max: 64}", "budget: {min: 6.4ba, max: 64ba}"),
+        ("model.hidden: [32, 64]", "model.hidden: [[32], [64]]"),
+        ("model.dropout: {min: 10, max: 50}", "model.dropout: {min: 0.1, max: 0.5}"),
+        ("clip_norm: {min: 0, max: 1}", "min: 1e-4"),
+        ("label_smoothing: [auto, 0.1]", "label_smoothing: [0.1]"),
+        ("optimizer.momentum: 95", "optimizer: {name: sgd, momentum: 0.95} under train"),
+        ("batch_size: 32 samples", "batch_size: 32 under train"),
+        ("schedule: {values: [cosine, constant]}", "schedule: [cosine, constant]"),
+    ],
+)
+def test_what_is_told_to_write_under_search_passes_itself(tmp_path, line, written):
+    with pytest.raises(SpecError) as error:
+        validate(parse(f"{BASE}search:\n  {line}\n", "x.yaml"), tmp_path, "")
+    hint = error.value.faults[0].hint
+    assert f"write {written}" in hint
+    written, _, under = written.partition(" under ")
+    if written.startswith("min:"):  # Of a range, its end alone.
+        written = re.sub("min: [^,]*", written, line)
+    mended = f"{BASE}  {written}\n" if under else f"{BASE}search:\n  {written}\n"
+    assert validate(parse(mended, "x.yaml"), tmp_path, mended).name == "x"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lr: -3.5",
+        "schedule: foo",
+        "optimizer: [32]",
+        "lr: {min: x, max: 1}",
+        "model: {hidden: {min: 1}}",
+        "clip_norm: {min: null, max: 1}",
+    ],
+)
+def test_what_means_nothing_valid_has_no_line_of_its_own(tmp_path, line):
+    with pytest.raises(SpecError) as error:
+        validate(parse(f"{BASE}search:\n  {line}\n", "x.yaml"), tmp_path, "")
+    hints = [each.hint for each in error.value.faults]
+    assert not any("write " in each.replace("or write a range", "") for each in hints), hints

@@ -39,6 +39,12 @@ from lrsearch.spec.document import parse, read_document
         ("a: 1\nb: {lr} / 10\n", 2, "not valid YAML", "write b: '{lr} / 10'"),
         ('a: 1\nb: "\\d"\n', 2, "unknown escape", "single quotes"),
         ("a: \u201cx\u201d\n", 1, "typographic quotes", ""),
+        ("a: - 32 - 64\n", 1, "stands between brackets", "write a: [32, 64]"),
+        ("a:\n  - 1\n  -2\n", 3, "'-2' lacks a blank after the dash", "write - 2"),
+        ("a:\n  -1\n  -2\n", 2, "'-1' lacks a blank after the dash", "write - 1"),
+        ("a:\n  -sgd\n", 2, "'-sgd' lacks a blank after the dash", "write - sgd"),
+        ("a:\n  b:[1, 2]\n", 2, "'b:[1, 2]' lacks a blank after the colon", "write b: [1, 2]"),
+        ("a:{b: 1}\n", 1, "lacks a blank after the colon", "write a: {b: 1}"),
     ],
 )  # fmt: skip
 def test_the_slip_is_told_where_it_stands(text, line, told, hint):
@@ -57,6 +63,7 @@ def test_the_slip_is_told_where_it_stands(text, line, told, hint):
         ("a: {lr: 0,001, b: 2}\n", "0,001 has a decimal comma", "write lr: 0.001"),
         ("a: {lr: {min: 0,1, max: 1}}\n", "0,1 has a decimal comma", "write min: 0.1"),
         ("a: [0,1, 0,01]\n", "decimal commas", "write a: [0.1, 0.01]"),
+        ("search: {a: 32,64}\n", "32,64 has a comma", "write a: [32, 64], or a: 32.64"),
         ("a: [-0,5, 1,25, 3,0]\n", "decimal commas", "write a: [-0.5, 1.25, 3.0]"),
     ],
 )
@@ -82,6 +89,8 @@ def test_a_number_with_one_reading_is_none(text):
         "a: \u201cx\u201d and more\n",
         "a: '\u201cx\u201d'\n",
         "a: {b: [1,\n  2]}\n",
+        "a:\n  -1\n",
+        "command:\n  -x b\n  -y\n",
     ],
 )
 def test_what_is_yaml_is_no_slip(text):

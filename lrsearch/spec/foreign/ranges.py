@@ -170,7 +170,7 @@ def lasting(value: Any, unit: str) -> str | None:
 
 def _read_list(value: list[Any]) -> Any:
     texts = [part for part in value if isinstance(part, str)]
-    if len(value) == 1 and texts:
+    if len(value) == 1 and texts and ";" not in texts[0]:
         found = _read_text(texts[0])
         return found if isinstance(found, dict) or "(" in texts[0] else None
     if texts and isinstance(value[0], str) and "(" in value[0]:

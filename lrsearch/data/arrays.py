@@ -11,7 +11,18 @@ import numpy as np
 from lrsearch.data.precision import keep_exact, tell_lost_targets
 from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.subset import choose, describe_choice
-from lrsearch.data.tables import MOST_EXACT, Array, doubt_classes, doubt_numbers, show_labels
+from lrsearch.data.tables import (
+    BCE,
+    LABELS_OF,
+    MOST_EXACT,
+    ONE_HOT,
+    Array,
+    doubt_classes,
+    doubt_numbers,
+    hint_loss,
+    is_one_hot,
+    show_labels,
+)
 from lrsearch.errors import DataError
 from lrsearch.spec.values import show
 
@@ -49,15 +60,19 @@ def check_arrays(
     """
     first = parts[0]
     inputs = [read_inputs(place, part.x_name, part.x, images=images) for part in parts]
+    check_scales(place, [(part.x_name, part.x, x) for part, x in zip(parts, inputs, strict=True)])
     _check_shapes(place, parts, inputs)
     targets, labels = read_targets(place, {part.y_name: part.y for part in parts}, task)
     hashed = {f"x{end}": each for end, each in zip(ENDS, inputs, strict=False)}
     hashed |= {f"y{end}": each for end, each in zip(ENDS, targets, strict=False)}
     lost, exact = keep_exact([part.x for part in parts], inputs)
-    notes = doubt_task(f"{first.y_name} holds", first.y) if task is None else []
+    notes = tell_dark(first.x_name, first.x, inputs[0])
+    notes += doubt_task(f"{first.y_name} holds", first.y) if task is None else []
     if task == "own":
         notes += tell_lost_targets(first.y_name, first.y)
     found = task or ("classification" if labels else "regression")
+    if found == "classification":
+        notes += tell_unlearnt([part.y_name for part in parts], targets, labels)
     if found == "own" and labels:
         notes.append(f"{first.y_name} is text, numbered from 0: {show_labels(labels)}")
     labels = labels if found == "classification" else ()
@@ -66,7 +81,9 @@ def check_arrays(
     taken = ""
     if samples is not None:
         if samples > whole:
-            raise DataError(f"samples is {samples}, {first.x_name} has {whole}", where=place)
+            way = f"write samples: {whole}, or leave it out for all of them"
+            message = f"samples is {samples}, {first.x_name} has {whole}"
+            raise DataError(message, where=place, hint=way)
         index = choose(y, found, samples, shuffle=shuffle)
         taken, told = describe_choice(y, found, index, len(labels), shuffle=shuffle)
         notes += told
@@ -118,7 +135,54 @@ def _check_shapes(place: str, parts: Sequence[Named], inputs: Sequence[Array]) -
                 f"samples of {first.x_name} have shape {inputs[0].shape[1:]}, "
                 f"those of {part.x_name} {x.shape[1:]}",
                 where=place,
+                hint="bytes are images, which get a channel axis; of other numbers images: true "
+                "under data says that they are"
+                if first.x.shape[1:] == part.x.shape[1:]
+                else "",
             )
+
+
+def check_scales(place: str, parts: Sequence[tuple[str, Array, Array]]) -> None:
+    """Raises DataError where bytes of images were scaled in some parts, and another part of other
+    numbers has not their scale. A part is its name, its inputs as given and as read."""
+    scaled = [given.dtype == np.uint8 and x.max() < given.max() for _, given, x in parts]
+    name = next((name for (name, _, _), each in zip(parts, scaled, strict=True) if each), "")
+    for (other, given, x), each in zip(parts, scaled, strict=True):
+        if name and not each and not (x.min() >= 0 and x.max() <= 1):
+            raise DataError(
+                f"{name} holds bytes of images, which are scaled to 0 to 1, and {other} "
+                f"{given.dtype} from {x.min():g} to {x.max():g}: they would not be of one scale",
+                where=place,
+                hint=f"give them one type, such as {other}.astype('uint8') of numbers up to 255",
+            )
+
+
+DARK = 25
+"""The largest byte of images of which it is said that scaling leaves them nearly nothing."""
+
+
+def tell_dark(name: str, given: Array, x: Array) -> list[str]:
+    """A sentence on bytes that are scaled as images are, and are no shades of 0 to 255."""
+    if given.dtype != np.uint8 or not x.max() < given.max() <= DARK:
+        return []
+    return [
+        f"{name} holds bytes from {given.min()} to {given.max()}, taken for images and divided by "
+        f"255: where they are no shades, {name}.astype('float32') is taken as it is"
+    ]
+
+
+def tell_unlearnt(
+    names: Sequence[str], targets: Sequence[Array], labels: Sequence[str]
+) -> list[str]:
+    """Sentences on classes that a part has and the first, which is trained on, has not."""
+    known, *others = (np.bincount(y, minlength=len(labels)) > 0 for y in targets)
+    told = []
+    for name, there in zip(names[1:], others, strict=True):
+        missing = [labels[index] for index in np.flatnonzero(there & ~known).tolist()]
+        if missing:
+            held = show_labels(missing)
+            told.append(f"{name} has classes that {names[0]} has not, and no model learns: {held}")
+    return told
 
 
 def _check_classes(place: str, name: str, y: Array, labels: Sequence[str], cut: int | None) -> None:
@@ -161,8 +225,11 @@ def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) 
     if x.dtype.kind not in "fiub":
         raise refuse_kind(place, name, x, "numbers are needed")
     if x.ndim < 2:
+        variable = name if name.isidentifier() else "x"
         raise DataError(
-            f"{name} has shape {x.shape}; (samples, features) or images are needed", where=place
+            f"{name} has shape {x.shape}; (samples, features) or images are needed",
+            where=place,
+            hint=f"of one feature a sample make it {variable}.reshape(-1, 1)" if x.ndim else "",
         )
     if x.size == 0:
         raise DataError(f"{name} is empty: its shape is {x.shape}", where=place)
@@ -170,17 +237,42 @@ def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) 
         raise DataError(
             f"{name} has shape {x.shape}, which reads as images of {x.shape[1]} channels",
             where=place,
-            hint="channels come first: transpose (N, H, W, C) to (N, C, H, W); of what are no "
-            "images write images: false under data",
+            hint="channels come first, (N, C, H, W): "
+            f"{name if name.isidentifier() else 'x'}.transpose(0, 3, 1, 2); of what are no images "
+            "write images: false under data",
         )
     scaled = x.dtype == np.uint8 and x.ndim > 2 and images is not False
+    given = x
     with np.errstate(over="ignore"):
         x = np.ascontiguousarray(x, dtype=np.float32)
     if scaled:
         x = x / np.float32(255)
-    if not np.isfinite(x).all():
-        raise DataError(f"{name} holds values that are not finite (NaN or infinity)", where=place)
+    check_finite(place, name, given, x)
     return x[:, np.newaxis] if x.ndim == 3 and (images or scaled) else x
+
+
+def check_finite(place: str, name: str, given: Array, read: Array) -> None:
+    """Raises DataError where numbers that were `read` of those `given`, entry by entry, are not
+    finite: since these are not, or are too large for the type."""
+    finite = np.isfinite(read)
+    if finite.all():
+        return
+    at = tuple(map(int, np.unravel_index(int(finite.argmin()), finite.shape)))
+    shown = name if name.isidentifier() else "x"
+    if np.isfinite(given[at]):
+        raise DataError(
+            f"{name} holds {given[at]:g} at {list(at)}, which is too large for {read.dtype}",
+            where=place,
+            hint=f"bring it to a smaller unit, such as {shown} / np.abs({shown}).max()",
+        )
+    many = int((~finite.reshape(len(finite), -1).all(axis=1)).sum())
+    rows = f"np.isfinite({shown})" + (f".reshape(len({shown}), -1).all(1)" * (finite.ndim > 1))
+    raise DataError(
+        f"{name} holds values that are not finite: {given[at]:g} at {list(at)}, in {many:,} of "
+        f"{len(finite):,} samples",
+        where=place,
+        hint=f"fill them in, or leave these samples out: keep = {rows}, x[keep] and y[keep]",
+    )
 
 
 _NUMBERS = (int, float, np.bool_, np.integer, np.floating)
@@ -236,7 +328,12 @@ def read_targets(
     numbers = kinds <= {"booleans", "classes", "f"}
     if len(kinds) > 1 and not (numbers and task == "regression"):
         listed = ", ".join(f"{name} {y.dtype}" for name, y in arrays.items())
-        raise DataError(f"the targets are of different kinds: {listed}", where=place)
+        first = next(iter(arrays.values()))
+        odd = next(
+            name for name, y in arrays.items() if KINDS[y.dtype.kind] != KINDS[first.dtype.kind]
+        )
+        way = f"give them one type, such as {odd}.astype('{first.dtype}')"
+        raise DataError(f"the targets are of different kinds: {listed}", where=place, hint=way)
     if task == "own" and numbers:
         return [plain_type(place, name, y) for name, y in arrays.items()], ()
     if task == "regression" or (task is None and kinds == {"f"}):
@@ -244,10 +341,11 @@ def read_targets(
     flat = []
     for name, y in arrays.items():
         if y.size != len(y):
-            raise DataError(
-                f"{name} has shape {y.shape}; one class per sample is needed, not one-hot rows",
-                where=place,
-            )
+            told = f"{name} has shape {y.shape}; one class per sample is needed, not one-hot rows"
+            way = f"write task: own under data; {hint_loss(y)}"
+            if y.ndim == 2 and ((y == 0) | (y == 1)).all():
+                way = f"{LABELS_OF}task: regression under data, and {BCE} under train"
+            raise DataError(told, where=place, hint=ONE_HOT if is_one_hot(y) else way)
         flat.append(y.reshape(-1))
     classes, numbered = np.unique(_concatenate(flat), return_inverse=True)
     labels = tuple(
@@ -292,8 +390,8 @@ def plain_type(place: str, name: str, array: Array) -> Array:
         raise DataError(f"{name} holds {array.max()}, which is too large for int64", where=place)
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(array, dtype=kinds.get(array.dtype.kind, np.int64))
-    if found.dtype.kind == "f" and not np.isfinite(found).all():
-        raise DataError(f"{name} holds values that are not finite (NaN or infinity)", where=place)
+    if found.dtype.kind == "f":
+        check_finite(place, name, array, found)
     return found
 
 
@@ -303,8 +401,7 @@ def _continuous(place: str, name: str, y: Array) -> Array:
             f"{name} has shape {y.shape}; (samples,) or (samples, targets) is needed", where=place
         )
     numbers = np.ascontiguousarray(y, dtype=np.float64).reshape(len(y), -1)
-    if not np.isfinite(numbers).all():
-        raise DataError(f"{name} holds values that are not finite (NaN or infinity)", where=place)
+    check_finite(place, name, y, numbers.reshape(y.shape))
     if y.dtype.kind in "iu" and np.abs(numbers).max() >= MOST_EXACT:
         raise DataError(
             f"{name} holds whole numbers from 2**53 on, which are not told apart exactly",

@@ -31,7 +31,7 @@ from lrsearch.data.tables import (
 )
 from lrsearch.data.utf8 import read_utf8
 from lrsearch.errors import DataError
-from lrsearch.spec.sources import NUMBER, misread, number_header
+from lrsearch.spec.sources import NUMBER, START, hint_no_table, misread, number_header
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
@@ -112,6 +112,7 @@ class _File:
                     hint = "is there a quote on this line that none closes?"
                 elif '"' in told:
                     hint = "a quoted cell ends before the separator; quotes inside are doubled"
+                hint = hint_no_table(self.text[:START]) or hint
                 raise DataError(f"not readable as CSV: {told}", where=place, hint=hint) from error
             if cells:
                 yield line, list(map(str.strip, cells))

@@ -25,7 +25,8 @@ def hold_out(count: int, held: int, classes: Array | None, seed: int) -> tuple[A
         raise ValueError("a class has a single sample")
     for size in (count - held, held):
         if size < len(sizes):
-            raise ValueError(f"{size} samples are fewer than the {len(sizes)} classes")
+            be = "is" if size == 1 else "are"
+            raise ValueError(f"{size} {be} fewer than the {len(sizes)} classes")
     members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(sizes)[:-1])
     staying = _apportion(sizes, count - held, draw)
     leaving = _apportion(sizes - staying, held, draw)

@@ -253,7 +253,7 @@ def _read_split(name: str, root: _Folder) -> _Split:
             found = f"{len(root.images):,} image{'s stand' if many else ' stands'} in it directly"
         raise DataError(f"there are no class folders: {found}", where=where, hint=_EXPECTED)
     inside = {each: _scan(f"{root.path}/{each}") for each in root.folders}
-    if len(inside) == 1:
+    if len(inside) == 1 and name in ("", "train"):  # Of another part the classes are compared.
         (only,) = inside.values()
         nested = not only.images and len(only.folders) > 1
         raise DataError(

@@ -13,6 +13,7 @@ from lrsearch.data.arrays import (
     Named,
     became_images,
     check_arrays,
+    check_scales,
     digest,
     doubt_task,
     join_digests,
@@ -20,6 +21,8 @@ from lrsearch.data.arrays import (
     read_inputs,
     read_targets,
     refuse_kind,
+    tell_dark,
+    tell_unlearnt,
 )
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import get_states, set_states
@@ -183,6 +186,7 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bo
                 f"samples of {name} are {_told(x)}, those of {names[0]} {_told(xs[0])}",
                 where=place,
             )
+    _check_scales(place, names, [part.x for part in parts], xs)
     ys = [plain(part.y) for part in parts]
     if any(y is None for y in ys) and any(y is not None for y in ys):
         raise DataError("some parts have targets and some have none", where=place)
@@ -194,9 +198,12 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bo
         _check_counts(place, name, x, y, weight)
     asked = task
     task, targets, labels = _read_y(place, dict(zip(names, ys, strict=True)), task)
-    notes: list[str] = []
+    named = zip(leaves(parts[0].x, "x"), leaves(xs[0]), strict=True)
+    notes = [told for (key, one), (_, x) in named for told in tell_dark(key, plain(one), x)]
     if asked is None and task in ("classification", "regression"):
         notes += doubt_task("the targets are", ys[0])
+    if task == "classification":
+        notes += tell_unlearnt([f"the {name} part" for name in names], targets, labels)
     if task == "own" and isinstance(ys[0], np.ndarray):
         notes += tell_lost_targets("the targets", ys[0])
     if task == "own" and labels:
@@ -262,6 +269,27 @@ def _keep_exact(given: Sequence[Tree], xs: Sequence[Tree]) -> tuple[list[str], l
         if x.dtype == np.float32 and x.ndim > 1
         for each in keep_exact([plain(array)], [x])[0]
     ], []
+
+
+def _check_scales(
+    place: str, names: Sequence[str], given: Sequence[Tree], read: Sequence[Tree]
+) -> None:
+    """Raises DataError as `check_scales` does, for each array of the parts' samples."""
+    columns = [
+        [
+            (key, plain(one), each)
+            for (key, one), (_, each) in zip(leaves(g), leaves(r), strict=True)
+        ]
+        for g, r in zip(given, read, strict=True)
+    ]
+    for column in zip(*columns, strict=True):
+        check_scales(
+            place,
+            [
+                (f"x_{name}" + f".{key}" * bool(key), one, each)
+                for name, (key, one, each) in zip(names, column, strict=True)
+            ],
+        )
 
 
 def _outline(tree: Tree) -> list[tuple[str, tuple[int, ...], str]]:
@@ -407,13 +435,15 @@ def _check_streams(
     elif classes is not None:
         raise DataError(f"data.classes is given, and the task is {task}", where=place)
     for name, stream in zip(NAMES[1:], streams[1:], strict=False):
-        other = _read_batch(place, "x", _first_batch(place, stream).x)
+        given = _first_batch(place, stream).x
+        other = _read_batch(place, "x", given)
         loose = any(each.make is not None or each.collate is not None for each in (first, stream))
         if _form(other, loose=loose) != _form(x, loose=loose):
             raise DataError(
                 f"samples of {name} are {_told(other)}, those of {NAMES[0]} {_told(x)}",
                 where=place,
             )
+        _check_scales(place, (NAMES[0], name), (batch.x, given), (x, other))
     hashed: dict[str, Array] = {}
     for name, stream in zip(NAMES, streams, strict=False):
         hashed |= _fingerprint(place, name, stream)

@@ -24,6 +24,7 @@ from lrsearch.data.tables import (
     flow,
 )
 from lrsearch.errors import DataError
+from lrsearch.spec.sources import tell_no_parquet
 
 
 def read_names(source: str) -> list[str] | None:
@@ -59,9 +60,9 @@ def read_parquet(
         with pyarrow.parquet.ParquetFile(source) as file:
             content = file.read()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            "not a readable Parquet file", where=source, hint=" ".join(str(error).split())[:200]
-        ) from error
+        told = tell_no_parquet(Path(source)) if Path(source).is_file() else ""
+        told = told or " ".join(str(error).split())[:200]
+        raise DataError("not a readable Parquet file", where=source, hint=told) from error
     names = [str(name) for name in content.column_names]
     used = choose_columns(names, target, drop, categorical, where=source)
     for index in used:
@@ -131,10 +132,15 @@ def _kind(name: str, cells: Any, source: str) -> str:
         or types.is_null(kind)
     ):
         return "text"
+    way = "write it as one of these"
+    if types.is_date(kind) or types.is_timestamp(kind):
+        way = f"write days: (table[{name!r}] - table[{name!r}].min()).dt.days, in pandas"
+    elif types.is_duration(kind):
+        way = f"write seconds: table[{name!r}].dt.total_seconds(), in pandas"
     raise DataError(
         f"column '{name}' holds {kind}: numbers, text and booleans can be used",
         where=source,
-        hint=f"drop it (drop: {flow([name])}), or write it as one of these",
+        hint=f"drop it (drop: {flow([name])}), or {way}",
     )
 
 

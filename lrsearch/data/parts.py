@@ -104,6 +104,9 @@ def read_parts(result: Any, place: str) -> list[Part | Stream]:
             where=place,
             hint="return them in a tuple: (training, validation) or (training, validation, test)",
         )
+    if way := _hint_parts(result):
+        kind = type(result).__name__
+        raise DataError(f"returned a {kind} of {len(result)} entries", where=place, hint=way)
     if isinstance(result, tuple) and len(result) in (2, 3) and all(map(_is_part, result)):
         parts = list(result)
     names = ("training", "validation", "test") if len(parts) > 1 else ("",)
@@ -111,6 +114,26 @@ def read_parts(result: Any, place: str) -> list[Part | Stream]:
         _read_part(part, f"{place}, {name}" if name else place)
         for name, part in zip(names, parts, strict=False)
     ]
+
+
+def _hint_parts(result: Any) -> str:
+    """The hint on what to return in place of parts, or samples, of another form; "" for any other
+    result."""
+    parts = "return a tuple a part: (x_train, y_train), (x_val, y_val)"
+    if isinstance(result, Mapping):
+        names = {str(key).lower().replace("_", "") for key in result}
+        return parts if {"xtrain", "ytrain"} <= names else ""
+    if isinstance(result, tuple) and len(result) in (4, 6):
+        return parts + ", (x_test, y_test)" * (len(result) == 6)
+    if not isinstance(result, list) or not result:
+        return ""
+    if len(result) in (2, 3) and not any(map(_is_array, result)):
+        parted = all(hasattr(each, "__len__") and not isinstance(each, str) for each in result)
+        if parted and not all(isinstance(each, list) for each in result):
+            return "return parts in a tuple: (training, validation)"
+    if all(isinstance(each, tuple) and len(each) in (2, 3) for each in result):
+        return "of a list of samples (x, y) return columns: tuple(map(list, zip(*samples)))"
+    return ""
 
 
 def _is_part(value: Any) -> bool:

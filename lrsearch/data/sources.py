@@ -30,6 +30,7 @@ from lrsearch.data.subset import choose, describe_choice
 from lrsearch.data.tables import Array, Table, show_labels, take_rows
 from lrsearch.data.text import Windows, read_text
 from lrsearch.errors import DataError, LrsearchError, suggest
+from lrsearch.spec.sources import hint_members
 
 _Asked = tuple[bool, bool | None]
 """Whether a validation part is wanted, and whether numbers of two dimensions are images."""
@@ -246,7 +247,11 @@ def _npz(source: str, validated: bool) -> dict[str, Array]:
             try:
                 array = archive[name]
             except _UNREADABLE as error:
-                raise DataError(f"{name} cannot be read: {error}", where=source) from error
+                objects = "allow_pickle" in str(error)
+                way = f"save it as numbers or text: {name}.astype(float), or {name}.astype(str)"
+                raise DataError(
+                    f"{name} cannot be read: {error}", where=source, hint=way if objects else ""
+                ) from error
             if not isinstance(array, np.ndarray):
                 raise DataError(f"{name} is not an array", where=source)
             arrays[name] = array
@@ -276,8 +281,7 @@ def _choose_members(found: Sequence[str], source: str, validated: bool) -> list[
         raise DataError(
             f"{' and '.join(missing)} missing; found: {', '.join(found) or 'nothing'}",
             where=source,
-            hint="an archive holds x_train, y_train and perhaps x_val, y_val, x_test, y_test, "
-            "or x and y",
+            hint=hint_members(found),
         )
     return wanted
 
@@ -303,5 +307,8 @@ def _call(
     try:
         result = function(**arguments)
     except any_but_interrupts(LrsearchError) as error:
-        raise DataError(tell_raised(error), where=name) from error
+        way = ""
+        if isinstance(error, TypeError) and "'batch_size'" in str(error):
+            way = "return a function of batch_size: return lambda batch_size: DataLoader(...)"
+        raise DataError(tell_raised(error), where=name, hint=way) from error
     return read_parts(result, name)

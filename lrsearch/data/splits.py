@@ -212,22 +212,46 @@ def _hold_out(
 ) -> tuple[Array, Array]:
     """The indices that stay, and `size` of them held out."""
     if not 0 < size < len(rest):
-        raise DataError(f"{name} {config[name]} of {len(raw)} samples is {size}", where=raw.name)
+        raise DataError(
+            f"{name} {config[name]} of {len(raw)} samples is {size}",
+            where=raw.name,
+            hint=_suggest_share(raw, rest, name, 1),
+        )
     y = _stratify(raw, rest, 2, name, config)
     try:
         kept, chosen = hold_out(len(rest), size, y, _seed(config, name))
     except ValueError as error:
+        many = "" if size == 1 else "s"
         raise DataError(
-            f"a {name} split of {size} samples cannot hold every class: {error}", where=raw.name
+            f"a {name} split of {size} sample{many} cannot hold every class: {error}",
+            where=raw.name,
+            hint=_suggest_share(raw, rest, name, 1 if y is None else len(np.unique(y))),
         ) from error
     return rest[kept], rest[chosen]
+
+
+def _suggest_share(raw: Raw, rest: Array, name: str, least: int) -> str:
+    """The hint with the least share, in hundredths, that leaves `least` samples for the part and
+    for what stays; another way where there is none."""
+    for share in range(1, 100):
+        held = round(len(raw) * share / 100)
+        if held >= least and len(rest) - held >= least:
+            return f"write {name}: {share / 100:g}, or give more samples"
+    ways = ["give more samples"]
+    if raw.task == "classification" and all(map(_WHOLE.fullmatch, raw.labels)):
+        ways.append("if the targets are a quantity, write task: regression under data")
+    return "; ".join(ways)
 
 
 def _take_fold(
     raw: Raw, rest: Array, fold: int, count: int, config: Mapping[str, Any]
 ) -> tuple[Array, Array]:
     if count > len(rest):
-        raise DataError(f"{count} folds of {len(rest)} samples", where=raw.name)
+        raise DataError(
+            f"{count} folds of {len(rest)} samples",
+            where=raw.name,
+            hint=f"write validation: {{folds: {min(5, len(rest))}}}" if len(rest) > 1 else "",
+        )
     y = _stratify(raw, rest, count, "validation", config)
     kept, chosen = take_fold(len(rest), fold, count, y, _seed(config, "validation"))
     return rest[kept], rest[chosen]
@@ -252,13 +276,16 @@ def _stratify(
     rarest = int(counts.argmin())
     if counts[rarest] < needed:
         whole = config.get("task") is None and all(map(_WHOLE.fullmatch, raw.labels))
+        ways = ["give it more samples, or leave it out"]
+        if needed > 2 and counts[rarest] > 1:
+            ways = [f"write {name}: {{folds: {counts[rarest]}}}, or {ways[0]}"]
+        if whole:
+            ways.append("if the targets are a quantity, write task: regression under data")
         raise DataError(
             f"class {raw.labels[int(present[rarest])]} has too few samples for the {name} split: "
             f"{counts[rarest]}, at least {needed} are needed",
             where=raw.name,
-            hint="if the targets are a quantity, write task: regression under data"
-            if whole
-            else "",
+            hint="; ".join(ways),
         )
     return y
 

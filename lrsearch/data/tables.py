@@ -100,6 +100,8 @@ def doubt_classes(what: str, values: Array) -> list[str]:
     return [f"{told}: for a quantity write task: regression under data"]
 
 
+BCE = "loss: {class_path: torch.nn.BCEWithLogitsLoss}"
+LABELS_OF = "for labels that a sample has or not write "
 ONE_HOT = "for classes give their numbers, y.argmax(1)"
 
 
@@ -126,8 +128,7 @@ def hint_loss(y: Any) -> str:
         )
     if ((y == 0) | (y == 1)).all():
         hints.append(
-            "of labels that a sample has or not write loss: {class_path: "
-            f"torch.nn.BCEWithLogitsLoss}}, for outputs [samples, {places}]"
+            f"of labels that a sample has or not write {BCE}, for outputs [samples, {places}]"
         )
     return "; ".join(hints)
 
@@ -152,8 +153,14 @@ def doubt_numbers(what: str, y: Array) -> list[str]:
 def show_labels(labels: Sequence[str]) -> str:
     """Classes in few words: `cat, dog` or `0 ... 9`."""
     if len(labels) > SHOWN_CLASSES:
-        return f"{labels[0]} ... {labels[-1]}"
-    return ", ".join(labels)
+        labels = (labels[0], labels[-1])
+        return " ... ".join(map(_show_label, labels))
+    return ", ".join(map(_show_label, labels))
+
+
+def _show_label(label: str) -> str:
+    """A class in no more than a few words; quotes where it is empty."""
+    return (label if len(label) <= 40 else f"{label[:40]}...") or "''"
 
 
 # what is wrong with columns
@@ -296,10 +303,11 @@ def assemble(
     for column in columns:
         values = column.numbers if column.numbers is not None else column.codes
         assert values is not None
-        if (values == values[0]).all():
+        large = column.numbers is not None and (np.abs(column.numbers) >= MOST_EXACT).any()
+        if (values == values[0]).all() and not large:
             shown = f"{values[0]:g}" if column.numbers is not None else column.categories[0]
             notes.append(f"column '{column.name}' is the same in every row ({shown})")
-        if column.numbers is not None and (np.abs(column.numbers) >= MOST_EXACT).any():
+        if large:
             notes.append(
                 f"column '{column.name}' holds numbers from 2**53 on: whole ones are not told apart"
             )

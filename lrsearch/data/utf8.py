@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lrsearch.errors import DataError
-from lrsearch.spec.sources import MARKS
+from lrsearch.spec.sources import find_kind
 
 
 def read_utf8(source: str) -> str:
@@ -22,9 +22,8 @@ def read_utf8(source: str) -> str:
         raise DataError(f"the file cannot be read: {reason}", where=source) from error
     if not content:
         raise DataError("the file is empty", where=source)
-    for mark, (what, hint) in MARKS.items():
-        if content.startswith(mark):
-            raise DataError(f"no text, but {what}", where=source, hint=hint)
+    if kind := find_kind(content):
+        raise DataError(f"no text, but {kind[0]}", where=source, hint=kind[1])
     zero = content.find(b"\0")
     if zero >= 0:
         raise DataError(
@@ -40,8 +39,13 @@ def read_utf8(source: str) -> str:
         raise DataError(
             f"not UTF-8 text: byte 0x{content[start]:02x} on this line",
             where=_place(source, content, start),
-            hint="convert it, such as with: iconv -f LATIN1 -t UTF-8 OLD > NEW",
+            hint=f"convert it, such as with: iconv -f {_guess(content)} -t UTF-8 OLD > NEW",
         ) from error
+
+
+def _guess(content: bytes) -> str:
+    """The likely encoding of text in Latin letters: Windows has letters where Latin-1 has none."""
+    return "CP1252" if any(0x80 <= each < 0xA0 for each in set(content)) else "LATIN1"
 
 
 def _place(source: str, content: bytes, at: int) -> str:

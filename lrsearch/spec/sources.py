@@ -23,10 +23,67 @@ MARKS = {
     b"PAR1": ("a Parquet file", "read it with data: {name: parquet}"),
     b"PK\x03\x04": ("an archive or a spreadsheet (.zip, .xlsx)", "unpack it, or save it as text"),
     b"\x1f\x8b": ("a gzip archive", "unpack it with gunzip"),
-    b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
-    b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
+    b"BZh91AY&SY": ("a bzip2 archive", "unpack it with bunzip2"),
+    b"\xfd7zXZ": ("an xz archive", "unpack it with unxz"),
+    b"\x28\xb5\x2f\xfd": ("a zstd archive", "unpack it with unzstd"),
+    b"\xd0\xcf\x11\xe0": ("a spreadsheet or document (.xls, .doc)", "save it as text"),
+    b"\x89HDF": ("an HDF5 file", "write its arrays with numpy.savez(path, x=..., y=...)"),
+    b"\x93NUMPY": ("an array (.npy)", "write it with numpy.savez(path, x=..., y=...)"),
+    b"ARROW1": ("an Arrow file", "write it as Parquet: pyarrow.parquet.write_table(table, path)"),
+    b"SQLite format": ("a database", "write the table as text"),
+    b"%PDF": ("a PDF", "save what it shows as text"),
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file: git lfs pull"),
+    b"\xff\xfe\0\0": ("UTF-32", "convert it: iconv -f UTF-32 -t UTF-8 OLD > NEW"),
+    b"\xff\xfe": ("UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW"),
+    b"\xfe\xff": ("UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW"),
 }
-"""Files that begin with these bytes where text is needed: their kind, and what to do about it."""
+"""Files that begin with these bytes where text is needed: their kind, and what to do about it. Of
+marks that begin alike the longer comes first."""
+
+_WRITE = "write a table of it, with to_csv(NEW, index=False), such as of"
+_NO_TABLES = {
+    "{": f"it is JSON: {_WRITE} pandas.read_json(OLD)",
+    "<!doctype": "it is a web page: fetch the table itself",
+    "<html": "it is a web page: fetch the table itself",
+    "<?xml": f"it is XML: {_WRITE} pandas.read_xml(OLD)",
+    "@relation": "it is ARFF: write a line of column names, and the rows below @data",
+}
+_NO_TABLES["["] = _NO_TABLES["{"]
+"""Hints for text that begins so and is no table."""
+
+
+def find_kind(start: bytes) -> tuple[str, str] | None:
+    """The kind of a file that is no text, by its first bytes, and what to do about it; None for any
+    other."""
+    return next((told for mark, told in MARKS.items() if start.startswith(mark)), None)
+
+
+def tell_no_parquet(path: FilePath) -> str:
+    """The hint for a file that does not begin as a Parquet file does; "" for one that does."""
+    with path.open("rb") as file:
+        start = file.read(START)
+    if start.startswith(b"PAR1"):
+        return ""
+    told = find_kind(start)
+    if told is not None:
+        return f"it is {told[0]}: {told[1]}"
+    shown = start.partition(b"\n")[0].decode(errors="replace")
+    plain = shown.isprintable()
+    return (
+        f"it begins with {shown!r}: read text with data: {{name: csv}}"
+        if plain
+        else "write it anew"
+    )
+
+
+def hint_no_table(start: str) -> str:
+    """The hint for a text that is no table by its beginning; "" for any other."""
+    plain = start.lstrip("\ufeff \r\n").lower()
+    return next((hint for mark, hint in _NO_TABLES.items() if plain.startswith(mark)), "")
+
+
+START = 64
+"""Bytes by which a file's kind is told."""
 
 PACKAGES = {"parquet": ("pyarrow", "Parquet files"), "images": ("PIL", "image folders")}
 """Kinds of data that need an optional package, with the package and a name of the data."""
@@ -73,7 +130,9 @@ def _look(
         hint = f"pip install 'lrsearch[{kind}]'"
         yield ("name",), f"{what} are read by {name}, which is not installed", hint
     noun = "folder" if kind == "images" else "file"
-    if not path.exists():
+    if not path.exists() and (folder / raw).is_symlink():
+        yield place, f"{raw} is a link to {path}: there is no such {noun}", ""
+    elif not path.exists():
         yield place, f"{path}: there is no such {noun}", _near(path, raw, folder, noun)
     elif kind == "images":
         yield from ((place, *each) for each in _folder_faults(path))
@@ -89,6 +148,9 @@ def _look(
         elif kind == "npz":
             yield from ((place, *each) for each in _archive_faults(path, data))
         elif kind == "parquet":
+            if message := tell_no_parquet(path):
+                yield place, f"{path}: not a readable Parquet file", message
+                return
             names = columns(str(path))
             if names is not None:
                 yield from _column_faults(str(path), names, data, "")
@@ -101,11 +163,10 @@ def _text_faults(
 ) -> Iterator[tuple[Path, str, str]]:
     place: Path = ("source",)
     with path.open("rb") as file:
-        start = file.read(4)
-    for mark, (told, hint) in MARKS.items():
-        if start.startswith(mark):
-            yield place, f"{path}: no text, but {told}", hint
-            return
+        found = find_kind(file.read(START))
+    if found:
+        yield place, f"{path}: no text, but {found[0]}", found[1]
+        return
     separator = data.get("separator", ",")
     header = read_header(path, separator) if kind == "csv" else None
     if header is None:
@@ -160,7 +221,9 @@ def _near(path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
 def _folder_faults(path: FilePath) -> Iterator[tuple[str, str]]:
     expected = "one folder per class is expected, such as photos/cat/1.png and photos/dog/1.png"
     if not path.is_dir():
-        yield f"{path}: a file, not a folder of images", f"{expected}; source is photos"
+        packed = path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz")
+        way = f"{'unpack it; ' * packed}{expected}; source is photos"
+        yield f"{path}: a file, not a folder of images", way
     elif not any(each.is_dir() and not each.name.startswith(".") for each in path.iterdir()):
         yield f"{path}: there are no class folders", expected
 
@@ -168,8 +231,8 @@ def _folder_faults(path: FilePath) -> Iterator[tuple[str, str]]:
 def _archive_faults(path: FilePath, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The missing ones of x and y, or x_train and y_train."""
     with path.open("rb") as file:
-        start = file.read(6)
-    if start == b"\x93NUMPY":
+        start = file.read(START)
+    if start[:6] == b"\x93NUMPY":
         hint = "write it with numpy.savez(path, x=..., y=...)"
         yield f"{path}: a single array, not a NumPy archive (.npz)", hint
         return
@@ -177,7 +240,10 @@ def _archive_faults(path: FilePath, data: Mapping[str, Any]) -> Iterator[tuple[s
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
     except zipfile.BadZipFile:
-        yield f"{path}: not a readable NumPy archive (.npz)", ""
+        kind = find_kind(start)
+        way = f"it is {kind[0]}: {kind[1]}" if kind else ""
+        way = way or "was it cut off? write it with numpy.savez(path, x=..., y=...)"
+        yield f"{path}: not a readable NumPy archive (.npz)", way
         return
     wanted = [("x_train", "y_train"), ("x", "y")]
     if data.get("task") == "own":  # A step may do without targets.
@@ -186,8 +252,34 @@ def _archive_faults(path: FilePath, data: Mapping[str, Any]) -> Iterator[tuple[s
         pair = wanted[0] if {"x_train", "y_train"} & set(names) else wanted[1]
         missing = " and ".join(name for name in pair if name not in names)
         shown = ", ".join(names[:MAX_SHOWN]) or "nothing"
-        hint = "an archive holds x_train, y_train and perhaps x_test, y_test, or x and y"
-        yield f"{path}: {missing} missing; found: {shown}", hint
+        yield f"{path}: {missing} missing; found: {shown}", hint_members(names)
+
+
+_INPUTS = ("x", "data", "images", "image", "features", "inputs", "input", "arr_0", "samples")
+_TARGETS = ("y", "labels", "label", "targets", "target", "classes", "arr_1", "outputs", "output")
+_PARTS = {"train": "_train", "training": "_train", "test": "_test", "val": "_val", "valid": "_val"}
+_PARTS |= {"validation": "_val", "dev": "_val", "": ""}
+
+
+def hint_members(names: Sequence[str]) -> str:
+    """The hint for an archive whose arrays have other names: a line that renames them, where these
+    say what they are."""
+    meant: dict[str, str] = {}
+    for name in names:
+        plain, part = name.lower().strip("_"), ""
+        for each in sorted(_PARTS, key=len, reverse=True):
+            if each and (plain.startswith(each) or plain.endswith(each)):
+                plain, part = plain.removeprefix(each).removesuffix(each).strip("_"), _PARTS[each]
+                break
+        letter = "x" if plain in _INPUTS else "y" if plain in _TARGETS else ""
+        if not letter or f"{letter}{part}" in meant:
+            continue
+        meant[f"{letter}{part}"] = name
+    for pair in (("x", "y"), ("x_train", "y_train")):
+        if all(each in meant for each in pair):
+            given = ", ".join(f"{key}=a[{name!r}]" for key, name in meant.items())
+            return f'rename them: a = numpy.load(OLD); numpy.savez("NEW.npz", {given})'
+    return "an archive holds x_train, y_train and perhaps x_val, y_val, x_test, y_test, or x and y"
 
 
 # tables
@@ -257,6 +349,8 @@ def misread(names: Sequence[str], target: object, separator: str) -> str:
     values in the first line."""
     if target in names:
         return ""
+    if hint := hint_no_table(names[0]):
+        return hint
     for mark, written in _SEPARATORS if len(names) == 1 else ():
         if mark in names[0] and mark != separator:
             return f"the columns are not divided by '{separator}': separator: {written}?"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lrsearch import catalogue
 from lrsearch.data import folds, load, sources, split
+from lrsearch.data.tables import show_labels
 from lrsearch.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -72,6 +73,9 @@ def test_byte_images_are_scaled_and_get_a_channel(tmp_path):
     np.testing.assert_allclose(raw.x[:, 0], x / 255, rtol=1e-6)
     flat = read(npz(tmp_path / "b.npz", x=x.reshape(10, 20), y=np.arange(10) % 2))
     np.testing.assert_array_equal(flat.x, x.reshape(10, 20))
+    assert not raw.notes and not flat.notes
+    (note,) = read(npz(tmp_path / "c.npz", x=x % 2, y=np.arange(10) % 2)).notes
+    assert note.startswith("x holds bytes from 0 to 1, taken for images and divided by 255: where")
 
 
 @pytest.mark.parametrize(
@@ -176,12 +180,17 @@ def test_objects_are_never_unpickled(tmp_path):
 
 
 X, Y = table()
+BYTES = np.tile(np.arange(8, dtype=np.uint8), (40, 4, 1))
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": X, "b": Y}, "x and y missing; found: a, b"),
+        ({"a": X, "b": Y}, "x and y missing; found: a, b\n  an archive holds x_train, y_train and"),
+        (
+            {"X_train": X, "labels_train": Y, "testX": X},
+            r'savez\("NEW.npz", x_train=a\[\'X_train\'\], y_train=a\[\'labels_train\'\], x_test=a',
+        ),
         ({}, "x and y missing; found: nothing"),
         ({"x_train": X}, "y_train missing; found: x_train"),
         ({"x_train": X, "y_train": Y, "x_test": X}, "y_test missing"),
@@ -189,15 +198,27 @@ X, Y = table()
         ({"x": X, "y": np.array(1)}, "x has 40 samples, y no targets"),
         ({"x": X[:0], "y": Y[:0]}, "x is empty"),
         ({"x": X[:, :0], "y": Y}, "x is empty"),
-        ({"x": X[:, 0], "y": Y}, r"x has shape \(40,\)"),
-        ({"x": np.where(X > 1, np.nan, X), "y": Y}, "x holds values that are not finite"),
-        ({"x": X * 1e300, "y": Y}, "x holds values that are not finite"),
-        ({"x": X, "y": np.where(Y > 1, np.inf, 0.5)}, "y holds values that are not finite"),
+        ({"x": X[:, 0], "y": Y}, r"x has shape \(40,\).*\n.*x\.reshape\(-1, 1\)"),
+        (
+            {"x": np.where(np.isin(X, X[7]), np.nan, X), "y": Y},
+            r"x holds values that are not finite: nan at \[7, 0\], in 1 of 40 samples\n.*"
+            r"keep = np\.isfinite\(x\)\.reshape\(len\(x\), -1\)\.all\(1\), x\[keep\]",
+        ),
+        (
+            {"x": np.full((40, 2), 1e300), "y": Y},
+            r"x holds 1e\+300 at \[0, 0\], which is too large",
+        ),
+        (
+            {"x": X, "y": np.where(Y > 1, np.inf, 0.5)},
+            r"y holds values that are not finite: inf at \[2\], in 20 of 40 samples",
+        ),
         ({"x": X.astype(str), "y": Y}, r"x holds text \(<U32\): numbers are needed"),
         ({"x": X + 1j, "y": Y}, r"x holds complex numbers \(complex128\): numbers"),
         ({"x": X, "y": Y + 1j}, r"y holds complex numbers \(complex128\): classes are"),
         ({"x": X, "y": np.zeros(40, int)}, r"y holds one class only \(0\)"),
-        ({"x": X, "y": np.eye(4, dtype=int)[Y]}, "not one-hot rows"),
+        ({"x": X, "y": np.eye(4, dtype=int)[Y]}, r"not one-hot rows\n.*y\.argmax\(1\)"),
+        ({"x": X, "y": (X > 0).astype(int)}, "task: regression under data, and loss: .*BCEWithLog"),
+        ({"x": X, "y": np.full((40, 2, 2), 3)}, "write task: own under data; of a class at each"),
         ({"x": X, "y": np.ones((40, 2, 2))}, r"y has shape \(40, 2, 2\)"),
         (
             {"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y},
@@ -205,7 +226,15 @@ X, Y = table()
         ),
         (
             {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y.astype(float)},
-            "different kinds: y_train int64, y_test float64",
+            r"different kinds: y_train int64, y_test float64\n.*y_test\.astype\('int64'\)",
+        ),
+        (
+            {"x_train": BYTES, "y_train": Y, "x_test": BYTES.astype(float), "y_test": Y},
+            "x_train holds bytes of images, which are scaled to 0 to 1, and x_test float64 from 0",
+        ),
+        (
+            {"x_train": BYTES * 1.0, "y_train": Y, "x_test": BYTES, "y_test": Y},
+            "x_test holds bytes of images, .* and x_train float64 from 0 to 7.*not be of one scale",
         ),
     ],
 )
@@ -218,7 +247,7 @@ def test_malformed_arrays(tmp_path, arrays, message):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_images_with_their_channels_last(channels):
     x = np.ones((40, 6, 5, channels))
-    with pytest.raises(DataError, match=r"transpose \(N, H, W, C\) to \(N, C, H, W\)"):
+    with pytest.raises(DataError, match=r"\(N, C, H, W\): x\.transpose\(0, 3, 1, 2\); of what"):
         made(x, Y)
     assert made(x.transpose(0, 3, 1, 2), Y).x.shape == (40, channels, 6, 5)
 
@@ -228,10 +257,31 @@ def test_images_that_may_have_their_channels_first(shape):
     assert made(np.ones((40, *shape)), Y).x.shape == (40, *shape)
 
 
+def test_classes_that_are_not_trained_on(tmp_path):
+    labels = np.array(["", "b" * 50, "c"])[np.arange(40) % 3]
+    train = {"x_train": X[labels != "c"], "y_train": labels[labels != "c"]}
+    parts = {**train, "x_test": X, "y_test": labels}
+    told = "y_test has classes that y_train has not, and no model learns: c"
+    assert told in read(npz(tmp_path / "a.npz", **parts)).notes
+    assert show_labels(("", "b" * 50)) == f"'', {'b' * 40}..."
+    assert not read(npz(tmp_path / "b.npz", **train, x_test=X[:2], y_test=labels[:2])).notes
+
+
 def test_one_class_among_the_first_samples(tmp_path):
     own = npz(tmp_path / "a.npz", x=X, y=np.sort(Y))
     with pytest.raises(DataError, match="in its first 5 samples"):
         read({**own, "samples": 5})
+
+
+class Tensor:
+    """What is taken for a tensor: its type was chosen."""
+
+    def __init__(self, array):
+        self.array, self.dtype = array, array.dtype
+        self.detach = self.cpu = lambda: self
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
 
 
 class Opaque:
@@ -244,7 +294,29 @@ class Opaque:
     [
         (lambda: [1, 2], "returned list"),
         (lambda: (X, Y, X), r"the weights are float64 of shape \(40, 3\); a number a sample"),
-        (lambda: (X, Y, Y, Y), "it has 4 entries"),
+        (
+            lambda: (X, X, Y, Y),
+            r"a tuple of 4 entries\n  return a tuple a part: \(x_train, y_train\)",
+        ),
+        (
+            lambda: {"X_train": X, "y_train": Y, "n": Y},
+            "a dict of 3 entries\n  return a tuple a part",
+        ),
+        (lambda: [(X, Y), (X, Y)], r"return parts in a tuple: \(training, validation\)"),
+        (lambda: [(X[0], 0)] * 4, r"tuple\(map\(list, zip\(\*samples\)\)\)"),
+        (lambda batch_size: 1, "return lambda batch_size: DataLoader"),
+        (
+            lambda: ((Tensor(BYTES), Y), (Tensor(BYTES * 1.0), Y)),
+            "x_train holds bytes of images, .* and x_validation float64 from 0 to 7",
+        ),
+        (
+            lambda: (({"a": BYTES, "y": Y}), ({"a": BYTES * 1.0, "y": Y})),
+            r"x_train\.a holds bytes of images, .* and x_validation\.a float64",
+        ),
+        (
+            lambda: ((Tensor(BYTES), Y), (Tensor(BYTES / 255), Y)),
+            r"shape \(1, 4, 8\), those of x_validation \(4, 8\)\n.*images: true under data",
+        ),
         (lambda: ([[1.0], [1.0, 2.0]], [0, 1]), "make no arrays"),
         (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
         (lambda: sys.exit("enough"), "SystemExit: enough"),
@@ -339,11 +411,17 @@ def test_the_source_s_own_part_is_used_only_when_asked_for():
         ({"validation": "source"}, "bring no split of their own"),
         ({"test": "source"}, "bring no split of their own"),
         ({"validation": "source", "test": "source"}, "bring no split of their own"),
-        ({"validation": 0.001}, "validation 0.001 of 40 samples is 0"),
-        ({"test": 0.01}, "test 0.01 of 40 samples is 0"),
-        ({"validation": 0.05}, "a validation split of 2 samples cannot hold every class"),
-        ({"validation": {"folds": 11}}, "class 0 has too few samples for the validation split: 10"),
-        ({"validation": {"folds": 41}}, "41 folds of 40 samples"),
+        ({"validation": 0.001}, "validation 0.001 of 40 samples is 0\n  write validation: 0.02"),
+        ({"test": 0.01}, "test 0.01 of 40 samples is 0\n  write test: 0.02"),
+        (
+            {"validation": 0.05},
+            "a validation split of 2 samples cannot hold every class.*\n  write validation: 0.09",
+        ),
+        (
+            {"validation": {"folds": 11}},
+            "class 0 has too few samples for the validation split: 10.*\n  write .*{folds: 10}",
+        ),
+        ({"validation": {"folds": 41}}, "41 folds of 40 samples\n  write validation: {folds: 5}"),
     ],
 )
 def test_splits_that_cannot_be(given, message):

@@ -609,7 +609,17 @@ BAD = {
         "",
         "bad.csv:4: not UTF-8 text: byte 0xf6 on this line",
     ),
-    "utf-16": (text_of(GOOD).encode("utf-16"), "", "bad.csv: no text, but UTF-16"),
+    "letters of Windows": (
+        text_of(edited((3, 2, "Aix \u2013"))).encode("cp1252"),
+        "",
+        "byte 0x96 on this line convert it, such as with: iconv -f CP1252 -t UTF-8",
+    ),
+    "utf-16": (text_of(GOOD).encode("utf-16"), "", "no text, but UTF-16 convert it: iconv -f UTF"),
+    "utf-32": (text_of(GOOD).encode("utf-32"), "", "bad.csv: no text, but UTF-32"),
+    "packed by another": (b"BZh91AY&SY\0", "", "bad.csv: no text, but a bzip2 archive unpack it"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\n", "", "fetch the file: git lfs"),
+    "a web page": (b"\n<!DOCTYPE html><p>404\n", "", "it is a web page: fetch the table itself"),
+    "JSON lines": (b'{"a": 1, "y": 2}\n', "", "it is JSON: write a table of it, with to_csv"),
     "a Parquet file": (b"PAR1" + bytes(100), "", "no text, but a Parquet file"),
     "own split": (text_of(GOOD), "data.validation=source", "no split of its own"),
     "target dropped": (
@@ -799,7 +809,11 @@ def test_bad_parquet_files(parquet, tmp_path, monkeypatch):
         ({**good, "x": [*good["x"][1:], float("nan")]}, {}, "row 20: column 'x' has no value"),
         ({**good, "x": [*good["x"][1:], float("inf")]}, {}, "row 20: column 'x' holds inf"),
         ({**good, "t": ["", *"ab" * 9, "c"]}, {}, "row 1: column 't' has no value"),
-        ({**good, "d": day}, {}, r"column 'd' holds date32\[day\]: numbers, text and boo"),
+        (
+            {**good, "d": day},
+            {},
+            r"column 'd' holds date32\[day\]: numbers, text and boo.*\n.*days: \(table\['d'\]",
+        ),
         ({**good, "n": [[1]] * rows}, {}, "column 'n' holds list"),
         ({**good, "y": ["a"] * rows}, {"task": "regression"}, "the target 'y' is string: regress"),
         ({**good, "y": ["a"] * rows}, {}, "holds one class only"),
@@ -814,7 +828,7 @@ def test_bad_parquet_files(parquet, tmp_path, monkeypatch):
             raw_of(save(parquet, "a.parquet", table), **given)
     assert raw_of(save(parquet, "a.parquet", {**good, "d": day}), drop=["d"]).x.shape == (20, 1)
     Path("a.parquet").write_text("x,y\n1,2\n")
-    with pytest.raises(DataError, match=r"a\.parquet: not a readable Parquet file"):
+    with pytest.raises(DataError, match=r"not a readable .*\n.*'x,y': read text with .*name: csv"):
         raw_of("a.parquet")
     with pytest.raises(DataError, match="there is no such file"):
         raw_of("none.parquet")

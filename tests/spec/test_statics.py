@@ -165,6 +165,12 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         "data.source",
         "not a readable NumPy archive",
     ),
+    "text for a Parquet file": (
+        {"a.parquet": "price,y"},
+        "{name: parquet, source: a.parquet, target: y}",
+        "data.source",
+        "it begins with 'price,y': read text with data: {name: csv}",
+    ),
     "no Parquet file": (
         {"b.parquet": "x"},
         "{name: parquet, source: a.parquet, target: y}",

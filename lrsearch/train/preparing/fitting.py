@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,16 @@ def _refuse_gradients(error: BaseException, name: str) -> None:
         raise ModelError(message, where=name, hint=hint) from error
 
 
+def _hint_samples(name: str, shape: Sequence[int] | None, told: str) -> str:
+    """A hint on samples of a type or a shape that a model, which has `told` so, is not for; "" for
+    others."""
+    if "dtype" in told and "Long" in told:
+        return "whole numbers of a tensor stay such: return x.float()"
+    if name in ("cnn", "resnet") and shape is not None and len(shape) == 1:
+        return f"{name} is for images [channels, height, width]: write model: mlp"
+    return ""
+
+
 def _hint_images(raw: data.Raw) -> str:
     """A hint on taking samples of two dimensions the other way, as images or not; "" for other
     samples."""
@@ -134,10 +144,11 @@ def _check_model(
     if refusal is not None:
         raise ModelError(refusal[0], hint=refusal[1])
     if name in catalogue.MODELS and shape_of(raw.x) is None:
+        alone = "return (x, y) in place of a mapping, or " * (len(list(leaves(raw.x))) == 1)
         raise ModelError(
             f"it takes one array of inputs, and a sample has {name_parts(raw.x)}",
             where=name,
-            hint="a model of your own (model.class_path) takes them by name, or by place",
+            hint=f"{alone}a model of your own (model.class_path) takes them by name, or by place",
         )
     usual = {"loss": train["loss"] or catalogue.default_loss(raw.task)}
     criterion = Criterion({**train, **usual}, raw.task, raw.outputs, workplace)
@@ -145,8 +156,7 @@ def _check_model(
     pair = next(split(batch, 2))
     x = map_tree(torch.from_numpy, data.take(raw, np.arange(2)).x)
     shape = shape_of(x)
-    fits = criterion.task in SUMS
-    model = build_model(config, shape, raw.outputs, workplace, x, fits=fits)
+    model = build_model(config, shape, raw.outputs, workplace, x, fits=criterion.task in SUMS)
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)
@@ -171,7 +181,7 @@ def _check_model(
             raise ModelError(
                 f"the model does not take samples of shape {told}: {_tell_misfit(error)}",
                 where=name,
-                hint=_hint_images(raw),
+                hint=_hint_samples(name, shape, str(error)) or _hint_images(raw),
             ) from error
         except any_but_interrupts() as error:
             if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.

@@ -18,7 +18,7 @@ from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.parts import LABELS
 from lrsearch.data.precision import LOST, tell_lost_targets
 from lrsearch.data.raised import tell_raised
-from lrsearch.data.tables import hint_loss
+from lrsearch.data.tables import BCE, LABELS_OF, hint_loss, is_one_hot
 from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.schedules import ScheduleError
 from lrsearch.spec.cross_checks import hint_smoothing
@@ -127,6 +127,8 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             *begun,
             *raw.notes,
             *_tell_lost(raw, configs),
+            *_tell_scale(raw, configs),
+            *_tell_labels(raw, configs),
             *map(_tell_unread, unread.items()),
             *told,
             *_tell_few(raw, configs[0], validation_samples, payload.metric),
@@ -195,6 +197,42 @@ def _tell_lost(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
     if raw.task == "regression" and any(find_view(each["train"]) for each in configs):
         notes += tell_lost_targets("the targets", raw.y)
     return notes
+
+
+_BARE = ("logistic", "mlp", "cnn")
+"""Built-in models that bring their inputs to no scale."""
+
+
+def _tell_scale(raw: data.Raw, configs: Sequence[Config]) -> list[str]:
+    """A sentence on inputs of a large scale, which usual rates diverge on."""
+    x = raw.x
+    bare = any(
+        each["model"].get("name") in _BARE and not each["data"]["standardize"] for each in configs
+    )
+    if not bare or raw.lost or not isinstance(x, np.ndarray) or x.dtype != np.float32 or not x.size:
+        return []
+    most = max(float(x.max()), -float(x.min()))
+    if most <= LARGE:
+        return []
+    told = f"the inputs are as large as {most:,.6g} and trained on as they are"
+    return [f"{told}: standardize: true under data brings them to one scale"]
+
+
+LARGE = 100.0
+"""The largest input of which nothing is said."""
+
+
+def _tell_labels(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
+    """A sentence on targets of several zeros and ones a sample, which are trained on as amounts."""
+    y = raw.y
+    if raw.task != "regression" or not isinstance(y, np.ndarray) or raw.outputs < 2:
+        return []
+    if is_one_hot(y) or not ((y == 0) | (y == 1)).all():
+        return []
+    if any(find_view(each["train"]) for each in configs):
+        return []
+    told = f"the targets are zeros and ones, taken as a regression of {raw.outputs} targets"
+    return [f"{told}: {LABELS_OF}{BCE} under train"]
 
 
 def _read_files(
@@ -327,6 +365,8 @@ def _check_training(
         raise DataError(
             f"batch_size {train['batch_size']} is larger than the training set ({samples} samples)",
             where=raw.name,
+            hint=f"write batch_size: {2 ** (samples.bit_length() - 1)} under train, or search no "
+            f"larger one; or give more samples",
         )
     if raw.streams and raw.weight is not None and train.get("step") is None:
         raise DataError(

@@ -227,7 +227,8 @@ def _take_fold(
     raw: Raw, rest: Array, fold: int, count: int, config: Mapping[str, Any]
 ) -> tuple[Array, Array]:
     if count > len(rest):
-        raise DataError(f"{count} folds of {len(rest)} samples", where=raw.name)
+        fewer = f"write folds: {min(5, len(rest))} under data.validation" if len(rest) > 1 else ""
+        raise DataError(f"{count} folds of {len(rest)} samples", where=raw.name, hint=fewer)
     y = _stratify(raw, rest, count, "validation", config)
     kept, chosen = take_fold(len(rest), fold, count, y, _seed(config, "validation"))
     return rest[kept], rest[chosen]

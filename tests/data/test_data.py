@@ -343,7 +343,7 @@ def test_the_source_s_own_part_is_used_only_when_asked_for():
         ({"test": 0.01}, "test 0.01 of 40 samples is 0"),
         ({"validation": 0.05}, "a validation split of 2 samples cannot hold every class"),
         ({"validation": {"folds": 11}}, "class 0 has too few samples for the validation split: 10"),
-        ({"validation": {"folds": 41}}, "41 folds of 40 samples"),
+        ({"validation": {"folds": 41}}, "41 folds of 40 samples\n  write folds: 5 under data"),
     ],
 )
 def test_splits_that_cannot_be(given, message):

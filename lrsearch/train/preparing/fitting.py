@@ -184,19 +184,11 @@ def _check_model(
                 misfit = misfit or _CALL.search(str(error))
             if is_out_of_memory(error) or not misfit:
                 return parameters, notes
-            told = shape if shape is not None else _outline(pair.x)
-            if hint := _hint_precision(error, model):
-                raise ModelError(
-                    f"the model does not compute in float32, as its inputs are: "
-                    f"{_tell_misfit(error)}",
-                    where=name,
-                    hint=hint,
-                ) from error
-            raise ModelError(
-                f"the model does not take samples of shape {told}: {_tell_misfit(error)}",
-                where=name,
-                hint=_hint_images(raw),
-            ) from error
+            told = f"take samples of shape {shape if shape is not None else _outline(pair.x)}"
+            if precision := _hint_precision(error, model):
+                told = "compute in float32, as its inputs are"
+            message = f"the model does not {told}: {_tell_misfit(error)}"
+            raise ModelError(message, where=name, hint=precision or _hint_images(raw)) from error
         except any_but_interrupts() as error:
             if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.
                 message = f"its forward raised {tell_raised(error)}"

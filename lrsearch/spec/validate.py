@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
@@ -322,7 +323,9 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
     if "name" not in top:
         reader.fault((), f"'name' is missing, and the file's own name '{stem}' cannot serve", rule)
     else:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", str(name)).strip("-._")[:64]
+        ascii_ = unicodedata.normalize("NFKD", str(name).replace("ß", "ss"))
+        ascii_ = "".join(char for char in ascii_ if not unicodedata.combining(char))
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_).strip("-._")[:64]
         hint = f"leave it out: the run is called as the file is; {rule}" if name is None else rule
         if isinstance(name, str | int | float) and NAME.fullmatch(plain):
             hint = f"{reader.hint(('name',), [Line(('name',), plain)])}; {rule}"

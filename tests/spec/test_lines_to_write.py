@@ -163,6 +163,14 @@ def test_a_file_or_an_entry_point_is_told_its_dotted_path(tmp_path, given, writt
     assert fault.hint.startswith(written) and bool(fault.hint) == bool(written)
 
 
+@pytest.mark.parametrize(("slip", "meant"), [("comand: a {lr}", "command"), ("lopp: a.b", "loop")])
+def test_a_slip_of_a_command_is_one_fault(tmp_path, slip, meant):
+    fault = fault_of(
+        f"{slip}\nobjective: {{metric: loss, goal: min}}\nsearch: {{lr: [1, 2]}}\n", tmp_path
+    )
+    assert fault.line == 1 and fault.hint.startswith(f"did you mean '{meant}'?")
+
+
 def test_a_loop_by_its_file_is_told_its_dotted_path(tmp_path):
     text = "loop: ./mine.py\nobjective: loss\nsearch: {lr: [0.1, 1]}\n"
     fault = fault_of(text, tmp_path)

@@ -1238,9 +1238,9 @@ def test_a_look_is_quick(here: Path) -> None:
         "data: {name: csv, source: wide.csv, target: d1}\n"
         f"train: {{loss: {module}.f7}}\nmodel: {{class_path: {module}.g}}\n"
     )
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert len(faults_of(here, text)) == 2
-    assert time.perf_counter() - begun < 4
+    assert time.process_time() - begun < 4  # Of computing, whatever else the machine does.
 
 
 def test_overrides_are_looked_at_as_they_are_given(here: Path) -> None:

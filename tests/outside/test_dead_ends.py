@@ -415,6 +415,9 @@ def heard(patterns: dict[str, str], out: str) -> list[tuple[int, dict[str, float
         ("accuracy", "accuracy: 0.25/1.0 (25.0%)\n", [(1, 0.25)]),
         ("reward", "reward = \u22120.5\n", [(1, -0.5)]),
         ("f1", "DEV : loss 0.5 - f1-score (micro avg)  0.25\n", [(1, 0.25)]),
+        ("loss", "losses: [0.6, 4.5e-1, 0.25]\n", [(1, 0.25)]),
+        ("loss", "loss: [0.25]\n", [(1, 0.25)]),
+        ("loss", 'log: [{"step": 1, "loss": 0.6}, {"step": 2, "loss": -0.25}]\n', [(1, -0.25)]),
     ],
 )
 def test_what_is_told_to_be_written_finds_these_values_and_no_others(

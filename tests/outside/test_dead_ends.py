@@ -143,7 +143,8 @@ def test_it_ends_before_too_many_failures_do(here: Path) -> None:
 
 
 def test_a_loop_that_reports_nothing(here: Path) -> None:
-    (here / "silent_loop.py").write_text("def train(trial):\n    print('accuracy 0.5')\n")
+    loop = "def train(trial):\n    print('accuracy 0.5')\n    return 0.5\n"
+    (here / "silent_loop.py").write_text(loop)
     spec = {"name": "s", "loop": "silent_loop.train", "search": {"lr": [1, 2, 3]}}
     (here / "s.yaml").write_text(yaml.safe_dump(spec | {"objective": "accuracy"}))
     allow = ("--allow-import", "silent_loop", "--executor", "inline")
@@ -152,6 +153,9 @@ def test_a_loop_that_reports_nothing(here: Path) -> None:
     assert "s.yaml: loop: trial 1 ended well and never reported 'accuracy'" in said.err
     assert "trial.report(step, accuracy=accuracy)" in said.err
     assert "metrics:" not in said.err and "    accuracy 0.5" in said.err
+    assert (
+        "    what the loop returned, 0.5, is not used: trial.report(step, ...) takes it" in said.err
+    )
 
 
 def advice(

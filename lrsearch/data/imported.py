@@ -122,6 +122,9 @@ class _Kept:
 
     def __init__(self, part: Part) -> None:
         self.samples = map_tree(plain, part.rejoin())
+        y = plain(part.y)
+        if isinstance(y, np.ndarray) and y.dtype.kind in "iu" and y.size == len(y) > 0:
+            self.classes = range(int(y.max()) + 1)  # As many as the part that is kept has.
 
     def __len__(self) -> int:
         return count(self.samples)
@@ -429,9 +432,11 @@ def _check_streams(
                 "'classes', a list of their names",
             )
         labels = tuple(map(str, range(outputs)))
-        for wrong in (each for each in y.flat if not 0 <= each < outputs):
+        for wrong in (int(each) for each in y.flat if not 0 <= each < outputs):
             message = f"a target is {wrong}; the {outputs} classes are 0 to {outputs - 1}"
-            raise DataError(message, where=place)
+            way = "number them from 0" + ", such as y - 1" * (wrong == outputs)
+            way += f", or write classes: {wrong + 1} under data" * (wrong > 0)
+            raise DataError(message, where=place, hint=way)
     elif classes is not None:
         raise DataError(f"data.classes is given, and the task is {task}", where=place)
     for name, stream in zip(NAMES[1:], streams[1:], strict=False):
@@ -489,7 +494,10 @@ def _first_batch(place: str, stream: Stream) -> Part:
     if stream.make is None:
         return read_at(stream, 0, place)
     try:
-        return map_part(divide(next(iter(stream.make(2)))), place)
+        batch = next(iter(stream.make(2)), None)
+        if batch is None:
+            raise DataError("its DataLoader gives no batch", where=place)
+        return map_part(divide(batch), place)
     except any_but_interrupts(DataError) as error:
         message = f"its DataLoader raised {tell_raised(error)}"
         raise DataError(message, where=place) from error

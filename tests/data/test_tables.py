@@ -275,6 +275,9 @@ def test_a_category_of_the_validation_split_alone_is_all_zeros(tmp_path):
 
 def test_a_constant_column_is_centred_and_noted(tmp_path):
     rows = [["x", "same", "one", "y"], *([row * 2, 0.1, "a", row % 2] for row in range(12))]
+    ids = [["x", "id", "y"], *([row * 2, 2**62 + row * 7, row % 2] for row in range(12))]
+    (note,) = raw_of(write(tmp_path / "b.csv", ids)).notes[1:]
+    assert note == "column 'id' holds numbers from 2**53 on: whole ones are not told apart"
     raw = raw_of(write(tmp_path / "a.csv", rows))
     assert raw.notes == (
         "12 rows: 'y' (2 classes) from 2 columns of numbers, 'one' (1 category)",

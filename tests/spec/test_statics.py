@@ -201,6 +201,12 @@ def test_data_that_are_not_there(here: Path, kind: str) -> None:
     assert type(raised.value).__name__ == "DataError"
 
 
+def test_a_link_that_leads_nowhere(here: Path) -> None:
+    (here / "a.npz").symlink_to("b.npz")
+    (fault,) = faults_of(here, "data: {name: npz, source: a.npz}")
+    assert fault.message == f"a.npz is a link to {here / 'b.npz'}: there is no such file"
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [

@@ -544,6 +544,16 @@ BAD = {
         "bad.csv: the target 'y' holds nothing but 0.5 in its first 5 rows",
     ),
     "blanks between cells": (text_of(GOOD).replace(",", " "), "", 'separator: " "?'),
+    "several blanks in the header": (
+        "x  k  y\n1 2 0\n",
+        "data.separator=' '",
+        "bad.csv:1: several blanks in a row divide the columns divide cells by one blank each: tr",
+    ),
+    "several blanks in a row": (
+        "x k y\n1 2 0\n1  2 1\n",
+        "data.separator=' '",
+        "bad.csv:3: this row has 4 cells, the header 3 cells divide cells by one blank each: tr",
+    ),
     "a separator too many": (
         text_of([[*row, ""] for row in GOOD]),
         "",

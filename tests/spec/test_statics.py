@@ -212,13 +212,14 @@ def test_a_link_that_leads_nowhere(here: Path) -> None:
     [
         ({"X": 1, "y": 1}, "x missing;"),
         ({"x_train": 1, "y": 1}, "y_train missing;"),
+        ({"x": 1}, "y missing;"),
         ({"x": 1, "y": 1}, ""),
         ({"x_train": 1, "y_train": 1, "more": 1}, ""),
     ],
 )
 def test_the_names_in_an_archive(here: Path, arrays: dict[str, int], words: str) -> None:
     np.savez(here / "a.npz", **{name: np.zeros(value) for name, value in arrays.items()})
-    found = faults_of(here, "data: {name: npz, source: a.npz}")
+    found = faults_of(here, "data: {name: npz, source: a.npz, task: own}")
     assert bool(found) == bool(words)
     assert all(words in fault.message and fault.line == 1 for fault in found)
 

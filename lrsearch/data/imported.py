@@ -122,6 +122,9 @@ class _Kept:
 
     def __init__(self, part: Part) -> None:
         self.samples = map_tree(plain, part.rejoin())
+        y = plain(part.y)
+        if isinstance(y, np.ndarray) and y.dtype.kind in "iu" and y.size == len(y) > 0:
+            self.classes = range(int(y.max()) + 1)  # As many as the part that is kept has.
 
     def __len__(self) -> int:
         return count(self.samples)
@@ -487,7 +490,10 @@ def _first_batch(place: str, stream: Stream) -> Part:
     if stream.make is None:
         return read_at(stream, 0, place)
     try:
-        return map_part(divide(next(iter(stream.make(2)))), place)
+        batch = next(iter(stream.make(2)), None)
+        if batch is None:
+            raise DataError("its DataLoader gives no batch", where=place)
+        return map_part(divide(batch), place)
     except any_but_interrupts(DataError) as error:
         message = f"its DataLoader raised {tell_raised(error)}"
         raise DataError(message, where=place) from error
@@ -504,10 +510,12 @@ def _count_classes(dataset: Any) -> int:
 
 def _check_classes(place: str, name: str, y: Array, classes: int) -> None:
     """Raises DataError for a target that is none of the classes."""
-    for wrong in (each for each in y.flat if not 0 <= each < classes):
+    for wrong in (int(each) for each in y.flat if not 0 <= each < classes):
         of = f" of {name}" if name else ""
         message = f"a target{of} is {wrong}; the {classes} classes are 0 to {classes - 1}"
-        raise DataError(message, where=place)
+        way = "number them from 0" + ", such as y - 1" * (wrong == classes)
+        way += f", or write classes: {wrong + 1} under data" * (wrong > 0)
+        raise DataError(message, where=place, hint=way)
 
 
 def _fingerprint(place: str, name: str, stream: Stream, classes: int) -> dict[str, Array]:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch.backends import cudnn
 
-from lrsearch.errors import DeviceLost
 from lrsearch.train.device import check_alive
 from lrsearch.train.randomness import get_generators, seed_everything, set_generators
 from lrsearch.train.users import anew
@@ -64,9 +63,11 @@ def _unless_lost(device: torch.device) -> Iterator[None]:
     try:
         yield
     except RuntimeError:
-        with suppress(DeviceLost):
+        try:
             check_alive(device)
-            raise
+        except Exception:  # DeviceLost.
+            return
+        raise
 
 
 def _restore(state: _State, device: torch.device) -> None:

@@ -191,6 +191,8 @@ def _budgets(law: Law, records: Sequence[Record]) -> str:
     if len(means) > 1:
         steps, epochs = ([each[place] for each in means] for place in (0, 1))
         if max(steps) <= 1.02 * min(steps):
+            if not max(epochs):  # Of a command or a loop only what it calls a step is known.
+                return "at equal steps as the training counts them, be they updates or epochs"
             return "at equal steps (at equal epochs a larger batch has fewer: another question)"
         if 0 < max(epochs) <= 1.05 * min(epochs):
             return "at equal epochs (at equal steps a larger batch sees more: another question)"

@@ -45,10 +45,6 @@ def describe_edge(edge: Edge) -> str:
     return text
 
 
-PLAIN = 0.1
-"""The probability that the rate makes no difference from which on the evidence says so."""
-
-
 def evidence(answer: Answer, *, alone: bool = True) -> str:
     """The evidence of the answer, in one line; unless it stands `alone`, its edges are told of in
     lines of their own."""
@@ -75,7 +71,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
             parts.append(f"the curve's best rates are {rates}, and {shown} is not among them")
         else:
             parts.append(f"rates from {rates} do as well")
-        if answer.basin.flat >= PLAIN:
+        if answer.basin.plain:
             luck = "" if answer.confirmed else ", and the best value luck"
             parts.append(f"noise alone could give such values: perhaps no rate is better{luck}")
         if answer.basin.diverges_at is not None:

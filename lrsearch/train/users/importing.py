@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -247,12 +248,21 @@ def _public(found: object) -> set[str]:
     return {name for name, value in members if callable(value) and not name.startswith("_")}
 
 
+def _advise(error: BaseException, workplace: Workplace) -> str:
+    """What to install where the user's code imports a package that is not there; else ""."""
+    absent = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not absent or "." in absent or PathFinder.find_spec(absent, [workplace.folder]):
+        return ""  # What lies in the folder is told of by `find_missing`.
+    return f"install its package where lrsearch runs: {sys.executable} -m pip install {absent}"
+
+
 def _import(name: str, part: str, workplace: Workplace, parent: object = None) -> ModuleType:
     try:
         return importlib.import_module(name)
     except any_but_interrupts() as error:
         if not (isinstance(error, ModuleNotFoundError) and error.name == name):
-            raise ModelError(f"importing {name} raised {tell_raised(error)}", where=name) from error
+            message = f"importing {name} raised {tell_raised(error)}"
+            raise ModelError(message, where=name, hint=_advise(error, workplace)) from error
         paths = getattr(parent, "__path__", None) or [workplace.folder]
         names = {module.name for module in pkgutil.iter_modules(paths)} | _public(parent)
         where = name.rpartition(".")[0] or f"the folder {workplace.folder} or the environment"

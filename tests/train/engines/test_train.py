@@ -991,6 +991,7 @@ def test_constructors_get_sizes_unless_given(place):
         (net("torch.nn.Liner"), "torch.nn has no 'Liner'\n  did you mean 'Linear'?"),
         (net("package.wrong.Net"), "importing package.wrong raised ZeroDivisionError"),
         (net("package.needy.Net"), "importing package.needy raised ModuleNotFoundError: No module"),
+        (net("package.needy.Net"), "-m pip install something_that_is_not_there"),
         ({"name": "mpl"}, "unknown model 'mpl'\n  did you mean 'mlp'"),
     ],
 )

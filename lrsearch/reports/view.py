@@ -276,7 +276,7 @@ def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) ->
     others = (
         point.objective
         for point in points
-        if point.params.get(name) not in (None, winner.params.get(name))
+        if point.done and point.params.get(name) not in (None, winner.params.get(name))
     )
     return any(value != winner.objective for value in others)
 

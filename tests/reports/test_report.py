@@ -199,13 +199,16 @@ def test_view_adds_up_and_comments():
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     # Every point came to one value: the evidence says so, once.
     assert view.warnings == ("first",) and view.answer.steady
+    # What was not trained yet is no worse than the end.
+    assert view.edges == ()
+    worse = record(4, 4, {"lr": 0.15}, 0.5)
+    view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))
     (edge,) = view.edges
     assert str(edge).startswith("lr 0.01 is the lowest searched")
     # The edge is said once, in a line of its own; alone the evidence has it, too.
     assert "lowest searched" not in dict(first_notes(view))["evidence"]
     assert evidence(view.answer).endswith("lr 0.01 is the lowest searched")
-    worse = record(4, 4, {"lr": 0.3}, 0.5)
-    tie, seeds = build_view("r", "runs/r", ACCURACY, [*records, worse]).warnings
+    tie, seeds = view.warnings
     assert tie == "point 2 has the best's value exactly"
     assert "one seed" in seeds
 

@@ -249,7 +249,7 @@ def _public(found: object) -> set[str]:
 
 
 def _advise(error: BaseException, workplace: Workplace) -> str:
-    """The line that installs a package which the user's code imports and that is not there; else ""."""
+    """The line that installs a package that the user's code misses, "" where it misses none."""
     absent = error.name if isinstance(error, ModuleNotFoundError) else None
     if not absent or "." in absent or PathFinder.find_spec(absent, [workplace.folder]):
         return ""  # What lies in the folder is told of by `find_missing`.

@@ -30,7 +30,7 @@ from lrsearch.trial import Objective
 RATES = np.geomspace(1e-4, 1, 9)
 DECADES = np.log10(RATES)
 PARAMS = [{"lr": float(f"{rate:.6g}"), "batch_size": size} for size in (32, 128) for rate in RATES]
-SPLITS, SEEDS, FRESH = 8, 40, 400
+SPLITS, SEEDS, FRESH = 8, 400, 400
 """Splits and seeds that searches draw from, and trainings that confirmations draw from."""
 
 CONFIRMED = 5

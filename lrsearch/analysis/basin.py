@@ -375,7 +375,9 @@ def fit(
     optimizers = [own[0].params.get("optimizer") for _, own in groups]
     apart = {repr(each): each for each in optimizers}
     reach = {name: _domain(each, points, rate) for name, each in apart.items()}
-    family = Family(tuple(gather(_read(own, rate, gauge, worst + WORSE)) for _, own in groups))
+    readings = [_read(own, rate, gauge, worst + WORSE) for _, own in groups]
+    repeats = sum(map(len, readings)) / sum(len(own) for _, own in groups)
+    family = Family(tuple(map(gather, readings)), repeats)
     domains = tuple(reach[repr(each)] for each in optimizers)
     return Fit(rate, gauge, tuple(groups), domains, family)
 
@@ -414,27 +416,36 @@ def _read(
         if point.objective is None or any(map(gauge.is_blown, point.scores.values())):
             found += [(place, lost)] * max(1, point.done)
             continue
-        for key, value in point.scores.items():
-            found.append((place, gauge.measure(value) - effects.get(key, 0.0)))
+        for key, own in _places(point, gauge).items():
+            found.append((place, own - effects.get(key, 0.0)))
     return found
+
+
+def _places(point: PointSummary, gauge: Gauge) -> dict[Any, float]:
+    """The places of a point's scores on the gauge, moved so that their mean is the place of their
+    mean value: the scale bends, and they would be nearer to the best by themselves."""
+    places = {key: gauge.measure(value) for key, value in point.scores.items()}
+    if len(places) < 2:  # As in most runs.
+        return places
+    mean = statistics.fmean(map(_bound, point.scores.values()))
+    off = gauge.measure(mean) - statistics.fmean(places.values())
+    return {key: place + off for key, place in places.items()}
 
 
 def _find_effects(points: Sequence[PointSummary], gauge: Gauge) -> dict[Any, float]:
     """The effect of each seed and fold that most points have, on all of them alike."""
     keys = {frozenset(point.scores) for point in points if point.objective is not None}
     common = max(keys, key=len) if keys else frozenset()
-    measured = [
-        {key: gauge.measure(value) for key, value in point.scores.items()}
-        for point in points
-        if point.objective is not None
-    ]
+    measured = [_places(point, gauge) for point in points if point.objective is not None]
     effects = {}
     for key in common if len(common) > 1 else ():
         apart = [
             own[key] - statistics.fmean(own.values()) for own in measured if common <= own.keys()
         ]
         effects[key] = statistics.median(apart)
-    return effects
+    # They add to nothing, as medians need not: else they would move all points.
+    middle = statistics.fmean(effects.values()) if effects else 0.0
+    return {key: each - middle for key, each in effects.items()}
 
 
 def _domain(optimizer: Any, points: Sequence[PointSummary], rate: str) -> tuple[float, float]:

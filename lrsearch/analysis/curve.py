@@ -7,16 +7,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-LENGTHS = (0.25, 0.4, 0.63, 1.0, 1.6, 2.5, math.inf)
-"""Lengths of the kernel, in decades of the rate, log-normal around LENGTH; and a curve that does
-not bend at all, as likely as the likeliest of them. Without it a plain, whose readings are noise
-alone, is one that bends from reading to reading, and the luckiest reading what it is worth."""
+LENGTHS = (0.25, 0.4, 0.63, 1.0, 1.6, 2.5)
+"""Lengths of the kernel, in decades of the rate, log-normal around LENGTH."""
 LENGTH, LENGTH_SPREAD = 1.0, 0.7
 
 RATIOS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
@@ -27,7 +27,21 @@ SHAPE, SCALE = 1.5, 1.5
 """The prior of the curve's variance, an inverse gamma: its mean is 3."""
 
 LEVEL = 9.0
-"""The variance of a curve's unknown mean, as a multiple of the curve's variance."""
+"""The variance of the unknown mean of all curves, as a multiple of a curve's variance."""
+
+APART = (0.02, 0.3, 5.0)
+"""Variances, likewise, of the curves' own means around it, each as likely as another: what all
+say of the mean is shared as far as they agree, or the luckiest curve would be what it seems."""
+
+PLAIN_ODDS, PLAIN_SHAPE = 0.04, 4.0
+"""The odds, before any reading, that no curve bends and that all that parts readings is noise; and
+the shape of the inverse gamma around the variance that noise alone then has, which is known
+(`Family.plain`). Without it a plain is a curve that bends from reading to reading, and the luckiest
+reading what it is worth."""
+
+ALIKE = 0.95
+"""The share of their variance that curves which bend alike have in common. Whether they bend at
+all is asked of such curves, too, as likely as of others: few readings of each cannot tell."""
 
 DRAWS = 1200
 """Curves drawn from the posterior, for what follows from a whole curve."""
@@ -102,76 +116,207 @@ def nearest_ends(drawn: Array, tail: float) -> tuple[float, float]:
     return float(ordered[first]), float(ordered[last])
 
 
-def kernel(left: Array, right: Array, length: float) -> Array:
-    """Matern's, of smoothness 5/2, with an unknown mean: [n] and [m] to [n, m]."""
+def matern(left: Array, right: Array, length: float) -> Array:
+    """The kernel of smoothness 5/2: [n] and [m] to [n, m]. A curve of infinite length, which does
+    not bend, has none but its mean."""
+    if length == math.inf:
+        return np.zeros((len(left), len(right)))
     distance = math.sqrt(5) * np.abs(left[:, None] - right[None, :]) / length
-    matern: Array = (1 + distance + distance**2 / 3) * np.exp(-distance)
-    return LEVEL + matern
+    found: Array = (1 + distance + distance**2 / 3) * np.exp(-distance)
+    return found
+
+
+class Sums(NamedTuple):
+    """Sums over readings that say what the mean of a curve is, for each of some ratios, [ratios]:
+    1' K 1, 1' K y and y' K y, where K is the inverse of their covariance, and the logarithm of its
+    determinant."""
+
+    ones: Array
+    cross: Array
+    square: Array
+    volume: Array
+
+    def lift(self, variance: float) -> Sums:
+        """The sums where the curve has a mean of its own of this variance (Sherman & Morrison)."""
+        inner = 1 + variance * self.ones
+        return Sums(
+            self.ones / inner,
+            self.cross / inner,
+            self.square - variance * self.cross**2 / inner,
+            self.volume + np.log(inner),
+        )
+
+
+def reduce(smooth: Array, counts: Array, means: Array, ratios: Sequence[float]) -> Sums:
+    """The sums of readings [n], means of so many each, whose covariance but for noise is `smooth`,
+    by one decomposition for all ratios."""
+    root = np.sqrt(counts)
+    values, vectors = np.linalg.eigh(root[:, None] * smooth * root[None, :])
+    ones, own = vectors.T @ root, vectors.T @ (root * means)
+    parts = np.maximum(values, 0.0)[None, :] + np.array(ratios)[:, None]
+    volume = np.log(parts).sum(axis=1) - np.log(counts).sum()
+    cross, square = ((product / parts).sum(axis=1) for product in (ones * own, own * own))
+    return Sums((ones * ones / parts).sum(axis=1), cross, square, volume)
+
+
+def add(sums: Sequence[Sums]) -> Sums:
+    """The sums of curves that are independent but for a mean they share."""
+    ones, cross, square, volume = (sum(column) for column in zip(*sums, strict=True))
+    return Sums(*map(np.asarray, (ones, cross, square, volume)))
+
+
+class Entry(NamedTuple):
+    """An entry of the table of hyperparameters: the variance of the curves is inverse gamma with
+    this shape and scale."""
+
+    length: float
+    ratio: float
+    apart: float
+    shape: float
+    scale: float
+    weight: float
+
+
+def _make_prior() -> Array:
+    bends = np.log(np.array(LENGTHS) / LENGTH) / LENGTH_SPREAD
+    noises = np.log(np.array(RATIOS) / RATIO) / RATIO_SPREAD
+    found: Array = np.exp(-0.5 * (bends[:, None] ** 2 + noises[None, :] ** 2))
+    return np.asarray(found / found.sum())
+
+
+PRIOR = dict(zip(LENGTHS, _make_prior(), strict=True)) | {math.inf: np.array([PLAIN_ODDS])}
+"""The prior of each of LENGTHS with each of RATIOS, and of none."""
 
 
 @dataclass(frozen=True)
 class Family:
     """Curves that share their hyperparameters: how fast they bend and how noisy the readings are,
-    which one curve of few readings could not tell alone."""
+    which one curve of few readings could not tell alone. Each point was trained `repeats` times."""
 
     curves: tuple[Readings, ...]
+    repeats: float = 1.0
     _kernels: dict[tuple[float, ...], Array] = field(default_factory=dict, repr=False)
     """Kernels of a grid with itself, which most curves of a family share, by length and grid."""
 
     @cached_property
-    def weights(self) -> list[tuple[float, float, float, float, float]]:
-        """(length, ratio, shape, scale, weight) of each entry of the table that has any weight: the
-        variance of the curves is inverse gamma with this shape and scale, weights add to 1."""
-        total = sum(float(curve.counts.sum()) for curve in self.curves)
-        table = []
-        for length in LENGTHS:
-            # As likely as LENGTH where it does not bend.
-            bend = math.log(length / LENGTH) / LENGTH_SPREAD if length < math.inf else 0.0
-            prior = -0.5 * bend**2
-            kernels = [kernel(curve.places, curve.places, length) for curve in self.curves]
-            for ratio in RATIOS:
-                fit = log_volume = 0.0
-                for curve, smooth in zip(self.curves, kernels, strict=True):
-                    factor = np.linalg.cholesky(smooth + np.diag(ratio / curve.counts))
-                    fit += float((np.linalg.solve(factor, curve.means) ** 2).sum())
-                    fit += curve.scatter / ratio
-                    log_volume += 2 * float(np.log(np.diag(factor)).sum())
-                    surplus = float(curve.counts.sum()) - len(curve.places)
-                    log_volume += surplus * math.log(ratio)
-                shape, scale = SHAPE + total / 2, SCALE + fit / 2
-                spread = (math.log(ratio / RATIO) / RATIO_SPREAD) ** 2
-                weight = prior - 0.5 * spread - 0.5 * log_volume - shape * math.log(scale)
-                table.append((length, ratio, shape, scale, weight))
-        most = max(entry[-1] for entry in table)
-        sizes = [math.exp(entry[-1] - most) for entry in table]
+    def weights(self) -> list[Entry]:
+        """The entries of the table that have any weight; weights add to 1."""
+        table = [
+            entry
+            for length, own in self._sums.items()
+            for apart in self._apart
+            for entry in self._judge(length, apart, add([sums.lift(apart) for sums in own]))
+        ]
+        most = max(entry.weight for entry in table)
+        sizes = [math.exp(entry.weight - most) for entry in table]
+        alike = math.fsum(math.exp(entry.weight - most) for entry in self._judge_alike())
+        bent = math.fsum(
+            size for entry, size in zip(table, sizes, strict=True) if entry.length < math.inf
+        )
+        if alike and bent:
+            # How fast they bend is asked of each curve alone, since another may lie elsewhere.
+            share = (1 + alike / bent) / 2
+            sizes = [
+                size * share if entry.length < math.inf else size
+                for entry, size in zip(table, sizes, strict=True)
+            ]
         whole = math.fsum(sizes)
         return [
-            (*entry[:4], size / whole)
+            entry._replace(weight=size / whole)
             for entry, size in zip(table, sizes, strict=True)
-            if size > 0.005 * whole
+            if size > 0.005 / len(self._apart) * whole
         ]
+
+    @property
+    def plain(self) -> float:
+        """The variance of a point's noise where there is nothing else: on a scale where the median
+        lies at asinh(1) from the best of so many points, which is that of so many normal variates
+        (Blom 1958)."""
+        points = self._total / self.repeats
+        return 0.5 / NormalDist().inv_cdf((points - 0.375) / (points + 0.25)) ** 2
+
+    @cached_property
+    def _total(self) -> float:
+        return sum(float(curve.counts.sum()) for curve in self.curves)
+
+    @property
+    def _apart(self) -> tuple[float, ...]:
+        return APART if len(self.curves) > 1 else APART[:1]
+
+    def _ratios(self, length: float) -> tuple[float, ...]:
+        # Without bends the unit is the noise of a point's mean.
+        return RATIOS if length < math.inf else (self.repeats,)
+
+    @cached_property
+    def _sums(self) -> dict[float, list[Sums]]:
+        """The sums of each curve, by length."""
+        return {
+            length: [
+                reduce(
+                    matern(curve.places, curve.places, length),
+                    curve.counts,
+                    curve.means,
+                    self._ratios(length),
+                )
+                for curve in self.curves
+            ]
+            for length in (*LENGTHS, math.inf)
+        }
+
+    def _judge(self, length: float, apart: float, sums: Sums) -> list[Entry]:
+        """The entries of a length and a variance of the curves' own means, by the sums of all
+        curves, with logarithms for weights."""
+        ratios = np.array(self._ratios(length))
+        # Without bends `plain` is the median.
+        first, scale = SHAPE, SCALE
+        if length == math.inf:
+            first, scale = PLAIN_SHAPE, (PLAIN_SHAPE - 1 / 3) * self.plain
+        shape, whole = first + self._total / 2, sums.lift(LEVEL)
+        scatter = math.fsum(curve.scatter for curve in self.curves)
+        surplus = self._total - sum(len(curve.places) for curve in self.curves)
+        scales = scale + (whole.square + scatter / ratios) / 2
+        logs = np.log(PRIOR[length]) - (whole.volume + surplus * np.log(ratios)) / 2
+        logs += first * math.log(scale) - math.lgamma(first)
+        logs += math.lgamma(shape) - shape * np.log(scales)
+        columns = ratios.tolist(), scales.tolist(), logs.tolist()
+        return [
+            Entry(length, ratio, apart, shape, own, weight)
+            for ratio, own, weight in zip(*columns, strict=True)
+        ]
+
+    def _judge_alike(self) -> list[Entry]:
+        """The entries of curves that bend alike; none of one curve, nor of so many readings that
+        each tells enough."""
+        columns = zip(*((c.places, c.means, c.counts) for c in self.curves), strict=True)
+        places, means, counts = (np.concatenate(parts) for parts in columns)
+        if len(self.curves) == 1 or len(places) > CELLS:
+            return []
+        which = np.repeat(np.arange(len(self.curves)), [len(c.places) for c in self.curves])
+        own = which[:, None] == which[None, :]
+        found = []
+        for length in LENGTHS:
+            smooth = matern(places, places, length) * np.where(own, 1.0, ALIKE)
+            for apart in APART:
+                sums = reduce(smooth + apart * own, counts, means, RATIOS)
+                found += self._judge(length, apart, sums)
+        return found
 
     @property
     def flat(self) -> float:
         """The probability that no curve bends at all, so that all that parts readings is noise."""
-        return math.fsum(weight for length, *_, weight in self.weights if length == math.inf)
+        return math.fsum(entry.weight for entry in self.weights if entry.length == math.inf)
 
     @cached_property
     def noise(self) -> float:
         """The standard deviation of one reading."""
-        whole = math.fsum(weight for *_, weight in self.weights)
-        variance = math.fsum(
-            weight * ratio * scale / (shape - 1) for _, ratio, shape, scale, weight in self.weights
-        )
+        whole = math.fsum(entry.weight for entry in self.weights)
+        variance = math.fsum(entry.weight * _noise(entry) for entry in self.weights)
         return math.sqrt(variance / whole)
 
     @cached_property
     def sure_noise(self) -> float:
         """A standard deviation that that of one reading is above in nine of ten cases."""
-        table = sorted(
-            (math.sqrt(ratio * scale / (shape - 1)), weight)
-            for _, ratio, shape, scale, weight in self.weights
-        )
+        table = sorted((math.sqrt(_noise(entry)), entry.weight) for entry in self.weights)
         ends = np.cumsum([weight for _, weight in table])
         return table[int(np.searchsorted(ends, 0.1 * ends[-1]))][0]
 
@@ -179,37 +324,60 @@ class Family:
         """Curves drawn from the posterior of one of the family, [draws, len(grid)]. The same call
         draws the same."""
         generator = np.random.default_rng(number)
-        known: dict[tuple[float, float], tuple[Array, Array]] = {}
+        known: dict[Entry, tuple[Array, Array]] = {}
         found = []
-        for length, ratio, shape, scale in self._entries():
-            if (length, ratio) not in known:
-                known[length, ratio] = self._posterior(self.curves[number], grid, length, ratio)
-            mean, spread = known[length, ratio]
-            deviations = np.sqrt(scale / generator.gamma(shape, size=(DRAWS // ENTRIES, 1)))
+        for entry in self._entries():
+            if entry not in known:
+                mean, spread = self._posterior(number, grid, entry)
+                # The mean of noisy values, which a point is worth, is not where the middle of
+                # their noise on the scale is: sinh(m + e) has the mean sinh(m) exp(var(e) / 2).
+                known[entry] = mean + np.tanh(mean) * _noise(entry) / self.repeats / 2, spread
+            mean, spread = known[entry]
+            gamma = generator.gamma(entry.shape, size=(DRAWS // ENTRIES, 1))
             noise = generator.standard_normal((DRAWS // ENTRIES, len(grid)))
-            found.append(mean + deviations * (noise @ spread.T))
+            found.append(mean + np.sqrt(entry.scale / gamma) * (noise @ spread.T))
         drawn: Array = np.concatenate(found)
         return drawn
 
-    def _posterior(
-        self, curve: Readings, grid: Array, length: float, ratio: float
-    ) -> tuple[Array, Array]:
+    def _posterior(self, number: int, grid: Array, entry: Entry) -> tuple[Array, Array]:
         """The mean of a curve on a grid, and a triangular root of its covariance in units of the
         curves' variance."""
-        own = kernel(curve.places, curve.places, length) + np.diag(ratio / curve.counts)
-        factor = np.linalg.cholesky(own)
-        across = np.linalg.solve(factor, kernel(curve.places, grid, length))
-        mean = across.T @ np.linalg.solve(factor, curve.means)
+        curve, length = self.curves[number], entry.length
+        center, level = self._mean(number, entry)
+        own = level + matern(curve.places, curve.places, length)
+        factor = np.linalg.cholesky(own + np.diag(entry.ratio / curve.counts))
+        across = np.linalg.solve(factor, level + matern(curve.places, grid, length))
+        mean = center + across.T @ np.linalg.solve(factor, curve.means - center)
         key = length, *grid.tolist()
         if key not in self._kernels:
-            self._kernels[key] = kernel(grid, grid, length)
-        left = self._kernels[key] - across.T @ across
+            self._kernels[key] = matern(grid, grid, length)
+        left = level + self._kernels[key] - across.T @ across
         return mean, np.linalg.cholesky(left + 1e-7 * np.eye(len(grid)))
 
-    def _entries(self) -> list[tuple[float, float, float, float]]:
+    def _mean(self, number: int, entry: Entry) -> tuple[float, float]:
+        """The mean of a curve by what the others say of that of all, and its variance in units of
+        the curves'."""
+        others = [
+            sums.lift(entry.apart)
+            for at, sums in enumerate(self._sums[entry.length])
+            if at != number
+        ]
+        if not others:
+            return 0.0, LEVEL + entry.apart
+        place = self._ratios(entry.length).index(entry.ratio)
+        whole = add(others).lift(LEVEL)
+        center = LEVEL * float(whole.cross[place])
+        return center, entry.apart + LEVEL * (1 - LEVEL * float(whole.ones[place]))
+
+    def _entries(self) -> list[Entry]:
         """`ENTRIES` entries of the table, each as often as its weight says (systematic
         resampling)."""
-        ends = np.cumsum([weight for *_, weight in self.weights])
+        ends = np.cumsum([entry.weight for entry in self.weights])
         ends /= ends[-1]
         places = np.searchsorted(ends, (np.arange(ENTRIES) + 0.5) / ENTRIES)
-        return [self.weights[int(place)][:4] for place in places]
+        return [self.weights[int(place)] for place in places]
+
+
+def _noise(entry: Entry) -> float:
+    """The variance of one reading."""
+    return entry.ratio * entry.scale / (entry.shape - 1)

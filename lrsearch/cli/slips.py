@@ -26,7 +26,7 @@ _USUAL = {
     "--engine": "solo", "--from": "mlp", "--html": "run.html", "--output": "best.yaml",
     "--format": "pytorch", "--junit": "lrsearch.xml", "--executor": "inline", "--baseline": "RUN",
     "--port": "8080", "--width": "60", "--steps": "200", "--point": "3",
-    "--top": "4", "--seeds": "5", "--points": "9",
+    "-o": "best.yaml", "--top": "4", "--seeds": "5", "--points": "9",
 }  # fmt: skip
 """A value of an option, as an example of one."""
 
@@ -89,9 +89,15 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     form = command_line(["lrsearch", name, *taken])
     message = f"lrsearch {name} takes {' '.join(taken) or 'no argument'}: '{words}' is too much"
     first = words.split()[0] if words.split() else ""
+    known = [option for each in command.params for option in each.opts if option[:2] == "--"]
+    dashed = _DASHED.match(first)
+    meant, equals, value = first[dashed.end() if dashed else 0 :].partition("=")
+    if dashed and (close := nearest(f"--{meant}", known)):
+        value = value if equals else " ".join(words.split()[1:2])
+        given = [each for each in _split(command, args)[0] if each not in words.split()]
+        return message, f"write {_with_option(command, name, given, close, value)}; {_HYPHENS}"
     if hint := _joined(name, words.split(), command, args):
         return message, hint
-    known = [option for each in command.params for option in each.opts if option[:2] == "--"]
     option = nearest(f"--{first.partition('=')[0]}", known)
     if option and f"--{first.partition('=')[0]}" == option:
         given = [each for each in _split(command, args)[0] if each not in words.split()]
@@ -115,6 +121,10 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
         return message, f"one command for each: {rest}" if len(given) < _LISTED else f"write {form}"
     return message, f"write {form}"
 
+
+_DASHED = re.compile("-*[\u2010-\u2015\u2212][-\u2010-\u2015\u2212]*")
+"""The dashes that a text processor makes of hyphens."""
+_HYPHENS = "an option begins with two plain hyphens"
 
 _KEYED = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
 """A path of a spec."""

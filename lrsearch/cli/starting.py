@@ -103,7 +103,8 @@ def _take_sweep(path: Path, sweep: Path) -> None:
     text, left = read_sweep(document.data, str(sweep))
     _write_new(path, text, f"the sweep of {sweep}", left)
     print(f"next: lrsearch check {quote(path_word(path))}")
-    print(f"      lrsearch {strategy_of(document.data)} {quote(path_word(path))} --allow-command")
+    strategy = strategy_of(document.data) if "\nsearch:\n" in text else "grid"
+    print(f"      lrsearch {strategy} {quote(path_word(path))} --allow-command")
 
 
 def _take_study(path: Path, storage: str, name: str) -> None:

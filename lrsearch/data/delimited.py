@@ -135,10 +135,15 @@ class _File:
             yield list(zip(*(cells for _, cells in chunk), strict=True))
 
 
+_SQUEEZE = "divide cells by one blank each: tr -s ' ' < OLD > NEW"
+
+
 def _hint_cells(cells: Sequence[str], width: int, separator: str) -> str:
     """The hint for a row that is longer than the header."""
     if len(cells) <= width:
         return ""
+    if separator == " " and "" in cells:
+        return _SQUEEZE
     if len(cells) == width + 1 and cells[-1] == "":
         return f"a '{separator}' too many at the end? take it away"
     hint = "a cell that holds the separator needs double quotes around it"
@@ -166,6 +171,8 @@ def read_csv(
     file = _File(source, separator)
     line, names = _header(file)
     head = f"{source}:{line}"
+    if separator == " " and names.count("") > 1:
+        raise DataError("several blanks in a row divide the columns", where=head, hint=_SQUEEZE)
     used = choose_columns(
         names, target, drop, categorical, where=head, hint=misread(names, target, separator)
     )

@@ -122,6 +122,9 @@ class _Kept:
 
     def __init__(self, part: Part) -> None:
         self.samples = map_tree(plain, part.rejoin())
+        y = plain(part.y)
+        if isinstance(y, np.ndarray) and y.dtype.kind in "iu" and y.size == len(y) > 0:
+            self.classes = range(int(y.max()) + 1)  # As many as the part that is kept has.
 
     def __len__(self) -> int:
         return count(self.samples)
@@ -429,9 +432,7 @@ def _check_streams(
                 "'classes', a list of their names",
             )
         labels = tuple(map(str, range(outputs)))
-        for wrong in (each for each in y.flat if not 0 <= each < outputs):
-            message = f"a target is {wrong}; the {outputs} classes are 0 to {outputs - 1}"
-            raise DataError(message, where=place)
+        _check_classes(place, "", y, outputs)
     elif classes is not None:
         raise DataError(f"data.classes is given, and the task is {task}", where=place)
     for name, stream in zip(NAMES[1:], streams[1:], strict=False):
@@ -446,7 +447,7 @@ def _check_streams(
         _check_scales(place, (NAMES[0], name), (batch.x, given), (x, other))
     hashed: dict[str, Array] = {}
     for name, stream in zip(NAMES, streams, strict=False):
-        hashed |= _fingerprint(place, name, stream)
+        hashed |= _fingerprint(place, name, stream, outputs)
     if first.make is not None:
         hashed["passes"] = np.array(1)  # Before, batches of another size were left out.
     notes = tuple(
@@ -489,7 +490,10 @@ def _first_batch(place: str, stream: Stream) -> Part:
     if stream.make is None:
         return read_at(stream, 0, place)
     try:
-        return map_part(divide(next(iter(stream.make(2)))), place)
+        batch = next(iter(stream.make(2)), None)
+        if batch is None:
+            raise DataError("its DataLoader gives no batch", where=place)
+        return map_part(divide(batch), place)
     except any_but_interrupts(DataError) as error:
         message = f"its DataLoader raised {tell_raised(error)}"
         raise DataError(message, where=place) from error
@@ -504,16 +508,27 @@ def _count_classes(dataset: Any) -> int:
     return 0 if inner is None else _count_classes(inner)
 
 
-def _fingerprint(place: str, name: str, stream: Stream) -> dict[str, Array]:
+def _check_classes(place: str, name: str, y: Array, classes: int) -> None:
+    """Raises DataError for a target that is none of the classes."""
+    for wrong in (int(each) for each in y.flat if not 0 <= each < classes):
+        of = f" of {name}" if name else ""
+        message = f"a target{of} is {wrong}; the {classes} classes are 0 to {classes - 1}"
+        way = "number them from 0" + ", such as y - 1" * (wrong == classes)
+        way += f", or write classes: {wrong + 1} under data" * (wrong > 0)
+        raise DataError(message, where=place, hint=way)
+
+
+def _fingerprint(place: str, name: str, stream: Stream, classes: int) -> dict[str, Array]:
     """A few of a stream's samples; only their types where samples differ between readings with
-    equal generators, or cannot be read one by one."""
+    equal generators, or cannot be read one by one. Raises DataError for a target among them that is
+    none of the `classes`, where these are counted."""
     length = {f"{name} length": np.array(len(stream))}
     before = get_states()
     try:
-        first = _some_of(place, name, stream)
+        first = _some_of(place, name, stream, classes)
         if not stream.fixed:
             set_states(before)
-        again = first if stream.fixed else _some_of(place, name, stream)
+        again = first if stream.fixed else _some_of(place, name, stream, classes)
     except DataError:
         if stream.make is None:
             raise
@@ -525,11 +540,13 @@ def _fingerprint(place: str, name: str, stream: Stream) -> dict[str, Array]:
     return length | {f"{name} kinds": np.array([ord(each) for each in str(kinds)])}
 
 
-def _some_of(place: str, name: str, stream: Stream) -> dict[str, Array]:
+def _some_of(place: str, name: str, stream: Stream, classes: int) -> dict[str, Array]:
     size = len(stream.dataset)
     found: dict[str, Array] = {}
     for index in sorted({each * size // FINGERPRINTS for each in range(FINGERPRINTS)}):
         sample = read_at(stream, index, place)
+        if classes and sample.y is not None:
+            _check_classes(place, name, plain(sample.y), classes)
         for key, each in leaves(sample.rejoin()):
             found[f"{name} {index} {key}"] = plain(each)
     return found

@@ -234,7 +234,7 @@ def _suggest_share(raw: Raw, rest: Array, name: str, least: int) -> str:
     """The hint with the least share, in hundredths, that leaves `least` samples for the part and
     for what stays; another way where there is none."""
     for share in range(1, 100):
-        held = round(len(raw) * share / 100)
+        held = round(len(raw) * (share / 100))
         if held >= least and len(rest) - held >= least:
             return f"write {name}: {share / 100:g}, or give more samples"
     ways = ["give more samples"]

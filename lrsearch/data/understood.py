@@ -40,7 +40,7 @@ def describe(raw: Raw, config: Mapping[str, Any], validated: Sequence[int], test
     test = config.get("test")
     if test is not None:
         own = f"its own part ({raw.names[-1]})" if test == "source" else f"a share of {test:g}"
-        told.append(f"test: {own}, {tested:,} samples")
+        told.append(f"test: {own}, {tested:,} sample{'s' * (tested != 1)}")
     return "; ".join(told + _unused(raw, config))
 
 
@@ -71,11 +71,12 @@ def _targets(raw: Raw) -> str:
 def _validation(raw: Raw, config: Mapping[str, Any], sizes: Sequence[int]) -> str:
     validation = config["validation"]
     many = " or ".join(f"{size:,}" for size in sorted(set(sizes)))
+    many += " sample" if max(sizes) == 1 else " samples"
     if isinstance(validation, Mapping):
-        return f"{validation['folds']} folds of {many} samples"
+        return f"{validation['folds']} folds of {many}"
     if validation == "source":
-        return f"its own part ({raw.names[0]}), {many} samples"
-    return f"a share of {validation:g}, {many} samples"
+        return f"its own part ({raw.names[0]}), {many}"
+    return f"a share of {validation:g}, {many}"
 
 
 def _unused(raw: Raw, config: Mapping[str, Any]) -> list[str]:

@@ -364,6 +364,7 @@ def _write_pattern(found: re.Match[str], said: re.Match[str] | None) -> str | No
         plain = r"([\d.,]+)" if re.fullmatch(rf"[-+]?{_COMMA}", number) else r"([\d.]+)"
         text = literal + (r"(\d+)" if behind == "/" and number.isdigit() else plain)
         text += behind if behind in ("%", "/") else ""
+    text, number = _last_of_several(found, literal, text, number)
     written = [text]
     if said is not None and said.end() <= found.start(1):
         written.append(f"{said[0]}.*?{text}")
@@ -372,6 +373,19 @@ def _write_pattern(found: re.Match[str], said: re.Match[str] | None) -> str | No
         if value is not None and value == read_number(number):
             return each
     return None
+
+
+def _last_of_several(found: re.Match[str], literal: str, text: str, number: str) -> tuple[str, str]:
+    """The expression and its number; of a list of numbers, or of objects, that its line holds, as
+    a whole training's, those of the last."""
+    rest = found.string[found.start(2) :]
+    listed = re.match(rf"(?:{_NUMBER}\s*,\s*)+({_NUMBER})\s*\]", rest)
+    if listed is not None and literal.endswith(r"\["):
+        return rf"{literal}[^\]]*?([\d.]+)\s*\]", listed[1]
+    same = re.findall(rf"{literal}({_NUMBER})", found.string)
+    if re.search(r"\}\s*,\s*\{", rest) and same:
+        return f".*{text}", same[-1]
+    return text, number
 
 
 def _tell_apart(

@@ -75,6 +75,12 @@ def refuse_unfinished(returned: object, path: str) -> None:
             raise ModelError(message, where="loop", hint=_FORM)
 
 
+def tell_returned(returned: object) -> str:
+    """A sentence on what a loop that has reported nothing returned, for the end of its output."""
+    told = f"{returned:g}" if isinstance(returned, int | float) else f"a {type(returned).__name__}"
+    return f"what the loop returned, {told}, is not used: trial.report(step, ...) takes it"
+
+
 def find_device(name: str) -> str:
     """torch's name of the device that a name means. Raises UsageError, see
     `lrsearch.train.device.find_device`."""

@@ -21,7 +21,12 @@ from lrsearch import forks, reporting
 from lrsearch.data.raised import tell_raised, tell_trace
 from lrsearch.data.seeding import LateSeeding
 from lrsearch.errors import LrsearchError, Stopped, nearest, suggest
-from lrsearch.outside.functions import find_device, find_loop, refuse_unfinished
+from lrsearch.outside.functions import (
+    find_device,
+    find_loop,
+    refuse_unfinished,
+    tell_returned,
+)
 from lrsearch.reporting import encode
 from lrsearch.train.users.importing import importable, source_hashes
 from lrsearch.trial import Workplace
@@ -79,6 +84,7 @@ class LoopTrial:
         self._asked_device: str = task["device"]
         self._channel = channel
         self.stopped = False
+        self.reports = 0
         forks.handle(signal.SIGTERM, self._stop)
 
     def _stop(self, *_: object) -> None:
@@ -122,6 +128,7 @@ class LoopTrial:
         metric, RuntimeError where user code has closed the channel.
         """
         self._channel.write(encode(step, metrics, others))
+        self.reports += 1
         if self.stopped:
             raise Stopped("the trial is to stop")
 
@@ -174,7 +181,10 @@ def main() -> None:
             reporting.inside = trial.report
             seeding.seed(trial.seed)
             try:
-                refuse_unfinished(loop(trial), task["loop"])
+                returned = loop(trial)
+                refuse_unfinished(returned, task["loop"])
+                if returned is not None and not trial.reports:
+                    print(tell_returned(returned), file=sys.stderr)
             except Stopped:
                 if not trial.stopped:
                     say("raised", _UNASKED)

@@ -130,7 +130,7 @@ def check_sizes(
     if folds and folds > source.samples:
         message = f"{folds} folds of {source.samples} samples"
         path: Path = ("data", "validation", "folds")
-        reader.fault(path, message, reader.hint(path, [Line(path, 5)]))
+        reader.fault(path, message, reader.hint(path, [Line(path, min(5, source.samples))]))
         return
     sizes, held_out, _ = catalogue.split_sizes(
         source.samples, folds or validation, data["test"] or 0.0

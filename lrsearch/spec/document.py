@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrsearch.errors import Fault, SpecError
-from lrsearch.spec.malformed import TEXTS, explain, is_in_odd_quotes
+from lrsearch.spec.malformed import TEXTS, explain, find_odd, is_in_odd_quotes
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
@@ -111,7 +111,8 @@ def read_document(text: str, source: str) -> Document:
         builder.read(_events(text))
     except yaml.MarkedYAMLError as error:
         line, problem, hint = explain(text, error)
-        raise SpecError([*builder.faults, Fault(line, "", problem, source, hint)]) from None
+        others = [fault for fault in builder.faults if fault.line != line]
+        raise SpecError([*others, Fault(line, "", problem, source, hint)]) from None
     except yaml.YAMLError as error:
         reason, place = getattr(error, "reason", str(error)), getattr(error, "position", None)
         char = getattr(error, "character", None)
@@ -238,6 +239,11 @@ class _Builder:
             return None
         lines = [line.strip() for line in self.text[start.index : end.index].splitlines()]
         lines = [line for line in lines if line]
+        if re.match(r"[A-Za-z_][\w.]*:\s", lines[0]) and (odd := find_odd(lines[0])):
+            key, _, value = re.sub(r"\s", " ", lines[0]).partition(": ")
+            self._fault(event, ".".join(map(str, (*path, key))), *odd)
+            self.document.unread |= {path, (*path, key)}
+            return {key: plain_scalar(value)}
         lone = len(lines) == 1
         listed = [_DASHED.fullmatch(lines[0]), *(line.startswith("-") for line in lines[1:])]
         if all(listed) and not (lone and isinstance(plain_scalar(lines[0]), int | float)):
@@ -329,6 +335,10 @@ class _Builder:
                 mapping[glued[1]] = {}
                 continue
             inner = (*path, name.value)
+            if not name.style and (odd := find_odd(name.value)):
+                self._fault(name, key, *odd)
+                self._value(next(events), events, (*path, "?"))
+                continue
             if name.value in mapping:
                 first = self.document.lines[inner]
                 dotted = ".".join(str(part) for part in inner)

@@ -65,7 +65,9 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
     if "'\\t'" in problem:
         given = _line(text.splitlines(), line)
         if not given[: len(given) - len(given.lstrip())].count("\t"):
-            return line, "not valid YAML: a tab stands between the words: write a blank there", ""
+            told = "stands between the words: write a blank there"
+            told = told if "\t" in given.strip() else "ends the line: take it away"
+            return line, f"not valid YAML: a tab {told}", ""
         return line, "a tab cannot indent YAML: use spaces", ""
     told = f"{error.context}, {problem}" if error.context else problem
     begun = error.context_mark.line + 1 if error.context_mark else line
@@ -89,6 +91,8 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
         hint = f"write {missed[1]}: {_short(missed[2].strip())}"
     elif re.search(r":\s+(['\"]).*?\1\s+\S", given) and "<scalar>" in problem:
         hint = _quoted(given, "a text that begins with a quote ends with it")
+    elif re.search(r"[:]\s[^;]+;\s*[\w.]+:\s", given) and "mapping values" in problem:
+        hint = f"each key stands on a line of its own: write {given.partition(';')[0].strip()}"
     elif "mapping values are not allowed" in problem or "but got ':'" in problem:
         hint = _quoted(given, _COLON)
     return line, f"not valid YAML: {told}", hint
@@ -111,6 +115,15 @@ def find_assigned(text: str) -> str:
     """The hint for text of lines such as `lr = 0.1`, "" for any other."""
     match = re.search(r"(?:^|\s)([A-Za-z_][\w.-]*)\s*=\s*(\S+)", text)
     return f"write {match[1]}: {_short(match[2])}" if match else ""
+
+
+def find_odd(text: str) -> tuple[str, str] | None:
+    """The fault and the hint for a text with a blank in it that is none to YAML."""
+    char = next((char for char in text if _ODD.get(char) == "a plain blank"), None)
+    if char is None:
+        return None
+    name = unicodedata.name(char).lower()
+    return f"a {name} (U+{ord(char):04X}) stands there", "write a plain blank in its place"
 
 
 def is_in_odd_quotes(text: str) -> bool:

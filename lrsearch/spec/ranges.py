@@ -36,6 +36,8 @@ WIDE = 100
 
 def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
     """A range or a list of values of a parameter; a fault, and None, where it is neither."""
+    if path in reader.document.unread:
+        return None  # It has its fault.
     if is_auto(raw):
         return _read_auto(reader, path, parameter, raw)
     meant = read_foreign(raw)

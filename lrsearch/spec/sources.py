@@ -146,7 +146,7 @@ def _look(
         elif path.stat().st_size == 0:
             yield place, f"{path}: the file is empty", ""
         elif kind == "npz":
-            yield from ((place, *each) for each in _archive_faults(path, data))
+            yield from ((place, *each) for each in _archive_faults(path))
         elif kind == "parquet":
             if message := tell_no_parquet(path):
                 yield place, f"{path}: not a readable Parquet file", message
@@ -228,7 +228,7 @@ def _folder_faults(path: FilePath) -> Iterator[tuple[str, str]]:
         yield f"{path}: there are no class folders", expected
 
 
-def _archive_faults(path: FilePath, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _archive_faults(path: FilePath) -> Iterator[tuple[str, str]]:
     """The missing ones of x and y, or x_train and y_train."""
     with path.open("rb") as file:
         start = file.read(START)
@@ -246,8 +246,6 @@ def _archive_faults(path: FilePath, data: Mapping[str, Any]) -> Iterator[tuple[s
         yield f"{path}: not a readable NumPy archive (.npz)", way
         return
     wanted = [("x_train", "y_train"), ("x", "y")]
-    if data.get("task") == "own":  # A step may do without targets.
-        wanted = [pair[:1] for pair in wanted]  # type: ignore[misc]
     if not any(set(pair) <= set(names) for pair in wanted):
         pair = wanted[0] if {"x_train", "y_train"} & set(names) else wanted[1]
         missing = " and ".join(name for name in pair if name not in names)
@@ -279,6 +277,11 @@ def hint_members(names: Sequence[str]) -> str:
         if all(each in meant for each in pair):
             given = ", ".join(f"{key}=a[{name!r}]" for key, name in meant.items())
             return f'rename them: a = numpy.load(OLD); numpy.savez("NEW.npz", {given})'
+    if len(meant) == len(names) > 0 and all(key.startswith("x") for key in meant):
+        return (
+            "save the targets with them; for a step of your own that has none, data: "
+            "{class_path: my_data.load} with def load(): return numpy.load(OLD)[NAME]"
+        )
     return "an archive holds x_train, y_train and perhaps x_val, y_val, x_test, y_test, or x and y"
 
 

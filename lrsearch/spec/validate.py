@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
@@ -11,7 +12,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.duration import find_time, is_never, parse_time
-from lrsearch.errors import SpecError
+from lrsearch.errors import SpecError, nearest
 from lrsearch.spec.budgets import note_budgets
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
@@ -137,7 +138,9 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         reader.fault((), f"a spec is a mapping (key: value), this is {kind}", hint)
         return None
     words = [look_up(snake(str(key))) or ("", "") for key in top]
-    reader.outside = is_outside(top) or any(target in KINDS for target, _ in words)
+    slips = [] if "train" in top else [key for key in top if key not in TOP_LEVEL]
+    named = [*(target for target, _ in words), *(nearest(str(key), TOP_LEVEL) for key in slips)]
+    reader.outside = is_outside(top) or any(each in KINDS for each in named)
     reader.unknown((), top, TOP_LEVEL)
     if is_outside(top):
         return _finish(reader, top, text, read_outside(reader, top))
@@ -322,7 +325,9 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
     if "name" not in top:
         reader.fault((), f"'name' is missing, and the file's own name '{stem}' cannot serve", rule)
     else:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", str(name)).strip("-._")[:64]
+        ascii_ = unicodedata.normalize("NFKD", str(name).replace("ß", "ss"))
+        ascii_ = "".join(char for char in ascii_ if not unicodedata.combining(char))
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_).strip("-._")[:64]
         hint = f"leave it out: the run is called as the file is; {rule}" if name is None else rule
         if isinstance(name, str | int | float) and NAME.fullmatch(plain):
             hint = f"{reader.hint(('name',), [Line(('name',), plain)])}; {rule}"

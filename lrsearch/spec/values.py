@@ -274,8 +274,8 @@ def _check_ints(parameter: Parameter, value: Any) -> list[int]:
         parts = [plain_scalar(part.strip()) for part in value.strip("[]() ").split(",")]
         if all(type(part) is int and part >= 1 for part in parts):
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", parts)
-        if re.fullmatch(r"\d+(\s+\d+)+", value.strip()):
-            meant = [int(part) for part in value.split()]
+        if re.fullmatch(r"\d+((\s*[-x×*/|;>→]+\s*|\s+)\d+)+", value.strip()):
+            meant = [int(part) for part in re.findall(r"\d+", value)]
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", meant)
     whole = isinstance(value, list) and value
     if not whole or any(type(part) is not int or part < 1 for part in value):

@@ -25,6 +25,7 @@ from lrsearch.trial import (
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.plans import (
     ALONE,
+    APART,
     GOING_ON,
     Plans,
     by_structure,
@@ -175,10 +176,11 @@ class Dispatch:
                 trials = [each for each in waiting if self.saving.engine(each) != "solo"]
                 cohorts += self.cohorts(alone, self._settle(key, GOING_ON)) if alone else []
             if plan is not None and plan.engine == "fused" and not graphs:
-                # Else they would pay for the lane that stays empty.
-                alone = [each for each in trials if self._came_alone(each)]
-                trials = [each for each in trials if each not in alone]
-                cohorts += self.cohorts(alone, self._settle(key, ALONE)) if alone else []
+                by_plan = {each.number: self._separate(each) for each in trials}
+                for apart in (ALONE, APART):
+                    found = [each for each in trials if by_plan[each.number] is apart]
+                    cohorts += self.cohorts(found, self._settle(key, apart)) if found else []
+                trials = [each for each in trials if by_plan[each.number] is None]
             if not trials:
                 continue
             if key in self.unplanned:  # Its probe is under way.
@@ -193,12 +195,14 @@ class Dispatch:
         self.queue.extendleft(reversed(probes))
         self._describe_plans()
 
-    def _came_alone(self, trial: Trial) -> bool:
-        """Whether a trial that may train solo or in lanes came without another of its structure, by
-        a strategy whose trials come few at a time. What its generation was decides, not what is
-        left of it: a search that goes on trains it by the same engine."""
+    def _separate(self, trial: Trial) -> Plan | None:
+        """The plan of a trial, of a strategy whose trials come few at a time, that gains nothing by
+        lanes: it came without another of its structure, and would pay for a lane that stays empty,
+        or each trial of its generation has a worker, and two lanes take longer than one trial. What
+        its generation was decides, not what is left of it: a search that goes on trains it by the
+        same engine."""
         if self.plans.engine != "auto" or not self.proposer.waits or self.saving.engine(trial):
-            return False
+            return None
         history, own = self.session.run.history, self.key_of(trial)
         come = {
             (each.strategy, each.generation)
@@ -211,7 +215,9 @@ class Dispatch:
             if (each.strategy, each.generation) in come
             for number in each.trials
         }
-        return sum(self.key_of(history.trials[number]) == own for number in beside) == 1
+        if sum(self.key_of(history.trials[number]) == own for number in beside) == 1:
+            return ALONE
+        return APART if len(beside) <= self.executor.capacity else None
 
     def _settle(self, key: str, plan: Plan) -> Plan:
         """The plan of trials that need no probe; written down where it does not last."""

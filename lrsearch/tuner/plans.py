@@ -30,6 +30,8 @@ ASKED = Plan(reason="--engine solo asks for it", lasting=False)
 ALONE = Plan(reason="nothing waits that could train beside it", lasting=False)
 """The plan of a trial whose structure has no other trial at the time, as some proposals of bayes,
 where a program of one lane gains nothing."""
+APART = Plan(reason="each trial proposed with it has a worker of its own", lasting=False)
+"""The plan of proposals that are no more than the workers."""
 GOING_ON = Plan(reason="it goes on from its saved state, where it trained solo", lasting=False)
 
 DESCRIBED = 3

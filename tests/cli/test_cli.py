@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from devices import DEVICE
+from devices import DEVICE, assert_same_numbers
 from forking import Before
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -951,7 +951,7 @@ def test_export_trains_to_the_same_objective(here: Path) -> None:
     assert (here / "best.yaml").read_text() == printed.out
     again = lrsearch("grid", "best.yaml", "--json", *TRAIN)
     assert json.loads(again.out)["run"] == "small-best"
-    assert json.loads(again.out)["best"]["objective"] == best["objective"]
+    assert_same_numbers(json.loads(again.out)["best"]["objective"], best["objective"])
     refused = lrsearch("export", "small.yaml", "--output", "best.yaml")
     assert refused.code == 2 and "--force" in refused.err
     assert lrsearch("export", "small.yaml", "--output", "best.yaml", "--force").code == 0

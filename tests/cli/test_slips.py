@@ -141,6 +141,14 @@ def test_specs_that_are_here_are_named(tmp_path, monkeypatch):
         (("check", "min.yaml"), "did you mean 'mine.yaml'?"),
         (("check", "digits.yaml"), "did you mean 'configs/digits.yaml'?"),
         (("check", "zzz.yaml"), "no such file: zzz.yaml"),
+        (
+            ("bayes", "mine.yaml", "\u2013trails", "4"),
+            "write lrsearch bayes mine.yaml --trials 4; an",
+        ),
+        (
+            ("bayes", "mine.yaml", "\u2014zzz"),
+            "'\u2014zzz' is too much write lrsearch bayes CONFIG",
+        ),
         (("check", "."), ". is a folder, and a spec a file here are mine.yaml"),
         (("check", "empty"), "empty is a folder, and a spec a file there is none in it"),
         (("check", "mine.yaml", "--set", "train.lr:0.1"), "write --set train.lr=0.1"),

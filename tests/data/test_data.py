@@ -192,7 +192,10 @@ BYTES = np.tile(np.arange(8, dtype=np.uint8), (40, 4, 1))
             r'savez\("NEW.npz", x_train=a\[\'X_train\'\], y_train=a\[\'labels_train\'\], x_test=a',
         ),
         ({}, "x and y missing; found: nothing"),
-        ({"x_train": X}, "y_train missing; found: x_train"),
+        (
+            {"x_train": X},
+            r"y_train missing; found: x_train\n.*for a step of your own that has none",
+        ),
         ({"x_train": X, "y_train": Y, "x_test": X}, "y_test missing"),
         ({"x": X, "y": Y[:-1]}, "x has 40 samples, y 39 targets"),
         ({"x": X, "y": np.array(1)}, "x has 40 samples, y no targets"),

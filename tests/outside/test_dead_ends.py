@@ -143,7 +143,8 @@ def test_it_ends_before_too_many_failures_do(here: Path) -> None:
 
 
 def test_a_loop_that_reports_nothing(here: Path) -> None:
-    (here / "silent_loop.py").write_text("def train(trial):\n    print('accuracy 0.5')\n")
+    loop = "def train(trial):\n    print('accuracy 0.5')\n    return 0.5\n"
+    (here / "silent_loop.py").write_text(loop)
     spec = {"name": "s", "loop": "silent_loop.train", "search": {"lr": [1, 2, 3]}}
     (here / "s.yaml").write_text(yaml.safe_dump(spec | {"objective": "accuracy"}))
     allow = ("--allow-import", "silent_loop", "--executor", "inline")
@@ -152,6 +153,9 @@ def test_a_loop_that_reports_nothing(here: Path) -> None:
     assert "s.yaml: loop: trial 1 ended well and never reported 'accuracy'" in said.err
     assert "trial.report(step, accuracy=accuracy)" in said.err
     assert "metrics:" not in said.err and "    accuracy 0.5" in said.err
+    assert (
+        "    what the loop returned, 0.5, is not used: trial.report(step, ...) takes it" in said.err
+    )
 
 
 def advice(
@@ -415,6 +419,9 @@ def heard(patterns: dict[str, str], out: str) -> list[tuple[int, dict[str, float
         ("accuracy", "accuracy: 0.25/1.0 (25.0%)\n", [(1, 0.25)]),
         ("reward", "reward = \u22120.5\n", [(1, -0.5)]),
         ("f1", "DEV : loss 0.5 - f1-score (micro avg)  0.25\n", [(1, 0.25)]),
+        ("loss", "losses: [0.6, 4.5e-1, 0.25]\n", [(1, 0.25)]),
+        ("loss", "loss: [0.25]\n", [(1, 0.25)]),
+        ("loss", 'log: [{"step": 1, "loss": 0.6}, {"step": 2, "loss": -0.25}]\n', [(1, -0.25)]),
     ],
 )
 def test_what_is_told_to_be_written_finds_these_values_and_no_others(

@@ -160,14 +160,14 @@ def test_other_text_is_text(text: str) -> None:
     ],
 )
 def test_a_slip_is_a_fault_at_once(text: str, told: str | None) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     if told is None:
         assert read_arithmetic(text, ("lr", "width")) is None
     else:
         with pytest.raises(NotArithmetic) as caught:
             read_arithmetic(text, ("lr", "width"))
         assert told in f"{caught.value} {caught.value.hint}"
-    assert time.monotonic() - begun < 0.5
+    assert time.process_time() - begun < 0.5
 
 
 @pytest.mark.parametrize(
@@ -190,12 +190,12 @@ def test_a_slip_is_a_fault_at_once(text: str, told: str | None) -> None:
     ],
 )
 def test_a_bomb_has_no_value_and_costs_nothing(text: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     formula = read_arithmetic(text, ("n",))
     assert formula is not None
     with pytest.raises(ArithmeticError):
         formula.compute({"n": 7})
-    assert time.monotonic() - begun < 0.5
+    assert time.process_time() - begun < 0.5
     for wrong in (True, "7", None, [7], {"n": 7}):
         with pytest.raises(ArithmeticError, match="no number"):
             formula.compute({"n": wrong})

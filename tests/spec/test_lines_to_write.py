@@ -163,6 +163,14 @@ def test_a_file_or_an_entry_point_is_told_its_dotted_path(tmp_path, given, writt
     assert fault.hint.startswith(written) and bool(fault.hint) == bool(written)
 
 
+@pytest.mark.parametrize(("slip", "meant"), [("comand: a {lr}", "command"), ("lopp: a.b", "loop")])
+def test_a_slip_of_a_command_is_one_fault(tmp_path, slip, meant):
+    fault = fault_of(
+        f"{slip}\nobjective: {{metric: loss, goal: min}}\nsearch: {{lr: [1, 2]}}\n", tmp_path
+    )
+    assert fault.line == 1 and fault.hint.startswith(f"did you mean '{meant}'?")
+
+
 def test_a_loop_by_its_file_is_told_its_dotted_path(tmp_path):
     text = "loop: ./mine.py\nobjective: loss\nsearch: {lr: [0.1, 1]}\n"
     fault = fault_of(text, tmp_path)
@@ -246,6 +254,9 @@ def test_data_that_are_named_otherwise(tmp_path, monkeypatch, data, told, writte
         ("lr: {min: -3, max: 0, scale: log10}", "lr: {min: 1e-3, max: 1.0, scale: log}"),
         ("lr: {min: -4, max: -1, scale: log}", "lr: {min: 1e-4, max: 0.1, scale: log}"),
         ("lr: [0.1, 1e999, auto 1]", "lr: [0.1]"),
+        ("lr: 0.1 0.01", "lr: [0.1, 0.01]"),
+        ("lr: [1e-3.0, 1e -2, 0.1# x]", "lr: [1e-3, 0.01, 0.1]"),
+        ("model.hidden: [64 x 32, [16]]", "model.hidden: [[64, 32], [16]]"),
         ("budget: [32 64]", "budget: [32ba, 64ba]"),
         ("budget: {min: 0.5, max: 1.5}", "budget: {min: 0.5ep, max: 1.5ep}"),
         ("budget: {min: 0, max: 64}", "budget: {min: 6.4ba, max: 64ba}"),

@@ -44,6 +44,10 @@ from lrsearch.spec.document import parse, read_document
         ("a:\n  -1\n  -2\n", 2, "'-1' lacks a blank after the dash", "write - 1"),
         ("a:\n  -sgd\n", 2, "'-sgd' lacks a blank after the dash", "write - sgd"),
         ("a:\n  b:[1, 2]\n", 2, "'b:[1, 2]' lacks a blank after the colon", "write b: [1, 2]"),
+        ("a: 1\t\n", 1, "a tab ends the line", ""),
+        ("a: x; b: y\n", 1, "mapping values are not allowed", "own: write a: x"),
+        ("a:\n  b:\u00a0[1, 2]\n", 2, "a no-break space (U+00A0)", "a plain blank"),
+        ("a: 1\n\u00a0 b: 2\n", 2, "a no-break space (U+00A0)", "a plain blank"),
         ("a:{b: 1}\n", 1, "lacks a blank after the colon", "write a: {b: 1}"),
     ],
 )  # fmt: skip

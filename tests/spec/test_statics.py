@@ -201,18 +201,25 @@ def test_data_that_are_not_there(here: Path, kind: str) -> None:
     assert type(raised.value).__name__ == "DataError"
 
 
+def test_a_link_that_leads_nowhere(here: Path) -> None:
+    (here / "a.npz").symlink_to("b.npz")
+    (fault,) = faults_of(here, "data: {name: npz, source: a.npz}")
+    assert fault.message == f"a.npz is a link to {here / 'b.npz'}: there is no such file"
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
         ({"X": 1, "y": 1}, "x missing;"),
         ({"x_train": 1, "y": 1}, "y_train missing;"),
+        ({"x": 1}, "y missing;"),
         ({"x": 1, "y": 1}, ""),
         ({"x_train": 1, "y_train": 1, "more": 1}, ""),
     ],
 )
 def test_the_names_in_an_archive(here: Path, arrays: dict[str, int], words: str) -> None:
     np.savez(here / "a.npz", **{name: np.zeros(value) for name, value in arrays.items()})
-    found = faults_of(here, "data: {name: npz, source: a.npz}")
+    found = faults_of(here, "data: {name: npz, source: a.npz, task: own}")
     assert bool(found) == bool(words)
     assert all(words in fault.message and fault.line == 1 for fault in found)
 
@@ -1238,9 +1245,9 @@ def test_a_look_is_quick(here: Path) -> None:
         "data: {name: csv, source: wide.csv, target: d1}\n"
         f"train: {{loss: {module}.f7}}\nmodel: {{class_path: {module}.g}}\n"
     )
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert len(faults_of(here, text)) == 2
-    assert time.perf_counter() - begun < 4
+    assert time.process_time() - begun < 4  # Of computing, whatever else the machine does.
 
 
 def test_overrides_are_looked_at_as_they_are_given(here: Path) -> None:

@@ -43,6 +43,11 @@ def test_a_sweep_becomes_a_sound_spec(folder):
     done = call("init", "new.yaml", "--from-wandb", "sweep.yaml")
     assert "lrsearch random new.yaml --allow-command" in done.stdout
     assert "comments in it: parameters.optimizer, " in done.stdout
+    Path("one.yaml").write_text("program: train.py\nmethod: random\nparameters: {a: {value: 1}}\n")
+    fixed = call("init", "fixed.yaml", "--from-wandb", "one.yaml")
+    assert "lrsearch grid fixed.yaml --allow-command" in fixed.stdout, (
+        "random has nothing to search"
+    )
     call("check", "new.yaml")
     spec = read_spec(Path("new.yaml"))
     dimensions = dict(spec.space.dimensions)

@@ -28,6 +28,7 @@ from lrsearch.tuner.dispatch import PROBED
 from lrsearch.tuner.loop import AHEAD, tune
 from lrsearch.tuner.plans import (
     ALONE,
+    APART,
     ASKED,
     DESCRIBED,
     Plans,
@@ -301,6 +302,16 @@ def test_bayes_fuses_what_it_proposes_together(tmp_path: Path) -> None:
     assert len(stage.probes) == len(found.plans) == 1
     assert [len(cohort.trials) for cohort in stage.cohorts] == [2] * 6
     assert found.engines == {"fused": 12}
+
+
+@pytest.mark.parametrize(("workers", "fused"), [(3, 12), (4, 4)])
+def test_what_has_a_worker_of_its_own_trains_solo(workers: int, fused: int, tmp_path: Path) -> None:
+    """The first four, who had no plan yet, excepted."""
+    space = {"lr": {"min": 1e-3, "max": 1.0}}
+    settings = {"bayes": {"trials": 12, "startup": 4, "generation": 4}}
+    found = search(tmp_path, Stage(workers), space, "bayes", spec=settings)
+    assert found.engines == {"fused": fused} | ({"solo": 8} if fused < 12 else {})
+    assert found.reasons == ({APART.reason: 8} if fused < 12 else {})
 
 
 def test_what_came_alone_trains_solo_however_the_search_goes_on(tmp_path: Path) -> None:

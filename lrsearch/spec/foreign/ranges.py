@@ -125,6 +125,9 @@ def number(text: Any) -> Any:
         return text
     bare = _POWER.sub(lambda found: f"^{found[0].translate(_RAISED)}", text.strip())
     bare = "".join(map(_plain_sign, unicodedata.normalize("NFKC", bare))).rstrip(",; ")
+    bare = re.sub(r"^([-+.\d]\S*)#.*", r"\1", bare)  # A comment has a blank before it.
+    bare = re.sub(rf"^({_PLAIN}[eE])\s+([-+]?\d+)$", r"\1\2", bare)
+    bare = re.sub(rf"^({_PLAIN}[eE][-+]?\d+)\.0*$", r"\1", bare)
     plain = plain_scalar(bare)
     if isinstance(plain, int | float) and not isinstance(plain, bool):
         return plain
@@ -209,6 +212,9 @@ def _read_text(text: str) -> Any:
             return None
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
+    apart = [number(part) for part in text.split()]
+    if len(apart) > 1 and all(map(is_numeric, apart)):
+        return apart
     if _ITEMS.fullmatch(text):
         return [plain_scalar(part.strip().strip("'\"")) for part in re.split(r"[,|]", text)]
     return None

@@ -11,13 +11,30 @@ from torch import Tensor, nn
 from lrsearch.train.tape import NotRecordable
 
 
-def has_hooks(module: nn.Module) -> bool:
+def _has_hooks(module: nn.Module) -> bool:
     """Whether hooks are registered on a module or on its own parameters."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, kind) for kind in kinds) or any(
         each._backward_hooks or each._post_accumulate_grad_hooks
         for each in module.parameters(recurse=False)
     )
+
+
+_REPLACED = ("weight_norm", "spectral_norm")
+"""Functions of torch.nn.utils that work by a hook, and have a parametrization of their name."""
+
+
+def find_hooks(module: nn.Module, name: str) -> str:
+    """The sentence on hooks of a module, and on what does without where torch has it; "" without
+    hooks."""
+    if not _has_hooks(module):
+        return ""
+    told = f"hooks are registered on {f'its module {name}' if name else 'it'}"
+    modules = {type(each).__module__ for each in module._forward_pre_hooks.values()}
+    for each in _REPLACED:
+        if f"torch.nn.utils.{each}" in modules:
+            return f"{told} by torch.nn.utils.{each}, which in parametrizations needs none"
+    return told
 
 
 def count_places(model: nn.Module) -> int:

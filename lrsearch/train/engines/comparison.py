@@ -27,7 +27,7 @@ from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch, copy, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.device import is_out_of_memory, release
-from lrsearch.train.engines.attributes import count_places, has_hooks, tensors_of, untouchable
+from lrsearch.train.engines.attributes import count_places, find_hooks, tensors_of, untouchable
 from lrsearch.train.engines.course import state_of
 from lrsearch.train.engines.solo import build, calibrate
 from lrsearch.train.engines.timetable import learning_rates
@@ -232,8 +232,8 @@ def _explain(error: BaseException) -> str:
 def _check(model: nn.Module) -> None:
     """Raises the reasons against lanes that can be seen without a trial step."""
     for name, module in model.named_modules():
-        if has_hooks(module):
-            raise _Differs(f"hooks are registered on {f'its module {name}' if name else 'it'}")
+        if hooks := find_hooks(module, name):
+            raise _Differs(hooks)
     skeleton = Skeleton(model)
     types = {str(each.dtype).removeprefix("torch.") for each in skeleton.parameters.values()}
     if not types:

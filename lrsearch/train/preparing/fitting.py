@@ -116,6 +116,23 @@ def _hint_samples(name: str, shape: Sequence[int] | None, told: str) -> str:
     return ""
 
 
+_PRECISION = re.compile(r"dtype|scalar type", re.IGNORECASE)
+
+
+def _hint_precision(error: BaseException, model: nn.Module) -> str:
+    """A hint on a model in another precision than its inputs; "" for any other error."""
+    if not _PRECISION.search(str(error)):
+        return ""
+    others = {each.dtype for each in model.parameters() if each.is_floating_point()}
+    others -= {torch.float32}
+    if not others:
+        return "its forward takes another precision: leave out what converts the inputs"
+    shown = str(min(others, key=str)).removeprefix("torch.")
+    made = {"float64": "double", "float16": "half"}.get(shown, shown)
+    line = "" if made == "double" else "; for less memory write precision: bfloat16 under train"
+    return f"its weights are {shown}: leave out what makes them that, such as .{made}(){line}"
+
+
 def _hint_images(raw: data.Raw) -> str:
     """A hint on taking samples of two dimensions the other way, as images or not; "" for other
     samples."""
@@ -177,11 +194,14 @@ def _check_model(
                 misfit = misfit or _CALL.search(str(error))
             if is_out_of_memory(error) or not misfit:
                 return parameters, notes
-            told = shape if shape is not None else _outline(pair.x)
+            samples = _hint_samples(name, shape, str(error))
+            precision = "" if samples else _hint_precision(error, model)
+            told = f"take samples of shape {shape if shape is not None else _outline(pair.x)}"
+            told = "compute in float32, as its inputs are" if precision else told
             raise ModelError(
-                f"the model does not take samples of shape {told}: {_tell_misfit(error)}",
+                f"the model does not {told}: {_tell_misfit(error)}",
                 where=name,
-                hint=_hint_samples(name, shape, str(error)) or _hint_images(raw),
+                hint=samples or precision or _hint_images(raw),
             ) from error
         except any_but_interrupts() as error:
             if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.
@@ -190,6 +210,7 @@ def _check_model(
             return parameters, notes
         classes = find_classes(config, shape, raw.outputs, workplace)
         _check_outputs(outputs, pair, raw, criterion, name, classes)
+        _check_classes(outputs, raw, criterion)
         if classes[0].taken:
             notes.append(
                 f"{name} is given num_classes={raw.outputs} beside its init_args: without it, it "
@@ -334,6 +355,26 @@ def _check_outputs(
     raise ModelError(
         f"the model gives {describe_outputs(given)} for 2 samples; {told}", where=name, hint=hint
     )
+
+
+def _check_classes(given: Any, raw: data.Raw, criterion: Criterion) -> None:
+    """Raises ModelError for a target of the user's own kind, in whichever part, that is none of the
+    classes that the model's outputs have for torch's cross entropy."""
+    loss, outputs = criterion.loss_code, find_output(given)
+    if raw.task != "own" or not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss):
+        return
+    if not isinstance(outputs, Tensor) or outputs.dim() < 2:
+        return
+    classes = outputs.shape[1]
+    parts = {"": raw.y, " of the held-out part": raw.held and raw.held.y}
+    parts[" of the test part"] = raw.tested and raw.tested.y
+    for where, y in parts.items():
+        if isinstance(y, np.ndarray) and y.dtype.kind in "iu":
+            wrong = y[((y < 0) | (y >= classes)) & (y != loss.ignore_index)]
+            if wrong.size:
+                told = f"a target{where} is {wrong.flat[0]}, and the model tells {classes} classes"
+                hint = f"its classes are 0 to {classes - 1}, and {loss.ignore_index} counts nowhere"
+                raise ModelError(told, where=raw.name, hint=hint)
 
 
 def _check_training_outputs(

@@ -50,16 +50,29 @@ def _state(device: torch.device) -> _State:
 
 
 def _generators(device: torch.device) -> Any:
-    """The states of the global generators; without the device's, where that is lost: what a job
-    has told by then must reach its caller before `check_alive` raises."""
-    with suppress(RuntimeError):
+    """The states of the global generators; without the device's, where that is lost."""
+    with _unless_lost(device):
         return get_generators(device)
     return get_generators(torch.device("cpu"))
 
 
+@contextmanager
+def _unless_lost(device: torch.device) -> Iterator[None]:
+    """Pass over what a lost device raises: what a job has told by then must reach its caller before
+    it is known."""
+    try:
+        yield
+    except RuntimeError:
+        try:
+            check_alive(device)
+        except Exception:  # DeviceLost.
+            return
+        raise
+
+
 def _restore(state: _State, device: torch.device) -> None:
     torch.set_num_threads(state.threads)
-    with suppress(RuntimeError):  # As above: the device's is the last that is set.
+    with _unless_lost(device):  # Its generator is the last that is set.
         set_generators(state.generators, device)
     cudnn.deterministic, cudnn.benchmark = state.deterministic, state.benchmark
     set_precisions(dict(zip(CUDNN, state.precisions, strict=True)))

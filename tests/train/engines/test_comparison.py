@@ -37,7 +37,7 @@ REFUSED_LAYERS = {
     "indexed by a mask": SHAPE,
     "scatter": "RuntimeError: Function ScatterAddBackward0",
     "assigned by a mask": SHAPE,
-    "spectral norm, by a hook": "hooks are registered",
+    "spectral norm, by a hook": "by torch.nn.utils.spectral_norm, which in parametrizations needs",
     "packed sequences": READS,
 }
 

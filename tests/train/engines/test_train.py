@@ -1264,7 +1264,7 @@ def test_facts_of_imported_code(place):
         (
             {"batch_size": 5000},
             DataError,
-            "batch_size 5000 is larger than the training set (1438 samples)",
+            "is larger than the training set (1438 samples)\n  write batch_size: 1024 under",
         ),
         (
             {"batch_size": 1438, "split": {"validation": {"folds": 5}}},
@@ -1308,7 +1308,11 @@ def test_facts_of_imported_code(place):
             ModelError,
             "the model gives a tuple of [2, 5], [1, 5] for 2 samples",
         ),
-        ({"model": CNN, "source": "wine"}, ModelError, "does not take samples of shape (13,)"),
+        (
+            {"model": CNN, "source": "wine"},
+            ModelError,
+            "cnn is for images [channels, height, width]: write model: mlp",
+        ),
         ({"model": net("torch.nn.Flatten")}, ModelError, "no parameters to train"),
     ],
 )

@@ -244,6 +244,17 @@ NETS = """
         return x, (x[:, 0] > 0.3).astype(int) + (x[:, 0] > 0.7)
 
 
+    def placed():
+        x, y = places()
+        return (x, y), (x[:40], y[:40] + 1)
+
+
+    class Double(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Flatten(), nn.Linear(64, 10))
+            self.double()
+
+
     def labels():
         x, _ = digits()
         return x, (x.reshape(-1, 64)[:, 20:24] > 0.5).astype(int)
@@ -391,6 +402,12 @@ NETS = """
 
     def noisy(workers=0):
         return DataLoader(Noisy(), num_workers=workers), Noisy(1, 0.0)
+
+
+    def beyond():
+        held = Noisy(1, 0.0)
+        held.y = held.y + 3
+        return DataLoader(Noisy()), held
 
 
     def sampled():
@@ -662,11 +679,14 @@ def test_classes_at_places_are_trained_by_the_loss_that_is_named(nets):
         ("weighted", MLP, {"loss": {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}}},
          "the samples have weights, and it gives one value"),
         ("mapped", code("Auto"), {}, "the model does not take samples of shape pixels"),
+        ("digits", code("Double"), {}, r"not compute in float32, .*\n  its .* float64: .*.double"),
+        ("placed", code("AtPlaces"), {"loss": CROSSED}, "held-out part is 3, and .* 3 classes"),
+        ("beyond", MLP, {}, "a target of validation is 1[012]; the 10 classes are 0 to 9"),
         ("noisy", MLP, {"batch_size": 2000}, "batch_size 2000 is larger than the training set"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_said_before_anything_trains(nets, data, model, train, message):
-    split = {"validation": "source"} if data == "noisy" else {}
+    split = {"validation": "source"} if data in ("noisy", "placed", "beyond") else {}
     with pytest.raises((DataError, ModelError), match=message) as caught:
         facts(own_config(code(data), model, split, **train), place=nets)
     assert caught.value.where or "nets" in str(caught.value)

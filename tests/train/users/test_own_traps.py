@@ -58,6 +58,14 @@ def plain_sample(index):
 # what the data are taken for
 
 
+class Nothing:
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self):
+        return 0
+
+
 @pytest.mark.parametrize(
     ("result", "given", "message"),
     [
@@ -74,7 +82,9 @@ def plain_sample(index):
         (DataLoader(Made(plain_sample), collate_fn=lambda _: (torch.zeros(2) + 1j, [0, 1])), {},
          r"x holds complex numbers \(complex64\): numbers"),
         (DataLoader(Made(plain_sample), collate_fn=lambda _: (torch.zeros(2), torch.arange(3, 5))),
-         {}, "a target is 4; the 4 classes are 0 to 3"),
+         {}, r"a target is 4; the 4 classes are 0 to 3\n.*y - 1, or write classes: 5 under data"),
+        (((lambda size: DataLoader(Made(plain_sample), size, sampler=Nothing())), (X, Y)), {},
+         "its DataLoader gives no batch"),
         ((Made(lambda i: (X[i] + np.random.randn(3), 0)), (X[:, :2], Y)), {},
          r"samples of validation are x float32 \(2,\), those of train x float32 \(3,\)"),
         ((Made(lambda i: (X[i] + np.random.randn(3), 0)), {"a": X, "y": Y}), {},
@@ -89,6 +99,11 @@ def plain_sample(index):
 def test_what_is_no_data_is_said_by_its_name(result, given, message):
     with pytest.raises(DataError, match=message):
         raw_of(result, **given)
+
+
+def test_a_part_in_memory_tells_the_classes_of_one_that_is_loaded():
+    random = Made(lambda i: (X[i] + np.random.randn(3), 0))
+    assert raw_of(((X, Y), random)).outputs == 4
 
 
 def test_lists_are_samples_and_text_may_be_objects():

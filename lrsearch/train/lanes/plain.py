@@ -279,7 +279,7 @@ def own_rules() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 _NARROWER = "doesn't match the broadcast shape"
-"""What add_ says, which vmap does not check beforehand as it does the others."""
+"""Words of add_, whose arguments vmap does not check beforehand, as it does those of the others."""
 
 
 def fills_what_is_shared(error: BaseException) -> bool:

@@ -503,6 +503,7 @@ def test_dropout_in_short_attention_is_drawn_as_all_dropout_is(type_: torch.dtyp
     assert F.scaled_dot_product_attention is ATTEND
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_attention_between_sequences_of_several_lengths_is_left_to_torch() -> None:
     nested = torch.nested.nested_tensor([torch.zeros(2, 3, 4), torch.zeros(2, 5, 4)])
     with repeatable_dropout(torch.device("cuda")):

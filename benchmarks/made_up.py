@@ -23,8 +23,8 @@ import numpy as np
 import replays
 from tables import RESULTS, Table
 
+from lrsearch.analysis.basin import PLAIN as TOLD
 from lrsearch.analysis.edges import Range, find_edges
-from lrsearch.reports.answer import PLAIN as TOLD
 from lrsearch.trial import Objective
 
 RATES = np.geomspace(1e-4, 1, 9)

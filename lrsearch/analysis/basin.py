@@ -121,6 +121,10 @@ class Gauge:
         return clip(_bound(self.best - self.sign * _bound(gap)), self.ends)
 
 
+PLAIN = 0.1
+"""The probability that the rate makes no difference from which on that is said."""
+
+
 @frozen
 class Basin:
     """The objective through the rate (the parameter `rate`), for points that have `params` in
@@ -163,6 +167,11 @@ class Basin:
     def safe_lr(self) -> tuple[float, float]:
         """The wider of `within_error` and `within_percent`."""
         return max(self.within_error, self.within_percent, key=lambda ends: ends[1] / ends[0])
+
+    @property
+    def plain(self) -> bool:
+        """Whether the rate may make no difference, which is then said."""
+        return self.flat >= PLAIN
 
     @property
     def decades(self) -> float:

@@ -45,10 +45,6 @@ def describe_edge(edge: Edge) -> str:
     return text
 
 
-PLAIN = 0.1
-"""The probability that the rate makes no difference from which on the evidence says so."""
-
-
 def evidence(answer: Answer, *, alone: bool = True) -> str:
     """The evidence of the answer, in one line; unless it stands `alone`, its edges are told of in
     lines of their own."""
@@ -75,7 +71,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
             parts.append(f"the curve's best rates are {rates}, and {shown} is not among them")
         else:
             parts.append(f"rates from {rates} do as well")
-        if answer.basin.flat >= PLAIN:
+        if answer.basin.plain:
             luck = "" if answer.confirmed else ", and the best value luck"
             parts.append(f"noise alone could give such values: perhaps no rate is better{luck}")
         if answer.basin.diverges_at is not None:
@@ -191,6 +187,8 @@ def _budgets(law: Law, records: Sequence[Record]) -> str:
     if len(means) > 1:
         steps, epochs = ([each[place] for each in means] for place in (0, 1))
         if max(steps) <= 1.02 * min(steps):
+            if not max(epochs):  # Of a command or a loop only what it calls a step is known.
+                return "at equal steps as the training counts them, be they updates or epochs"
             return "at equal steps (at equal epochs a larger batch has fewer: another question)"
         if 0 < max(epochs) <= 1.05 * min(epochs):
             return "at equal epochs (at equal steps a larger batch sees more: another question)"

@@ -342,6 +342,8 @@ def _rate_finding(view: RunView, rate: str) -> str:
         f"{name} from {format_value(low)} to {format_value(high)} does as well as the best, "
         f"{format_value(basin.best)}"
     )
+    if basin.plain:
+        told += ", by the curve; noise alone could give such values: perhaps no rate is better"
     if basin.diverges_at is not None:
         told += f"; training diverges from {format_value(basin.diverges_at)} on"
     return f"{told}."

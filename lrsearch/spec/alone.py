@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ def read_schedule(
     name: str, overrides: Sequence[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """A built-in schedule and a warmup, every argument filled. An override is `pct_start=0.4`,
-    an argument of the schedule, or `warmup=10ba`, `warmup.shape=cosine`. Raises UsageError for an
+    an argument of the schedule, or `warmup=10ba`, `warmup.shape=cosine`; with its path in a spec,
+    as what a fault says to write has it, it is the same. Raises UsageError for an
     unknown name, SpecError with every fault of the overrides."""
     if name not in catalogue.SCHEDULES:
         meant = (translate_schedule(name) or ("",))[0]
@@ -25,7 +27,8 @@ def read_schedule(
         hint = f"write {named}" if named else suggest(name, catalogue.SCHEDULES)
         raise UsageError(f"unknown schedule '{name}'", hint=hint)
     document = Document("--set", {"train": {"schedule": {"name": name}}})
-    for text in overrides:
+    for given in overrides:
+        text = re.sub(r"^\s*train\.(schedule\.|(?=warmup\b))", "", given)
         own = text.partition("=")[0].split(".")[0].strip() == "warmup"
-        apply_override(document, f"train.{text}" if own else f"train.schedule.{text}", text)
+        apply_override(document, f"train.{text}" if own else f"train.schedule.{text}", given)
     return validate_schedule(document)

@@ -380,7 +380,11 @@ def test_the_law_of_a_run_in_words_says_what_was_equal():
     answer = find_answer(summarize(records, LOSS), LOSS)
     assert answer.law is not None and [b.batch_size for b in answer.law.bests] == [32, 128]
     text = " ".join(describe_law(answer.law, records))
-    assert "at equal steps" in text and "search.batch_size=[32,128,512]" in text
+    assert "at equal steps (at equal epochs" in text and "search.batch_size=[32,128,512]" in text
+    assert all(record.result is not None for record in records)
+    foreign = [replace(one, result=replace(one.result, epochs=0.0)) for one in records]
+    text = " ".join(describe_law(answer.law, foreign))
+    assert "as the training counts them" in text and "at equal epochs" not in text
     assert json.loads(json.dumps(to_plain(answer)))["law"]["largest"] == 128
 
 

@@ -1274,7 +1274,8 @@ def test_a_schedule_as_numbers() -> None:
     assert (found["name"], found["params"]["pct_start"]) == ("one_cycle", 0.4)
     assert found["params"]["warmup"] == {"for": "10ba", "shape": "linear", "start": 0.01}
     assert len(found["multipliers"]) == 100 and found["multipliers"][0] == 0.01
-    by_epoch = ("--set", "warmup.for=1ep", "--set", "pct_start=0.4", "--steps", 100)
+    full = ("--set", "train.warmup.for=1ep", "--set", "train.schedule.pct_start=0.4")
+    by_epoch = (*full, "--steps", 100)
     again = lrsearch("schedules", "one_cycle", *by_epoch, "--steps-per-epoch", 10, "--json")
     assert json.loads(again.out)["multipliers"] == found["multipliers"]
     by_sample = ("--set", "warmup.for=320sp", "--set", "pct_start=0.4", "--steps", 100)

@@ -340,6 +340,16 @@ def test_finalists_stand_with_their_fresh_seeds():
     assert "the control: 0.5" in figure and "0.9300 to 0.9700" in figure
 
 
+def test_on_a_plain_the_page_claims_no_width_of_rates(forty):
+    view, making = made(40)
+    basin = dataclasses.replace(view.answer.basin, flat=0.5)
+    vars(view)["answer"] = dataclasses.replace(view.answer, basin=basin)
+    text = " ".join("".join(Outline(write_page(view, making)).text).split())
+    assert "decades wide" in forty and "decades wide" not in text
+    # The mark, the evidence, and what is said of the rate.
+    assert text.count("perhaps no rate is better") == 3 and "no rate is better" not in forty
+
+
 def test_an_interval_of_no_width_is_not_called_likely():
     view, making = confirmed()
     own = '<p class="likely">'

@@ -132,7 +132,10 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
     for edge in answer.edges:
         yield Chip(f"{one_line(edge.name)} at the edge of the search", "warn")
     if answer.basin is not None:
-        yield Chip(f"basin {answer.basin.decades:.1f} decades wide", "good")
+        if answer.basin.plain:
+            yield Chip("perhaps no rate is better", "warn")
+        else:
+            yield Chip(f"basin {answer.basin.decades:.1f} decades wide", "good")
     number = len(answer.recommended.trials)
     if not answer.confirmed:
         yield Chip(count(answer.seeds, "seed") if number > 1 else "one training", "plain")

@@ -253,13 +253,16 @@ def own_imports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def _forget(names: set[str], folder: str) -> None:
-    """Forget those of the modules that come from this folder, or another temporary one."""
+    """Forget those of the modules that come from this folder or another temporary one, and the
+    benchmarks, whose names (`steps`) are those of modules that tests write."""
     folders = (folder, tempfile.gettempdir())
+    benchmarks = str(Path(ROOT, "benchmarks"))
     # All places first: a part of a package without a file has one only as long as the package is.
     places = {name: str(_place_of(sys.modules[name])) for name in names}
     for name, place in places.items():
         # The environment itself may stand in a temporary folder.
-        if place.startswith(folders) and not place.startswith((sys.prefix, sys.base_prefix, ROOT)):
+        kept = place.startswith((sys.prefix, sys.base_prefix, ROOT))
+        if place.startswith(benchmarks) or (place.startswith(folders) and not kept):
             del sys.modules[name]
 
 

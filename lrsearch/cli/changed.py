@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.cli.going_on import resuming
-from lrsearch.errors import LrsearchError
+from lrsearch.errors import LrsearchError, UsageError
 from lrsearch.reports.text import count
 from lrsearch.space import automatic, same
 from lrsearch.spec import read_spec
@@ -55,7 +55,10 @@ def _consequence(spec: Spec, stored: Ledger) -> str:
     if automatic(spec.space):
         from lrsearch.tuner.finding import look_up
 
-        spec = look_up(spec, content, history).settle(spec)
+        try:
+            spec = look_up(spec, content, history).settle(spec)
+        except UsageError as error:
+            return f"would refuse to begin: {error.message}"
     ledger = Ledger(spec, content, history)
     if not ledger.entries:
         return "would find none of its trials here, and refuse to begin"

@@ -152,8 +152,10 @@ by themselves, and a small model gains far more by lanes."""
 def draws_by_itself(query: Tensor, key: Tensor, dropout: float) -> bool:
     """Whether a GPU's fused kernel draws the random numbers of dropout in attention between a query
     [..., places, width] and a key: no lane can repeat these."""
-    longest = max(query.shape[-2], key.shape[-2])
-    return dropout > 0.0 and query.device.type == "cuda" and longest > SHORT_ATTENTION
+    if dropout == 0.0 or query.device.type != "cuda":
+        return False
+    # Nested tensors have places of several numbers, and kernels of their own.
+    return query.is_nested or max(query.shape[-2], key.shape[-2]) > SHORT_ATTENTION
 
 
 def _attend(
@@ -166,8 +168,8 @@ def _attend(
     **kwargs: Any,
 ) -> Tensor:
     """torch's function, by its formula where dropout is drawn and the sequence is short."""
-    drawn = dropout_p > 0.0 and not draws_by_itself(query, key, dropout_p)
-    with sdpa_kernel(SDPBackend.MATH) if drawn else nullcontext():
+    own = query.device.type != "cuda" or draws_by_itself(query, key, dropout_p)
+    with sdpa_kernel(SDPBackend.MATH) if dropout_p > 0.0 and not own else nullcontext():
         out: Tensor = ATTEND(query, key, value, attn_mask, dropout_p, *args, **kwargs)
     return out
 

@@ -151,6 +151,9 @@ _CHANGING = {
     torch.ops.aten.native_batch_norm: (3, 4),
     torch.ops.aten.cudnn_batch_norm: (3, 4),
     torch.ops.aten.miopen_batch_norm: (3, 4),
+    torch.ops.aten.batch_norm_gather_stats: (3, 4),
+    torch.ops.aten.batch_norm_gather_stats_with_counts: (3, 4),
+    torch.ops.aten.batch_norm_update_stats: (1, 2),
 }
 """Places of arguments that are written to, and the schemas do not say so."""
 
@@ -252,9 +255,10 @@ class _Recorder(TorchDispatchMode):
             if kind.reshapes and [*self.names.values()].count(name) != 1:
                 # A constant would be changed by every replay, and all views of it.
                 raise NotRecordable(f"it changes the shape of a tensor in place ({func})")
-        written += [args[at] for at in kind.unsaid if isinstance(args[at], Tensor)]
-        self.changed.update(_memory(each) for each in written)
         reads = [*_tensors(args), *_tensors(kwargs)]
+        # What an operation of others does to its arguments, it alone knows.
+        written += reads if func.namespace != "aten" else _tensors([args[at] for at in kind.unsaid])
+        self.changed.update(_memory(each) for each in written)
         if kind.view and all(self._stays(each) for each in reads):
             if func in _LIFTING:
                 self.fixed.add(_memory(out))
@@ -337,8 +341,10 @@ class _Recorder(TorchDispatchMode):
 
     def finish(self, outputs: Sequence[Tensor]) -> Tape:
         results = [self._name(each) for each in outputs]
+        # Its reader may change what is handed out.
+        self.changed.update(_memory(each) for each in outputs)
         scope: dict[str, Any] = dict(self.constants.values())
-        lines, host = self._divide({*results}, scope)
+        lines, host = self._divide(scope)
         last = {name: at for at, line in enumerate(lines) for name in (*line.results, *line.reads)}
         dead: dict[int, list[str]] = {}
         for name, at in last.items():
@@ -356,19 +362,14 @@ class _Recorder(TorchDispatchMode):
         # Out of its own globals: in a circle the tensors would wait for the garbage collector.
         return Tape(scope.pop("run"), source, len(lines), self.bytes, host)
 
-    def _divide(self, results: set[str], scope: dict[str, Any]) -> tuple[list[_Line], str]:
+    def _divide(self, scope: dict[str, Any]) -> tuple[list[_Line], str]:
         """The lines to run at each replay, and where these use the CPU; what the others have made
         goes into the scope."""
         made: dict[str, Any] = {}
         lines: list[_Line] = []
         for line in self.lines:
             own = {_memory(each) for each in _tensors(line.results)}
-            if (
-                line.fixed
-                and made.keys() >= {*line.needs}
-                and not own & self.changed
-                and not results & line.results.keys()
-            ):
+            if line.fixed and made.keys() >= {*line.needs} and not own & self.changed:
                 made |= line.results
             else:
                 lines.append(line)

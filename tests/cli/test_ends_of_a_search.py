@@ -192,6 +192,10 @@ def test_an_edge_of_one_optimizer_is_none_where_a_refinement_went_beyond_it(tmp_
     assert bool(found["answer"]["edges"]) == (best == most)
 
 
+MANY = f"{{auto: true, points: 4}}, model.hidden: {[[size] for size in range(1, 70)]}"
+"""Rates to be found for more structures than are tested."""
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -201,13 +205,16 @@ def test_an_edge_of_one_optimizer_is_none_where_a_refinement_went_beyond_it(tmp_
          "none of its trials here, and refuse to begin"),
         ("min: 1e-4", "min: 1e-3", "(search.lr), which is shown here: lrsearch grid s.yaml | "
          "would go on with 2 of its 4 points"),
+        ("{min: 1e-4, max: 1e-2, points: 4}", MANY, "model, search.lr, search.model.hidden), which"
+         "|would refuse to begin: the spec has more than 64 structures, each of which takes a"),
         ("budget", "bugdet", "s.yaml is not valid (lrsearch check s.yaml says why), and what"),
     ],
 )  # fmt: skip
 def test_a_spec_that_changed_since_its_run_is_told_with_what_a_search_would_do(
     here, old, new, told
 ):
-    (here / "s.yaml").write_text(SPEC.replace(old, new))
+    spec = SPEC.replace("model: logistic", "model: mlp") if new == MANY else SPEC
+    (here / "s.yaml").write_text(spec.replace(old, new))
     shown = " ".join(call("report", "s.yaml").stdout.split())
     assert ("s.yaml differs" in shown or "s.yaml is not" in shown) == bool(told)
     assert all(part in shown for part in told.split("|")), shown

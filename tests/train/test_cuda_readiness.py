@@ -35,6 +35,7 @@ from lrsearch.train.device import (
     ATTEND,
     SHORT_ATTENTION,
     check_alive,
+    draws_by_itself,
     is_out_of_memory,
     numbers_on,
     repeatable_dropout,
@@ -492,7 +493,7 @@ def test_dropout_in_short_attention_is_drawn_as_all_dropout_is(type_: torch.dtyp
             F.scaled_dot_product_attention(x, x, x)
             F.scaled_dot_product_attention(x, longer, longer, None, 0.1)
             F.scaled_dot_product_attention(x.cpu(), x.cpu(), x.cpu(), None, 0.1)
-        assert attending.fused == [False, True, True, False]
+        assert attending.fused == [False, True, True, True]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rules, "drop", lambda _, weights, p: seen.append(weights) or weights)
             assert attend(x, x, x, dropout_p=0.1).dtype is type_
@@ -500,6 +501,14 @@ def test_dropout_in_short_attention_is_drawn_as_all_dropout_is(type_: torch.dtyp
         with pytest.raises(NotRecordable, match="dropout in attention over more than 256 places"):
             attend(x, longer, longer, dropout_p=0.1)
     assert F.scaled_dot_product_attention is ATTEND
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_attention_between_sequences_of_several_lengths_is_left_to_torch() -> None:
+    nested = torch.nested.nested_tensor([torch.zeros(2, 3, 4), torch.zeros(2, 5, 4)])
+    with repeatable_dropout(torch.device("cuda")):
+        out = F.scaled_dot_product_attention(nested, nested, nested, dropout_p=0.1)
+    assert out.is_nested and not draws_by_itself(nested, nested, 0.1)
 
 
 def test_dropout_that_cudnn_draws_trains_alone() -> None:

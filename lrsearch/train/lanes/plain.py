@@ -278,7 +278,12 @@ def own_rules() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {each: rule(each) for each in (*made, torch.zeros_like, torch.ones_like)}
 
 
+_NARROWER = "doesn't match the broadcast shape"
+"""Words of add_, whose arguments vmap does not check beforehand, as it does those of the others."""
+
+
 def fills_what_is_shared(error: BaseException) -> bool:
     """Whether vmap refused to change a tensor of no lane in place by numbers of the lanes."""
     text = str(error)
-    return isinstance(error, RuntimeError) and "vmap: " in text and "extra_args" in text
+    told = ("vmap: " in text and "extra_args" in text) or _NARROWER in text
+    return isinstance(error, RuntimeError) and told

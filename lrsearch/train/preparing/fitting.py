@@ -188,21 +188,8 @@ def _check_model(
         except (RuntimeError, TypeError, ValueError) as error:
             _refuse_gradients(error, name)
             refuse_certain(error, name)
-            misfit = _MISFIT.search(str(error))
-            if isinstance(error, TypeError):  # Arguments that it does not take, or has not got.
-                misfit = _ARGUMENTS.search(str(error)) if shape is None else misfit
-                misfit = misfit or _CALL.search(str(error))
-            if is_out_of_memory(error) or not misfit:
-                return parameters, notes
-            samples = _hint_samples(name, shape, str(error))
-            precision = "" if samples else _hint_precision(error, model)
-            told = f"take samples of shape {shape if shape is not None else _outline(pair.x)}"
-            told = "compute in float32, as its inputs are" if precision else told
-            raise ModelError(
-                f"the model does not {told}: {_tell_misfit(error)}",
-                where=name,
-                hint=samples or precision or _hint_images(raw),
-            ) from error
+            _refuse_misfit(error, model, raw, name, shape, pair)
+            return parameters, notes
         except any_but_interrupts() as error:
             if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.
                 message = f"its forward raised {tell_raised(error)}"
@@ -233,6 +220,33 @@ def _check_model(
         where = own if criterion.step is None else "train.step"
         notes += check_gradients(training, pair, where)
     return parameters, notes
+
+
+def _refuse_misfit(
+    error: BaseException,
+    model: nn.Module,
+    raw: data.Raw,
+    name: str,
+    shape: tuple[int, ...] | None,
+    pair: Batch,
+) -> None:
+    """Raises ModelError for samples, a `pair` of them of a shape, that a model does not take, where
+    what its forward raised says so."""
+    misfit = _MISFIT.search(str(error))
+    if isinstance(error, TypeError):  # Arguments that it does not take, or has not got.
+        misfit = _ARGUMENTS.search(str(error)) if shape is None else misfit
+        misfit = misfit or _CALL.search(str(error))
+    if is_out_of_memory(error) or not misfit:
+        return
+    samples = _hint_samples(name, shape, str(error))
+    precision = "" if samples else _hint_precision(error, model)
+    told = f"take samples of shape {shape if shape is not None else _outline(pair.x)}"
+    told = "compute in float32, as its inputs are" if precision else told
+    raise ModelError(
+        f"the model does not {told}: {_tell_misfit(error)}",
+        where=name,
+        hint=samples or precision or _hint_images(raw),
+    ) from error
 
 
 def _check_measures(criterion: Criterion, used: Iterable[tuple[str | None, str]]) -> None:

@@ -100,6 +100,17 @@ class Filled(Net):
         chosen = torch.zeros(len(x), 24).scatter_(1, hidden.argmax(1, keepdim=True), 1.0)
         return self.last(torch.tanh(out.sum(1)) * share + chosen)
 
+class Sums(Net):
+    def __init__(self, way):
+        super().__init__()
+        self.way = way
+
+    def forward(self, x):
+        hidden = self.norm(self.first(x.flatten(1)))
+        total = torch.zeros(24)
+        total += hidden.mean(0) if self.way == "fits" else hidden
+        return self.last(hidden - total)
+
 class Follows(Net):
     def __init__(self):
         super().__init__()
@@ -236,6 +247,11 @@ def test_a_checkpoint_with_noise_inside(place: Workplace, way: str) -> None:
 def why_not(place: Workplace, model: str, way: str) -> str:
     job = cohort(*(own(model, rate, way=way) for rate in (0.02, 0.01)), place=place)
     return refuse(job.trials, open_data(job, job.trials[0], DEVICE), place)
+
+
+def test_sums_that_begin_with_zeros_train_in_lanes(place: Workplace) -> None:
+    assert why_not(place, "Sums", "fits") == ""
+    assert "doesn't match the broadcast shape" in why_not(place, "Sums", "does not fit")
 
 
 @pytest.mark.parametrize("way", ["with other noise", "with other noise, reentrant"])

@@ -492,8 +492,10 @@ def _describe(
     error = float(drawn[:, best].std())
     gaps = np.abs(values - values[best])
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
-    # A curve through a cliff may run below what was measured beside it.
-    worse = np.array([math.log10(each) for each in find_worse(points, rate, gauge)])
+    # A curve through a cliff may run below what was measured beside it. Where there may be noise
+    # alone there is no cliff, and neighbours say too little of the noise.
+    cliffs = find_worse(points, rate, gauge) if family.flat < PLAIN else []
+    worse = np.array([math.log10(each) for each in cliffs])
     sound = np.ones(len(grid), dtype=bool)
     sound[np.abs(grid[:, None] - worse).argmin(axis=0)] = False
     diverged = Outcome.DIVERGED

@@ -89,13 +89,18 @@ def check_requirements(view: RunView, requirements: Sequence[Requirement]) -> li
     ]
 
 
-def write_junit(view: RunView, requirements: Sequence[Requirement], path: Path) -> None:
-    """Write a run's test report. Raises UsageError where it cannot be written."""
+def check_junit(path: Path) -> None:
+    """Raises UsageError for the file of a test report that is named as another format."""
     from lrsearch.cli.endings import check_ending
-    from lrsearch.reports.junit import to_junit
 
     page = {".html": "or --html, which writes a page"}
     check_ending(path, "--junit", "XML", (".xml",), page)
+
+
+def write_junit(view: RunView, requirements: Sequence[Requirement], path: Path) -> None:
+    """Write a run's test report. Raises UsageError where it cannot be written."""
+    from lrsearch.reports.junit import to_junit
+
     checked = check_requirements(view, requirements) if view.best is not None else []
     text = to_junit(view, [(e.requirement, e.reached, e.met, e.who) for e in checked])
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lrsearch.analysis.refining import describe_reason
+from lrsearch.errors import UsageError
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -113,7 +115,7 @@ def show_plan(
         print(f"  and {len(points) - SHOWN} more")
     if spec.refine is not None and strategy != Refine.name:
         print(f"  and then up to {count(spec.refine.rounds, 'round')} of refinement")
-    if spec.confirm is not None:
+    if spec.confirm is not None and (trials or not _is_confirmed(spec, ledger)):
         print(f"  {describe_confirming(spec.confirm)}")
     if spec.verifies and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
@@ -162,6 +164,14 @@ def show_confirming(
         shown = "" if value is None else f"  ({format_fixed(value, decimals)} in the search)"
         label = "control  " if place == confirming.control else ""
         print(f"  {label}{format_params(ledger.flatten(config))}{shown}")
+
+
+def _is_confirmed(spec: Spec, ledger: Ledger) -> bool:
+    """Whether the confirmation of what is measured asks for nothing more."""
+    with suppress(UsageError):  # There is nothing to confirm.
+        race = make_race(plan(spec, ledger, spec.confirm or ConfirmSettings()), spec, ledger)
+        return not foresee_race(race).trials
+    return False
 
 
 def _describe_foreseen(foreseen: Foreseen) -> str:

@@ -113,6 +113,10 @@ def report(
             )
         _show_trial(view_trial(open_stored(target, runs), trial), json)
         return
+    if junit is not None:
+        from lrsearch.cli.output import check_junit
+
+        check_junit(junit)
     checking = bool(require or baseline or junit)
     run = open_stored(target, runs) if csv or checking else open_to_report(target, runs)
     if html is not None:

@@ -119,6 +119,10 @@ def test_the_answer_rests_on_fresh_seeds(here: Path) -> None:
     again = found("confirm", "mine.yaml", *TRAIN)
     assert again["confirmation"] == confirmation, "nothing is trained twice"
     assert "would train nothing" in lrsearch("confirm", "mine.yaml", *TRAIN, "--dry-run")[0]
+    for seeds, left in ((5, False), (7, True)):
+        wanted = ("--set", f"confirm.seeds={seeds}", "--dry-run")
+        dry = lrsearch("grid", "mine.yaml", *TRAIN, *wanted)[0]
+        assert "would train 0 trials" in dry and ("measured again" in dry) is left
     more = found("confirm", "mine.yaml", *TRAIN, "--seeds", 7)["confirmation"]
     held = {each["point"]: each["values"] for each in more["finalists"]}
     assert held[6].items() > own["values"].items() and len(held[6]) == 7

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -143,6 +144,7 @@ class Rules(TorchFunctionMode):
             **{each: functools.partial(_lower, each) for each in _LOW},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
             **{each: functools.partial(_widen, each) for each in _WIDE},
+            **{each: functools.partial(_multiply, each) for each in _OWN},
             **PLAIN,
             **draw_rules(noise),
             **(own_rules() if owned else {}),
@@ -193,7 +195,7 @@ def _embedding(
 _LOW = (
     *(F.conv1d, F.conv2d, F.conv3d),
     *(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
-    *(F.prelu, torch.prelu, torch.linalg.multi_dot),
+    *(F.prelu, torch.prelu, torch.linalg.vecdot),
     *(torch.addmm, torch.baddbmm, torch.addbmm, Tensor.addmm, Tensor.baddbmm, Tensor.addbmm),
 )
 """Convolutions, and others that autocast computes in its lower type."""
@@ -201,10 +203,17 @@ _SOFTMAX = (torch.softmax, Tensor.softmax, torch.log_softmax, Tensor.log_softmax
 _WIDE = (
     *_SOFTMAX,
     *(torch.cdist, torch.hinge_embedding_loss),
-    *(torch._C._nn.nll_loss_nd, torch._C._nn.cross_entropy_loss),
+    *(torch._C._nn.nll_loss_nd, torch._C._nn.cross_entropy_loss, torch._C._nn.l1_loss),
+    torch.binary_cross_entropy_with_logits,
     *(getattr(torch.fft, name) for name in torch.fft.__all__ if "freq" not in name),
 )
 """Functions that autocast computes in float32; the softmax on a GPU alone, transforms elsewhere."""
+_OWN = (
+    *(torch.dot, Tensor.dot, torch.vdot, Tensor.vdot),
+    *(torch.inner, Tensor.inner, torch.tensordot),
+)
+"""Products that autocast computes in the types of their arguments, on a GPU in the widest of them;
+vmap makes other products of them."""
 _NORMS = (torch.batch_norm, torch.instance_norm, torch.group_norm, torch.layer_norm)
 _BATCH_NORMS = 8
 """Arguments of torch.batch_norm beside its input; whether cuDNN is to be used is the last."""
@@ -222,7 +231,34 @@ def _widen(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _lower(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    return func(*lower(*args), **dict(zip(kwargs, lower(*kwargs.values()), strict=True)))
+    low = lower(*args), dict(zip(kwargs, lower(*kwargs.values()), strict=True))
+    with _as_given(args):
+        return func(*low[0], **low[1])
+
+
+def _multiply(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    tensors = [each for each in args if isinstance(each, Tensor)]
+    there = any(each.device.type == "cuda" for each in tensors)
+    vectors = all(each.dim() == 1 for each in tensors)
+    if not there and (func is torch.tensordot or not vectors):
+        return func(*args, **kwargs)  # There it is a product of matrices alone, too.
+    with _as_given(args) as cast:
+        if cast and there and all(map(torch.is_floating_point, tensors)):
+            wide = functools.reduce(torch.promote_types, (each.dtype for each in tensors))
+            args = tuple(each.to(wide) if isinstance(each, Tensor) else each for each in args)
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def _as_given(args: Sequence[Any]) -> Iterator[bool]:
+    """Context in which what functions are made of takes its types as they are, as where autocast
+    has cast them; whether it is in force."""
+    kind = next((each.device.type for each in args if isinstance(each, Tensor)), "cpu")
+    if not torch.is_autocast_enabled(kind):
+        yield False
+        return
+    with torch.autocast(kind, enabled=False):
+        yield True
 
 
 def _normalize(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -300,6 +300,13 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "cdist": torch.cdist,
     "cross_entropy": lambda x, square: F.cross_entropy(x, torch.zeros_like(x[0], dtype=torch.long)),
     "exp": lambda x, square: x.exp(),
+    "addbmm": lambda x, square: torch.addbmm(square, x[None], square[None]),
+    "vecdot": torch.linalg.vecdot,
+    "dot": lambda x, square: x[0].dot(x[1]),
+    "inner": lambda x, square: torch.inner(x, x),
+    "inner of vectors": lambda x, square: x[0].inner(x[1]),
+    "tensordot": lambda x, square: torch.tensordot(x, x.T, 1),
+    "l1_loss": lambda x, square: F.l1_loss(x, x * 2),
 }
 
 

@@ -35,13 +35,15 @@ class NotRecordable(Exception):
 class Tape:
     """A recorded program. `operations` is the number of operations of a replay, `bytes` the memory
     of all its intermediate results, though not at once. `host` says why an accelerator cannot run
-    it by itself: which operation uses the CPU, "" for none."""
+    it by itself: which operation uses the CPU, "" for none. A `low` one rounds results to 16
+    bits."""
 
     run: Callable[..., list[Tensor]]
     source: str
     operations: int
     bytes: int
     host: str = ""
+    low: bool = False
 
     def replay(self, *inputs: Tensor) -> list[Tensor]:
         """The outputs for new inputs, of the same shapes as those it was recorded with."""
@@ -55,9 +57,9 @@ def record(
     """Run `function(*inputs)` and record it; returns the tape, and the outputs of this first run.
 
     `static` are the tensors it reads or changes in place that stay the same objects in memory.
-    Raises NotRecordable where the function reads values on the host, has shapes that depend on
-    values, draws random numbers, changes a tensor in place that is neither its own nor static, or
-    changes a static one's shape.
+    Raises NotRecordable where the function reads values on the host, or has shapes that depend on
+    values, and these are not the same each time, where it draws random numbers, changes a tensor in
+    place that is neither its own nor static, or changes a static one's shape.
     """
     recorder = _Recorder(inputs, static)
     with recorder:
@@ -203,7 +205,7 @@ class _Recorder(TorchDispatchMode):
         """Names and values of the source's constants, by the values' ids. They are numbered: two
         recordings of one structure have one source."""
         self.renewed: set[int] = set()
-        self.bytes = 0
+        self.bytes, self.low = 0, False
         self.away = any(each.device.type != "cpu" for each in (*inputs, *static))
         self.lasting = {_memory(each) for each in static}
         self.given = {_memory(each) for each in inputs}
@@ -227,7 +229,9 @@ class _Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         kind = kind_of(func)
         for reason in kind.refusals:
-            if not (_picks_by_number(func, args) or _drops_nothing(func, args)):
+            sound = _picks_by_number(func, args) or _drops_nothing(func, args)
+            drawn = torch.Tag.nondeterministic_seeded in func.tags
+            if not sound and (drawn or not self._are_known(_tensors((args, kwargs)))):
                 raise NotRecordable(reason.format(name=func))
         out = func(*args, **kwargs)
         self.note(func, kind, args, kwargs, out)
@@ -268,9 +272,10 @@ class _Recorder(TorchDispatchMode):
             return
         fixed = kind.fixed and not written
         if fixed and not kind.fills:
-            fixed = all(_memory(each) in self.fixed for each in reads)
+            fixed = self._are_known(reads)
         for each in outputs:
             memory = _memory(each)
+            self.low |= each.dtype in (torch.bfloat16, torch.float16)
             if memory not in self.renewed and memory not in self.lasting:
                 self.renewed.add(memory)
                 self.bytes += each.untyped_storage().nbytes()
@@ -301,6 +306,11 @@ class _Recorder(TorchDispatchMode):
                 f"it uses the CPU within a step ({func})" if host else "",
             )
         )
+
+    def _are_known(self, reads: Sequence[Tensor]) -> bool:
+        """Whether tensors have the same values each time, and were not changed in place so far:
+        what is made of them, by the host, too, is the same."""
+        return {_memory(each) for each in reads} <= self.fixed - self.changed
 
     def _stays(self, tensor: Tensor) -> bool:
         return id(tensor) not in self.names and _memory(tensor) not in self.renewed
@@ -360,7 +370,7 @@ class _Recorder(TorchDispatchMode):
         source = "\n".join(body)
         exec(_compiled(source), scope)
         # Out of its own globals: in a circle the tensors would wait for the garbage collector.
-        return Tape(scope.pop("run"), source, len(lines), self.bytes, host)
+        return Tape(scope.pop("run"), source, len(lines), self.bytes, host, self.low)
 
     def _divide(self, scope: dict[str, Any]) -> tuple[list[_Line], str]:
         """The lines to run at each replay, and where these use the CPU; what the others have made

@@ -102,6 +102,13 @@ def masked(x, y):
     return [(x @ y.T).masked_fill(~allowed, -math.inf).softmax(1) + own.mean() + own.add(1)[:, :1]]
 
 
+def read_back(x, y):
+    """Of what is the same each time."""
+    places = torch.arange(4)
+    times = x.repeat_interleave(torch.tensor([1, 2, 1, 2]), 0)
+    return [x * places.max().item(), times[places[places > 1]], torch.cov(x + y)]
+
+
 def changed_later(x, y):
     own = torch.zeros(4, 3)
     before = own + 1
@@ -138,7 +145,8 @@ def changed_by_others(x, y):
     "function",
     [
         *(gradients, several, in_place, written_out, odd_numbers, literals, turned, detached),
-        *(mapped, masked, changed_later, changed_in_part, changed_unsaid, changed_by_others),
+        *(mapped, masked, read_back, changed_later, changed_in_part, changed_unsaid),
+        changed_by_others,
     ],
 )
 def test_a_replay_is_the_function_again(function):
@@ -229,6 +237,12 @@ def by_numpy(x):
     return [torch.from_numpy((x * 2).numpy()) + 1]
 
 
+def read_once_changed(x):
+    own = torch.zeros(3)
+    own.add_(x[0])
+    return [x * own.sum().item()]
+
+
 def on_an_alias(x):
     own = x * 2
     own.detach().t_()
@@ -244,7 +258,8 @@ def on_an_alias(x):
         (lambda x: [x[x > 0]], "shape of a result depends on values"),
         (lambda x: [x.nonzero()], "shape of a result depends on values"),
         (lambda x: [(x > 0).int().unique()], "shape of a result depends on values|reads values"),
-        (lambda x: [x.repeat_interleave(torch.tensor([1, 2, 1, 2]), 0)], "shape of a result"),
+        (lambda x: [x.repeat_interleave((x[:, 0] > 0).int(), 0)], "shape of a result"),
+        (read_once_changed, "reads values back"),
         (lambda x: [x + torch.rand(3)], "draws random numbers"),
         (lambda x: [torch.nn.functional.dropout(x)], "draws random numbers"),
         (lambda x: [torch.nn.functional.rrelu(x, training=True)], "draws random numbers"),

@@ -26,14 +26,22 @@ def transforms_itself() -> bool:
 
 
 def lower(*given: Any) -> tuple[Any, ...]:
-    """Cast tensors to the type that autocast, if in force, gives a product; other values are
-    unchanged."""
+    """Cast tensors, and those in lists, to the type that autocast, if in force, gives a product;
+    other values are unchanged."""
     return tuple(
-        each.to(torch.get_autocast_dtype(each.device.type))
-        if isinstance(each, Tensor) and torch.is_autocast_enabled(each.device.type)
+        lower(*each)
+        if isinstance(each, list | tuple)
+        else each.to(torch.get_autocast_dtype(each.device.type))
+        if isinstance(each, Tensor) and autocast_takes(each)
         else each
         for each in given
     )
+
+
+def autocast_takes(tensor: Tensor) -> bool:
+    """Whether autocast is in force and casts the tensor: it leaves float64 and integers alone."""
+    casts = tensor.is_floating_point() and tensor.dtype is not torch.float64
+    return casts and torch.is_autocast_enabled(tensor.device.type)
 
 
 class _Linear(torch.autograd.Function):

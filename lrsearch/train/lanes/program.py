@@ -189,6 +189,11 @@ class Program:
         graphs = (each.graph for each in self._steps.values())
         return next((each.reason for each in graphs if each is not None and each.reason), "")
 
+    @property
+    def low(self) -> bool:
+        """Whether a step made so far rounds to 16 bits, as by autocast."""
+        return any(each.tape.low for each in self._steps.values())
+
     def curves(self, train: Mapping[str, Any], rates: Array) -> list[Array]:
         """The optimizer's values of the rates of a whole training, [steps, ...] for each group of
         parameters; `tabulate` takes slices of them."""

@@ -18,7 +18,14 @@ from torch.overrides import TorchFunctionMode
 
 from lrsearch.train.device import ATTEND, SHORT_ATTENTION, draws_by_itself
 from lrsearch.train.lanes.draws import Noise, draw_rules, drop
-from lrsearch.train.lanes.linear import apply, linear, lower, move, transforms_itself
+from lrsearch.train.lanes.linear import (
+    apply,
+    autocast_takes,
+    linear,
+    lower,
+    move,
+    transforms_itself,
+)
 from lrsearch.train.lanes.plain import PLAIN, own_rules
 from lrsearch.train.lanes.recurrent import CELLS, LAYERS, recur, step
 from lrsearch.train.tape import NotRecordable
@@ -141,7 +148,7 @@ class Rules(TorchFunctionMode):
             # device, would wait for the garbage collector.
             ATTEND: _AttentionRule(noise),
             torch.embedding: _embedding,
-            **{each: functools.partial(_lower, each) for each in _LOW},
+            **{each: functools.partial(_lower, each) for each in (*_LOW, *_LOW_THERE)},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
             **{each: functools.partial(_widen, each) for each in _WIDE},
             **{each: functools.partial(_multiply, each) for each in _OWN},
@@ -199,6 +206,11 @@ _LOW = (
     *(torch.addmm, torch.baddbmm, torch.addbmm, Tensor.addmm, Tensor.baddbmm, Tensor.addbmm),
 )
 """Convolutions, and others that autocast computes in its lower type."""
+_LOW_THERE = (
+    *(torch.addr, Tensor.addr, torch.addmv, Tensor.addmv),
+    *(torch.einsum, torch.linalg.multi_dot),
+)
+"""Products that it computes so on a GPU; on a CPU vmap makes of them what it does alone."""
 _SOFTMAX = (torch.softmax, Tensor.softmax, torch.log_softmax, Tensor.log_softmax)
 _WIDE = (
     *_SOFTMAX,
@@ -210,17 +222,17 @@ _WIDE = (
 """Functions that autocast computes in float32; the softmax on a GPU alone, transforms elsewhere."""
 _OWN = (
     *(torch.dot, Tensor.dot, torch.vdot, Tensor.vdot),
-    *(torch.inner, Tensor.inner, torch.tensordot),
+    *(torch.inner, Tensor.inner, torch.tensordot, torch.mv, Tensor.mv),
 )
-"""Products that autocast computes in the types of their arguments, on a GPU in the widest of them;
-vmap makes other products of them."""
+"""Products that autocast computes in the types of their arguments, on a GPU in the widest of them,
+but for matrices by vectors; vmap makes other products of them."""
 _NORMS = (torch.batch_norm, torch.instance_norm, torch.group_norm, torch.layer_norm)
 _BATCH_NORMS = 8
 """Arguments of torch.batch_norm beside its input; whether cuDNN is to be used is the last."""
 
 
 def _widen(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    kind = next((each.device.type for each in args if isinstance(each, Tensor)), "cpu")
+    kind = _find_kind(args)
     if not torch.is_autocast_enabled(kind) or (func in _SOFTMAX and kind == "cpu"):
         return func(*args, **kwargs)
     low = torch.get_autocast_dtype(kind)
@@ -231,6 +243,8 @@ def _widen(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _lower(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    if func in _LOW_THERE and _find_kind(args) != "cuda":
+        return func(*args, **kwargs)
     low = lower(*args), dict(zip(kwargs, lower(*kwargs.values()), strict=True))
     with _as_given(args):
         return func(*low[0], **low[1])
@@ -238,9 +252,10 @@ def _lower(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
 
 def _multiply(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     tensors = [each for each in args if isinstance(each, Tensor)]
-    there = any(each.device.type == "cuda" for each in tensors)
-    vectors = all(each.dim() == 1 for each in tensors)
-    if not there and (func is torch.tensordot or not vectors):
+    there = _find_kind(args) == "cuda"
+    by_vector = func in (torch.mv, Tensor.mv)
+    vectors = by_vector or all(each.dim() == 1 for each in tensors)
+    if by_vector if there else (func is torch.tensordot or not vectors):
         return func(*args, **kwargs)  # There it is a product of matrices alone, too.
     with _as_given(args) as cast:
         if cast and there and all(map(torch.is_floating_point, tensors)):
@@ -249,11 +264,17 @@ def _multiply(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         return func(*args, **kwargs)
 
 
+def _find_kind(args: Sequence[Any]) -> str:
+    """The kind of device of the first tensor among arguments, or in a list among them."""
+    listed = [each for part in args if isinstance(part, list | tuple) for each in part]
+    return next((each.device.type for each in (*args, *listed) if isinstance(each, Tensor)), "cpu")
+
+
 @contextmanager
 def _as_given(args: Sequence[Any]) -> Iterator[bool]:
     """Context in which what functions are made of takes its types as they are, as where autocast
     has cast them; whether it is in force."""
-    kind = next((each.device.type for each in args if isinstance(each, Tensor)), "cpu")
+    kind = _find_kind(args)
     if not torch.is_autocast_enabled(kind):
         yield False
         return
@@ -269,7 +290,7 @@ def _normalize(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs:
     if func is torch.batch_norm and input.dim() == 2 and _sums_by_place(input):
         turned = _normalize(func, input.t().unsqueeze(0).contiguous(), *args, **kwargs)
         return turned.squeeze(0).t().contiguous()  # The layout in memory decides dropout's noise.
-    if not torch.is_autocast_enabled(input.device.type):
+    if not autocast_takes(input):
         return func(input, *args, **kwargs)
     out = func(input.float(), *args, **kwargs)
     wide = input.device.type == "cuda" and func in (torch.group_norm, torch.layer_norm)

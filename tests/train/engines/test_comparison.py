@@ -222,3 +222,13 @@ def test_what_solo_rounds_is_no_reason_against_lanes(monkeypatch: pytest.MonkeyP
     assert refuse(job.trials, data, HERE) == ""
     monkeypatch.setattr(comparison, "ROUNDING", comparison.TOLERANCE[torch.float32])
     assert refuse(job.trials, data, HERE) == reason
+
+
+def test_a_model_under_an_autocast_of_its_own_trains_in_lanes() -> None:
+    """What differs is what 16 bits round, and float64, which autocast leaves alone, says so."""
+    model = {"class_path": "layers.UnderAutocast", "init_args": {}}
+    trials = [config(model, lr=rate, budget="2ep", batch_size=16) for rate in (0.01, 0.02)]
+    job = cohort(*trials, place=HERE)
+    data = open_data(job, job.trials[0], DEVICE)
+    assert comparison._compare(job.trials, data, HERE)[1]
+    assert refuse(job.trials, data, HERE) == ""

@@ -1288,3 +1288,17 @@ class SumsManyPixels(nn.Module):
         x = F.interpolate(x, size=(28, 28))
         x = F.max_pool2d(self.norm(self.convolution(x)).relu(), 7)
         return self.head(x.flatten(1))
+
+
+class UnderAutocast(nn.Module):
+    """A convolution and a layer that are computed in bfloat16 whatever the spec's precision."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)
+        self.head = nn.Linear(8 * 36, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            hidden = self.norm(self.convolution(x)).relu()
+            return self.head(hidden.flatten(1)).float()

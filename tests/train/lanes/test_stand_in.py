@@ -307,6 +307,13 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "inner of vectors": lambda x, square: x[0].inner(x[1]),
     "tensordot": lambda x, square: torch.tensordot(x, x.T, 1),
     "l1_loss": lambda x, square: F.l1_loss(x, x * 2),
+    "mv": lambda x, square: square.mv(square[0]),
+    "addmv": lambda x, square: torch.addmv(square[0], square, square[1]),
+    "addr": lambda x, square: x.addr(square[0], square[1]),
+    "multi_dot": lambda x, square: torch.linalg.multi_dot([x, square if x.is_cuda else x]),
+    "outer": lambda x, square: torch.einsum("i,j->ij", x[0], square[0]),
+    "float64": lambda x, square: F.linear(x.double(), square.double()),
+    "batch norm of float64": lambda x, square: F.batch_norm(x.double(), None, None, training=True),
 }
 
 

@@ -8,10 +8,10 @@ read and write, over the rate at which the device copies, and their multiplicati
 over the rate of a large product of matrices; both rates are measured first. `of floor` is the floor
 over the time: 1 for a step that could not be faster unless its operations were others. A step that
 is captured replays as one launch on a GPU. `making` is what a program costs before it runs at that
-speed, in such steps, and `again` what the second one costs, which `fused.WORTH_COMPACTING`
-estimates; what it gains is the difference of two rows. `same` says whether two programs came to
-the same bits. Below stands how often the host waits for the device from one evaluation to the next:
-once is what it should be. Prints a line and writes the JSON after each measurement.
+speed, in such steps, and `again` what the second one costs; a probe measures that, and by two rows
+what a smaller program gains: `Plan.smaller`. `same` says whether two programs came to the same
+bits. Below stands how often the host waits for the device from one evaluation to the next: once is
+what it should be. Prints a line and writes the JSON after each measurement.
 """
 
 from __future__ import annotations

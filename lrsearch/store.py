@@ -185,7 +185,8 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
     elif event == "planned":
         place, plan = (body["structure"], body["device"]), body["plan"]
         lasting = bool(plan.get("lasting", True))
-        known = Plan(plan["engine"], int(plan["lanes"]), plan["reason"], lasting)
+        smaller = float(body["figures"].get("smaller", math.inf))
+        known = Plan(plan["engine"], int(plan["lanes"]), plan["reason"], lasting, smaller)
         if lasting:
             history.asked[place] = body["asked"]
             history.plans[place] = known
@@ -1198,9 +1199,9 @@ class Run:
     def planned(self, structure: str, device: str, planned: Planned, asked: str) -> None:
         """Write how the trials of a structure (by its key) are run on a device from now on, and the
         engine that was asked for: on the disk before any of them is trained."""
-        plan = vars(planned.plan)
-        if planned.plan.lasting:  # What all were, once: older readers know no other.
-            plan = {name: part for name, part in plan.items() if name != "lasting"}
+        plan = {name: getattr(planned.plan, name) for name in ("engine", "lanes", "reason")}
+        if not planned.plan.lasting:  # What all were, once: older readers know no other.
+            plan["lasting"] = False
         body = {
             "structure": structure,
             "device": device,

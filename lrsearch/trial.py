@@ -73,13 +73,14 @@ class Trial:
 @frozen
 class Plan:
     """A plan for a structure's trials: by `solo`, one after the other, or by `fused`, up to `lanes`
-    of them side by side in one program. `reason` says why, in words for the user. A plan that is
-    not `lasting` holds for the trials at hand alone: later ones get a new one."""
+    side by side, for that `reason`. If not `lasting`, it is for the trials at hand alone.
+    `smaller`: steps, summed over empty places, from which on a smaller program is worth making."""
 
     engine: str = "solo"
     lanes: int = 1
     reason: str = ""
     lasting: bool = True
+    smaller: float = field(default=math.inf, compare=False)
 
 
 @frozen
@@ -221,8 +222,8 @@ class Ranged:
 class Planned:
     """A worker's answer to a `Probe`. A cohort sends one when its plan did not hold (lanes ran out
     of memory, say): the rest goes on by this plan. `figures`: "solo" and "fused.<lanes>" in seconds
-    per lane and step, "bytes.<lanes>" of memory, "trying", the seconds of it all; on CUDA
-    "captured.<lanes>", 1 where a step is one launch, "making.<lanes>", seconds before the first."""
+    per lane and step, "bytes.<lanes>" of memory, "making.<lanes>" and "trying" in seconds,
+    "smaller" as in `Plan`; on CUDA "captured.<lanes>", 1 where a step is one launch."""
 
     plan: Plan
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -279,9 +280,8 @@ class Result:
     has both ends in `best`: `cost:min` and `cost:max`. `why` is why it trained solo, "" where it
     did not. A failed trial, or one that raised once it had diverged, has in `traceback` the
     traceback of its exception, or the end of a command's stderr; a failed one in `output` the end
-    of its other output. Of its `epochs` and `seconds`,
-    `shared_epochs` and `shared_seconds` were trained by another trial, with which it had them in
-    common. `verdicts` are the one or two of its
+    of its other output. Of its `epochs` and `seconds`, `shared_epochs` and `shared_seconds` were
+    trained by another trial, with which it had them in common. `verdicts` are the one or two of its
     diagnosis, none where there is too little to tell; None where it was never diagnosed, as in runs
     of older versions; `signs` are the numbers that it is compared by with others of its search
     (`diagnosis.read_signs`). A pruned trial has in `rule` the name of the rule that stopped it, and

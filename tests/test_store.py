@@ -180,7 +180,8 @@ def test_the_last_plan_of_a_structure_counts(tmp_path: Path) -> None:
         run.planned("a" * 16, "cuda", Planned(Plan("fused", 16, "twice as fast"), figures), "auto")
         run.planned("a" * 16, "cpu", Planned(refused), "auto")
         run.planned("b" * 16, "cuda", Planned(Plan("fused", 4), {}), "fused")
-        run.planned("a" * 16, "cuda", Planned(Plan("fused", 8, "half of it")), "fused")
+        half = Plan("fused", 8, "half of it", smaller=80.0)
+        run.planned("a" * 16, "cuda", Planned(half, {"smaller": 80.0}), "fused")
         written = run.history
     found = store.read(tmp_path / "demo")
     assert found == written
@@ -189,6 +190,7 @@ def test_the_last_plan_of_a_structure_counts(tmp_path: Path) -> None:
         ("a" * 16, "cpu"): refused,
         ("b" * 16, "cuda"): Plan("fused", 4),
     }
+    assert [each.smaller for each in found.plans.values()] == [80.0, math.inf, math.inf]
     assert found.asked == {
         ("a" * 16, "cuda"): "fused",
         ("a" * 16, "cpu"): "auto",

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -78,10 +78,6 @@ SEEDS = 8
 """Seeds whose initial weights are kept, but of no more than there are lanes: they are on the device
 beside the program, and large models train in few lanes."""
 
-WORTH_COMPACTING = {"cpu": 50, "mps": 50, "cuda": 500}
-"""Steps of a program that a smaller one must save, by kind of device: building one costs some
-dozens, and hundreds of those that a graph replays, where it is captured, too."""
-
 
 def run(cohort: Cohort, device: torch.device) -> Telling:
     """Train the cohort's trials side by side, see `cohort.run_cohort`.
@@ -104,7 +100,8 @@ def _run(cohort: Cohort, device: torch.device) -> Telling:
         lanes, reason = yield from _try(cohort, device, left, even)
         if left:
             fused = lanes >= fewest
-            yield Planned(Plan("fused", lanes, reason) if fused else Plan(reason=reason))
+            plan = replace(cohort.plan, lanes=lanes, reason=reason)
+            yield Planned(plan if fused else Plan(reason=reason))
     yield from solo.run_trials(cohort, list(left.values()), device)
 
 
@@ -244,9 +241,9 @@ class _Session:
         yield from self._tell(tuple(self.sharing.save()))
 
     def _too_empty(self, wanted: int) -> bool:
+        """Whether the empty places would cost more steps than a program without them is worth."""
         remaining = max((lane.budget - lane.step for lane in self.places if lane), default=0)
-        empty, size = len(self.places) - wanted, len(self.places)
-        return empty * remaining > WORTH_COMPACTING[self.device.type] * size
+        return (len(self.places) - wanted) * remaining > self.cohort.plan.smaller
 
     def _put_in(self, place: int, lane: Lane) -> None:
         """Put a lane into an empty place, to go on there."""

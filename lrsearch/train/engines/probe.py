@@ -120,6 +120,22 @@ def find_cost(
     return step, step + figures.get(f"making.{lanes}", 0.0) / (full * budget)
 
 
+def find_smaller(figures: Mapping[str, float], lanes: int) -> float:
+    """The steps, summed over the empty places of a program of so many lanes, from which on another
+    one without them is worth its making: `Plan.smaller`.
+
+    A step of k lanes takes a + b k. Two numbers of lanes tell b, the seconds that an empty place
+    takes; by one alone a is taken for nothing. To make the next program takes as long as the
+    quickest that was made: the first of a process makes more than itself.
+    """
+    measured = (int(name.partition(".")[2]) for name in figures if name.startswith("fused."))
+    few = min(measured)
+    step, least = (each * figures[f"fused.{each}"] for each in (lanes, few))
+    each = (step - least) / (lanes - few) if few < lanes else step / lanes
+    making = min(time for name, time in figures.items() if name.startswith("making."))
+    return making / each if each > 0 else math.inf
+
+
 class _Measurer:
     """Seconds per trial and step, alone and by so many lanes; `steps` are those ahead of a worker,
     `budget` those of a trial. At once a worker trains `filled` trials of the structure: two where
@@ -171,7 +187,11 @@ class _Measurer:
             return Planned(Plan("solo", 1, reason + singly(self.uncaptured)), self.figures)
         than = "one at a time" if self.filled > 1 else "solo"
         reason = f"{alone / step:.1f} times as fast as {than}"
-        return Planned(Plan("fused", lanes, reason + singly(self.uncaptured)), self.figures)
+        smaller = find_smaller(self.figures, few)
+        if math.isfinite(smaller):
+            self.figures["smaller"] = smaller
+        plan = Plan("fused", lanes, reason + singly(self.uncaptured), smaller=smaller)
+        return Planned(plan, self.figures)
 
     def _choose_lanes(self, alone: float) -> int:
         """The number of lanes that takes the least time a lane; 0 where the fewest do not fit."""
@@ -247,15 +267,15 @@ class _Measurer:
             rows.append((train, program.curves(train, rates), 0))
         numbers = program.tabulate(rows)
         index = self.batch.unsqueeze(0)
-        graphs, made = self.fewest == 1, 0.0
-        for _ in range(2 * graphs):  # It is recorded, and captured.
+        steps = 2 if self.fewest == 1 else 1  # It is recorded, and captured where there are graphs.
+        for _ in range(steps):
             self._wait(lambda: program.advance(index, numbers))
-            made = time.perf_counter() - begun
+        made = time.perf_counter() - begun
         seconds = self._time(lambda: program.advance(index, numbers))
         self.figures[f"fused.{lanes}"] = seconds / lanes
         self.figures[f"bytes.{lanes}"] = float(program.bytes)
-        if graphs:
-            self.figures[f"making.{lanes}"] = max(0.0, made - 2 * seconds)
+        self.figures[f"making.{lanes}"] = max(0.0, made - steps * seconds)
+        if self.fewest == 1:
             self.uncaptured = program.uncaptured
             self.figures[f"captured.{lanes}"] = float(not self.uncaptured)
 

@@ -116,8 +116,8 @@ LICENSE = Path(__file__).parents[3] / "LICENSE"
 TEXT = {"name": "text", "source": str(LICENSE), "context": 16, "samples": None}
 
 
-def as_fused(given, lanes):
-    return replace(given, plan=Plan("fused", lanes))
+def as_fused(given, lanes, smaller=math.inf):
+    return replace(given, plan=Plan("fused", lanes, smaller=smaller))
 
 
 def collect(job):
@@ -789,24 +789,21 @@ def count_programs(monkeypatch):
 
 
 def test_a_smaller_program_goes_on_where_the_larger_stopped(alone, monkeypatch):
-    """In the middle of an evaluation's interval, too; and never for a few steps, which on a GPU are
-    hundreds."""
+    """In the middle of an evaluation's interval, too; and never for fewer steps than it is
+    worth."""
     sizes = count_programs(monkeypatch)
-    known = dict(fused.WORTH_COMPACTING)
-    monkeypatch.setitem(fused.WORTH_COMPACTING, DEVICE.type, known["cpu"])
     make = structure("mlp dropout")
     long = make(budget="120ba", evaluate="50ba")
     short = make(budget="30ba", evaluate="30ba")
     chosen = [(short, 0), (long, 0), *[(short, seed) for seed in range(1, 6)], (long, 1)]
-    found = run_fused([own for own, _ in chosen], 8, seeds=[seed for _, seed in chosen])
+    given = cohort(*[own for own, _ in chosen], seeds=[seed for _, seed in chosen])
+    found = collect(run_cohort(as_fused(given, 8, 6 * 90 - 1)))[1]
     assert sizes == [8, 2]
     for number, (own, seed) in enumerate(chosen):
         assert_same(found[number], alone(own, seed))
-    for kind, budget in (("cpu", "40ba"), ("cuda", "120ba")):
-        sizes.clear()
-        monkeypatch.setitem(fused.WORTH_COMPACTING, DEVICE.type, known[kind])
-        run_fused([make(budget=budget), *[short] * 7], 8)
-        assert sizes == [8]
+    sizes.clear()
+    collect(run_cohort(as_fused(cohort(make(budget="40ba"), *[short] * 7), 8, 6 * 10)))
+    assert sizes == [8]
 
 
 # A lane's state is a value
@@ -976,10 +973,9 @@ def test_stopped_lanes_end_pruned_as_solo_s(delay, alone):
 def test_a_program_is_not_made_smaller_for_lanes_that_come_back(monkeypatch):
     """Three wait at their rung until the fourth has ended, and then need their places."""
     sizes = count_programs(monkeypatch)
-    monkeypatch.setitem(fused.WORTH_COMPACTING, DEVICE.type, 50)
     make = structure("mlp")
     configs = [make(budget="300ba", evaluate="12ba", lr=0.01 * (k + 1)) for k in range(4)]
-    job = run_cohort(as_fused(cohort(*configs, rungs=(10,)), 4))
+    job = run_cohort(as_fused(cohort(*configs, rungs=(10,)), 4, 200))
     ended, replies = [], None
     with contextlib.suppress(StopIteration):
         while True:

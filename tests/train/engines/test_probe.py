@@ -55,6 +55,7 @@ def test_a_small_model_trains_in_lanes():
     assert plan.engine == "fused" and plan.lanes in tried
     assert tried == [2**power for power in range(2, 2 + len(tried))] and tried[-1] <= 64
     assert all(value > 0 for value in figures.values())
+    assert plan.smaller == figures.get("smaller", math.inf)
     best = figures[f"fused.{plan.lanes}"]
     assert best < probing.GAIN * figures["solo"]
     assert probing.GAIN * best <= min(figures[f"fused.{lanes}"] for lanes in tried)
@@ -108,6 +109,14 @@ def test_a_trial_pays_for_the_lanes_that_stay_empty(monkeypatch):
     planned = ask(config(**LONG), share=1, engine="fused")
     times = planned.figures["solo"] / (2 * planned.figures["fused.2"])
     assert planned.plan.reason == f"{times:.1f} times as fast as solo"
+
+
+def test_when_a_smaller_program_is_worth_its_making_is_measured():
+    """Eight lanes take 2 ms longer than four, an empty place 0.5 ms."""
+    figures = {"fused.4": 1e-3, "fused.8": 7.5e-4, "making.4": 0.05, "making.8": 0.03}
+    assert probing.find_smaller(figures, 8) == pytest.approx(60)
+    assert probing.find_smaller(figures, 4) == pytest.approx(30), "as if nothing were shared"
+    assert probing.find_smaller(figures | {"fused.8": 4e-4}, 8) == math.inf
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import tempfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ from lrsearch.cli.foreign import check_device
 from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
+from lrsearch.train.batches import resident
 from lrsearch.train.device import (
     ATTEND,
     SHORT_ATTENTION,
@@ -660,3 +662,29 @@ def test_where_sums_have_no_order_slots_of_rounding_may_differ(
     trial.exact = True
     with pytest.raises(comparison._Differs, match="a step differs in p"):
         trial._compare_states("a step", expected, state(slot))
+
+
+def test_data_that_a_gpu_has_no_room_for_end_the_search_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer lanes and smaller batches would not help."""
+    move = Tensor.to
+
+    def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self.dim() > 1 and len(self) > 1000:
+            raise torch.OutOfMemoryError("no room")
+        return move(self, *args, **kwargs)
+
+    monkeypatch.setattr(Tensor, "to", to)
+    monkeypatch.setattr(resident, "_kept", OrderedDict())
+    spec = tmp_path / "demo.yaml"
+    spec.write_text(
+        "data: digits\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1, batch_size: 32}\n"
+        "search: {lr: [0.1, 0.2]}\n"
+    )
+    command = ["grid", str(spec), "--runs", str(tmp_path), "--executor", "inline"]
+    found = CliRunner().invoke(app, [*command, "--device", "cpu"])
+    assert found.exit_code == 2, found.output
+    told = " ".join(found.stderr.split())
+    assert "the memory of cpu has no room for the samples, which take 0.00" in told
+    assert "have them loaded batch by batch" in told and "Traceback" not in told

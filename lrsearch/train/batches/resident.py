@@ -17,10 +17,11 @@ from torch import Tensor
 from lrsearch import data
 from lrsearch.data.parts import Part
 from lrsearch.data.trees import Tree, count, leaves, map_tree
+from lrsearch.errors import DataError
 from lrsearch.train.batches.averaging import recalibration_batches
 from lrsearch.train.batches.batch import NOTHING, Batch, split, take
 from lrsearch.train.batches.streamed import Streamed
-from lrsearch.train.device import sum_type
+from lrsearch.train.device import is_out_of_memory, sum_type
 from lrsearch.train.randomness import batches, seed_everything
 from lrsearch.train.users import anew
 from lrsearch.train.users.importing import resolve
@@ -178,7 +179,8 @@ def place(
 ) -> Resident | Streamed:
     """Put the splits of a resolved `data`, whose arrays are `raw`, on the device; they are kept for
     the process while memory allows. `train` is the resolved one: its loss, or step, may be the
-    user's. If `tested`, the test part stands in the place of the validation part."""
+    user's. If `tested`, the test part stands in the place of the validation part. Raises DataError
+    where the device has no room for them."""
     view = find_view(train)
     # Transforms are applied later, to batches: data with and without them are the same.
     own = {name: part for name, part in config.items() if name != "transforms"}
@@ -201,8 +203,21 @@ def place(
     if splits.target_scale is not None:
         scale = tuple(splits.target_scale.tolist())
     arrays = [view_portion(part, raw.form, view) for part in (splits.train, splits.validation)]
-    _make_room(sum(each.nbytes for part in arrays for _, each in leaves(tuple(part))))
-    parts = [_to_device(each, device) for each in arrays]
+    size = sum(each.nbytes for part in arrays for _, each in leaves(tuple(part)))
+    _make_room(size)
+    try:
+        parts = [_to_device(each, device) for each in arrays]
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DataError(
+            f"the memory of {device} has no room for the samples, which take {size / 2**30:.2g} "
+            "GiB and stay there while all trials train",
+            where=raw.name,
+            hint="have them loaded batch by batch, by a function that returns a "
+            "torch.utils.data.Dataset (docs/spec.md); or give a worker more of the memory, by a "
+            "smaller --workers, or train with --device cpu",
+        ) from error
     _kept[key] = Resident(
         parts[0].x,
         parts[0].y,

@@ -36,8 +36,8 @@ from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
-from lrsearch.train.models.criterion import CHUNK, Criterion, make_criterion
-from lrsearch.train.models.validation import validation_sums
+from lrsearch.train.models.criterion import Criterion, make_criterion
+from lrsearch.train.models.validation import LEAST_CHUNK, validation_sums
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import batches, get_noise, get_seed, set_noise, trial_seeds
 from lrsearch.train.tape import NotRecordable, record
@@ -442,9 +442,9 @@ class _Comparison:
             raise _Differs(f"in lanes other parameters get gradients: {', '.join(names[:3])}")
         # Sparse ones cannot be stacked, and would have been refused by name when recorded.
         dense = {name: each.to_dense() for name, each in alone.gradients.items()}
-        largest = _largest(dense)
+        floor = FLOOR * _largest(dense)
         for name, each in dense.items():
-            self._agree(f"the gradient of {name}", each, gradients[name][lane], FLOOR * largest)
+            self._agree(f"the gradient of {name}", each, gradients[name][lane], floor)
         if alone.fixed.keys() != program.stack.fixed.keys():
             raise _Differs("its forward adds or removes buffers")
         for name, each in alone.fixed.items():
@@ -501,7 +501,7 @@ class _Comparison:
             release(error)
 
     def _compare_outputs(self, program: Program, states: Sequence[LaneState]) -> None:
-        """Compare evaluations: outputs of a chunk, and the summed loss over the validation
+        """Compare evaluations: outputs of some samples, and the summed loss over the validation
         split."""
         self._put(program, states, (0, 1))
         recorded = program.evaluate([0, 1])
@@ -513,7 +513,7 @@ class _Comparison:
             {name: torch.stack([each[name] for each in pair]) for name in pair[0]}
             for pair in zip(*places, strict=True)
         )
-        batch = copy(next(self.data.validation_batches(self.data.chunk(CHUNK))))
+        batch = copy(next(self.data.validation_batches(self.data.chunk(LEAST_CHUNK))))
         self.skeleton.model.eval()
         with torch.no_grad():
             outputs = (

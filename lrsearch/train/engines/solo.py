@@ -75,7 +75,7 @@ from lrsearch.train.jobs import await_verdict
 from lrsearch.train.models.build import build_model
 from lrsearch.train.models.criterion import Criterion, baseline_loss, make_criterion
 from lrsearch.train.models.metrics import SUMS
-from lrsearch.train.models.validation import chunk_of, validation_sums
+from lrsearch.train.models.validation import in_chunks, validation_sums
 from lrsearch.train.randomness import (
     get_generators,
     seed_everything,
@@ -187,11 +187,15 @@ def start_losses(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
     stay on the device.
     """
     model.eval()  # Leaves the statistics of batch norm alone.
-    batch = data.spread_out(chunk_of(data, criterion))
-    kept = copy(batch)  # A user's code may change it in place.
-    wide = sum_type(data.device)
-    loss = criterion.loss(model, batch).to(wide)
-    return torch.stack([loss, baseline_loss(criterion, model, kept, data.outputs).to(wide)])
+
+    def compute(size: int) -> Tensor:
+        batch = data.spread_out(size)
+        kept = copy(batch)  # A user's code may change it in place.
+        wide = sum_type(data.device)
+        loss = criterion.loss(model, batch).to(wide)
+        return torch.stack([loss, baseline_loss(criterion, model, kept, data.outputs).to(wide)])
+
+    return in_chunks(compute, data, criterion)
 
 
 def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:

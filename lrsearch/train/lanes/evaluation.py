@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from lrsearch.train.lanes.stack import Stack, copy_all, copy_lane, view_lane
 from lrsearch.train.lanes.state import Tensors, stack_like
 from lrsearch.train.models.criterion import CHUNK, lane_of
 from lrsearch.train.models.metrics import SUMS, stacked_loss
-from lrsearch.train.models.validation import validation_sums
+from lrsearch.train.models.validation import in_chunks, validation_sums
 from lrsearch.train.optimizers.stacked import StackedOptimizer, beside
 from lrsearch.train.tape import NotRecordable, Tape, record
 
@@ -321,7 +322,10 @@ class Evaluation:
 
     def _evaluate(self, lanes: int, parameters: Tensors, fixed: Tensors) -> Tensor:
         """The sums of so many lanes at stacked tensors [lanes, ...]: [lanes, sums]."""
-        size = self.data.chunk(CHUNK)
+        compute = partial(self._sum_up, lanes, parameters, fixed)
+        return in_chunks(compute, self.data, self.criterion, CHUNK)
+
+    def _sum_up(self, lanes: int, parameters: Tensors, fixed: Tensors, size: int) -> Tensor:
         outline: list[Tree] = []  # Of the outputs, which a recording gives one after the other.
 
         def sums(*given: Tensor) -> list[Tensor]:

@@ -75,6 +75,7 @@ class Criterion:
         self.name: str = train["loss"] if self.stacks else ""
         self.names: tuple[str, ...] | None = None if self.step is not None else ()
         self.alike = True
+        self.parts = 1  # Of a usual chunk, that evaluations take one by one: memory was short.
         self._smoothing: dict[str, float] = {}
         if train["label_smoothing"]:
             self._smoothing["label_smoothing"] = train["label_smoothing"]

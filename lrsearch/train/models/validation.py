@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lrsearch import pulse
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree
 from lrsearch.train.batches.batch import copy, join
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
+from lrsearch.train.device import free_memory, is_out_of_memory, release
 from lrsearch.train.models.criterion import CHUNK, Criterion
 from lrsearch.train.randomness import get_noise, set_noise
 
@@ -20,9 +24,38 @@ ALONE_CHUNK = 1024
 results do not follow the batch. Code of the user's gets `criterion.CHUNK`, as in lanes."""
 
 
-def chunk_of(data: Resident | Streamed | Window, criterion: Criterion) -> int:
-    """Samples per forward pass of an evaluation."""
-    return data.chunk(ALONE_CHUNK if criterion.stacks else CHUNK)
+LEAST_CHUNK = 16
+"""Samples that memory has to do for."""
+
+HALVING = ("cuda", "mps")
+"""Kinds of devices on which memory that is short makes smaller chunks. On a CPU it must not: the
+last bits of a sum hang on them."""
+
+
+def in_chunks(
+    compute: Callable[[int], Tensor],
+    data: Resident | Streamed | Window,
+    criterion: Criterion,
+    most: int | None = None,
+) -> Tensor:
+    """The result of `compute`, which is given the samples per forward pass of an evaluation: `most`
+    is `CHUNK` in lanes. What trains may not fit so many at once: they are halved where a GPU runs
+    out of memory, for all evaluations by this criterion. Raises that error where few are still too
+    many."""
+    usual = most or (ALONE_CHUNK if criterion.stacks else CHUNK)
+    while True:
+        size = data.chunk(usual) // criterion.parts
+
+        def is_final(error: BaseException, size: int = size) -> bool:
+            halves = data.device.type in HALVING and is_out_of_memory(error)
+            return not halves or size <= LEAST_CHUNK
+
+        try:
+            return compute(size)
+        except any_but_interrupts(is_final) as error:
+            release(error)
+        criterion.parts *= 2
+        free_memory(data.device)
 
 
 def validation_sums(
@@ -43,12 +76,18 @@ def validation_sums(
         finally:
             set_noise(others, data.device)
         return found
+    return in_chunks(partial(_sum_up, model, data, criterion), data, criterion)
+
+
+def _sum_up(
+    model: nn.Module, data: Resident | Streamed | Window, criterion: Criterion, size: int
+) -> Tensor:
     sums: list[Tensor] = []
     seen: list[Any] = []
     targets: list[Tree] = []
     model.eval()
     with torch.no_grad():
-        for kept in data.validation_batches(chunk_of(data, criterion)):
+        for kept in data.validation_batches(size):
             pulse.beat()
             batch = copy(kept)  # A user's code may change it in place.
             found, outputs = criterion.sums(model, batch)

@@ -66,7 +66,7 @@ from lrsearch.train.lanes import evaluation
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
-from lrsearch.train.models import metrics
+from lrsearch.train.models import metrics, validation
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import trial_seeds
 from lrsearch.train.users import importing
@@ -1029,6 +1029,18 @@ FRAIL = (
                     raise ERRORS[self.kind]("no room")
             return super().forward(x)
 
+    class Wide(Net):
+        '''Raises in evaluation where all lanes have many samples.'''
+
+        def __init__(self, in_features, num_classes, most):
+            super().__init__(in_features, num_classes)
+            self.most = most
+
+        def forward(self, x):
+            if max(1, count_lanes(x)) * len(x) > self.most and not self.training:
+                raise torch.OutOfMemoryError("no room")
+            return super().forward(x)
+
     class Unlucky(Net):
         '''Cannot be built of one seed.'''
 
@@ -1104,6 +1116,23 @@ def test_lanes_halve_when_memory_is_short(place, monkeypatch, most, expected, ki
     for number, each in ended.items():
         assert each.result.engine == engine
         assert_same(each, others[number])
+
+
+@pytest.mark.parametrize("engine", ["fused", "solo"])
+def test_evaluations_take_fewer_samples_at_once_when_memory_is_short(place, monkeypatch, engine):
+    """On a GPU, and down to a few: what trains need not fit a validation split."""
+    monkeypatch.setattr(validation, "HALVING", (DEVICE.type,))
+    make = frail("Wide", most=4 * 40 if engine == "fused" else 40)
+    plan = Plan(engine, 4 if engine == "fused" else 1)
+    own = cohort(*[make(lr=0.01 * (k + 1)) for k in range(4)], place=place(nets=FRAIL))
+    events, ended = collect(run_cohort(replace(own, plan=plan)))
+    assert plans(events) == []
+    room = frail("Wide", most=10**9)
+    usual = cohort(*[room(lr=0.01 * (k + 1)) for k in range(4)], place=own.workplace)
+    found = collect(run_cohort(replace(usual, plan=plan)))[1]
+    for number, each in ended.items():
+        assert (each.result.engine, each.result.outcome) == (engine, Outcome.COMPLETED)
+        assert each.result.last == pytest.approx(found[number].result.last, rel=1e-5)
 
 
 def test_a_range_test_halves_its_lanes_when_memory_is_short(place):

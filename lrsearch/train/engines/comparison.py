@@ -485,8 +485,9 @@ class _Comparison:
     ) -> None:
         """Find the tensors that the first lane's step leaves in attributes, for its loss or for
         nobody, and that it does not read before: a recording makes them anew as it does."""
-        now, places = self._remember(), tensors_of(self.models[0])
-        changed = {name for name in before if now.get(name) != before[name]} & places.keys()
+        now = self._remember()
+        changed = {name for name in before if now.get(name) != before[name]}
+        changed &= tensors_of(self.models[0], changed).keys()
         if not changed:
             return
         try:

@@ -17,6 +17,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd import Function
 from torch.autograd import function as functions
 from torch.distributions import Distribution
+from torch.func import vmap
 from torch.utils import checkpoint as checkpointing
 
 from lrsearch.train.tape import NotRecordable
@@ -190,15 +191,33 @@ def _set_data(tensor: Tensor, value: Tensor) -> None:
 def _require(tensor: Tensor, needed: bool = True) -> Tensor:
     if level_of_lanes() is None:
         return tensor.requires_grad_(needed)
-    if _axis(tensor) is None:
-        raise NotRecordable(SHARED)
-    with temporarily_clear_interpreter_stack():
-        _whole(tensor).requires_grad_(needed)
+    if _axis(tensor) is not None:  # Of what all lanes share no gradient is taken, see below.
+        with temporarily_clear_interpreter_stack():
+            _whole(tensor).requires_grad_(needed)
     return tensor
+
+
+def _requires(tensor: Tensor) -> bool:
+    return (tensor if level_of_lanes() is None else _whole(tensor)).requires_grad
 
 
 def _set_required(tensor: Tensor, needed: bool) -> None:
     _require(tensor, needed)
+
+
+def _register(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Any:
+    """Tensor.register_hook: the hook is given each lane's gradient."""
+    axis = _axis(tensor)
+    if level_of_lanes() is None or axis is None:
+        return tensor.register_hook(hook)  # type: ignore[no-untyped-call]
+
+    def change(gradient: Tensor) -> Tensor:
+        found = hook(gradient)
+        return gradient if found is None else found
+
+    with temporarily_clear_interpreter_stack():
+        whole: Any = _whole(tensor)
+        return whole.register_hook(vmap(change, in_dims=axis, out_dims=axis))
 
 
 def _differentiate(
@@ -248,8 +267,10 @@ _OWN: Any = Tensor
 PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
     _OWN.data.__get__: _get_data,
     _OWN.data.__set__: _set_data,
+    _OWN.requires_grad.__get__: _requires,
     _OWN.requires_grad.__set__: _set_required,
     Tensor.requires_grad_: _require,
+    Tensor.register_hook: _register,
     torch.autograd.grad: _differentiate,
 }
 """Replacements for torch's functions within a vmap over lanes."""

@@ -37,7 +37,6 @@ REFUSED_LAYERS = {
     "indexed by a mask": SHAPE,
     "scatter": "RuntimeError: Function ScatterAddBackward0",
     "assigned by a mask": SHAPE,
-    "spectral norm, by a hook": "by torch.nn.utils.spectral_norm, which in parametrizations needs",
     "packed sequences": READS,
 }
 
@@ -65,9 +64,9 @@ REFUSED = {
     "LooksBack": "changes left, which",
     "AnnealsByItsCalls": "changes calls, which",
     "Half": "not all float32",
-    "Hooked": "hooks are registered",
-    "HookedBackward": "hooks are registered",
-    "HookedParameter": "hooks are registered",
+    "HookedBackward": "hooks of the backward pass are registered on its module first",
+    "HookedAccumulation": "hooks of the backward pass are registered on its module first",
+    "Grows": "changes kept, which",
     "SavesMore": "_extra_state",
     "CheckpointsItsInput": "in lanes other parameters get gradients",
 }
@@ -77,6 +76,7 @@ FUSED = (
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
     *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
     *("Pads", "KeepsRowsOfAGlobal", "LeavesItsHidden"),
+    *("Hooked", "HookedParameter", "HookedTensor", "HookedForFeatures"),
 )
 
 CORE = (

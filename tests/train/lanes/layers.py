@@ -1145,7 +1145,9 @@ class HookedBackward(Net):
 class HookedParameter(Net):
     def __init__(self, num_classes):
         super().__init__(num_classes)
-        self.first.weight.register_hook(lambda gradient: gradient * 2)
+        self.register_buffer("mask", (torch.rand(16, 64) > 0.5).float())
+        self.first.weight.register_hook(lambda gradient: gradient * self.mask)
+        self.first.weight.register_hook(lambda gradient: None)
 
 
 class HookedAccumulation(Net):
@@ -1159,6 +1161,38 @@ class HookedTensor(Net):
         h = super().hidden(x)
         if h.requires_grad:
             h.register_hook(lambda gradient: gradient * 2)
+        return h
+
+
+ACTIVATIONS: dict[str, Tensor] = {}
+
+
+class HookedForFeatures(Net):
+    """Gathers what its layers give: in a list, for its outputs, in a global and in a dict."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.features, self.maps = [], {}
+        self.first.register_forward_hook(lambda _, given, out: self.features.append(out))
+        self.head.register_forward_hook(lambda _, given, out: self.keep(out.detach()))
+
+    def keep(self, out):
+        ACTIVATIONS["head"] = self.maps["head"] = out
+
+    def hidden(self, x):
+        self.features.clear()
+        h = super().hidden(x)
+        return h + self.features[0]
+
+
+class Grows(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.kept = []
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        self.kept.append(h.detach())
         return h
 
 

@@ -211,6 +211,8 @@ class _Recorder(TorchDispatchMode):
         """Memories of what has the same values each time, unless it is changed in place."""
         self.changed: set[int] = set()
         """Memories that are changed in place."""
+        self.varied: set[int] = set()
+        """Memories that are given other values each time, in place."""
         self.numbers = itertools.count()
         self.lines: list[_Line] = []
         self.used: list[str] = []
@@ -227,7 +229,7 @@ class _Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         kind = kind_of(func)
         for reason in kind.refusals:
-            if not (_picks_by_number(func, args) or _drops_nothing(func, args)):
+            if not (_drops_nothing(func, args) or self._reads_what_stays(func, args, kwargs)):
                 raise NotRecordable(reason.format(name=func))
         out = func(*args, **kwargs)
         self.note(func, kind, args, kwargs, out)
@@ -259,6 +261,8 @@ class _Recorder(TorchDispatchMode):
         # What an operation of others does to its arguments, it alone knows.
         written += reads if func.namespace != "aten" else _tensors([args[at] for at in kind.unsaid])
         self.changed.update(_memory(each) for each in written)
+        if not (kind.fixed and all(map(self._is_steady, reads))):
+            self.varied.update(_memory(each) for each in written)
         if kind.view and all(self._stays(each) for each in reads):
             if func in _LIFTING:
                 self.fixed.add(_memory(out))
@@ -301,6 +305,22 @@ class _Recorder(TorchDispatchMode):
                 f"it uses the CPU within a step ({func})" if host else "",
             )
         )
+
+    def _reads_what_stays(self, func: OpOverload, args: Any, kwargs: Mapping[str, Any]) -> bool:
+        """Whether an operation whose result, or its shape, depends on values reads those alone that
+        are the same each time, or none; or whether nothing but its backward takes such a result."""
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            return False
+        reads = [*_tensors(args), *_tensors(kwargs)]
+        if func is torch.ops.aten.index.Tensor:
+            reads = [each for each in _tensors(args[1]) if each.dtype in (torch.bool, torch.uint8)]
+        return func.overloadpacket is torch.ops.aten._ctc_loss or all(map(self._is_steady, reads))
+
+    def _is_steady(self, tensor: Tensor) -> bool:
+        """Whether a tensor's values are the same each time. What was there before may be changed by
+        others."""
+        memory = _memory(tensor)
+        return memory in self.fixed and memory not in self.varied
 
     def _stays(self, tensor: Tensor) -> bool:
         return id(tensor) not in self.names and _memory(tensor) not in self.renewed
@@ -444,15 +464,6 @@ _COPYING = (
     torch.ops.aten._index_put_impl_.default,
     torch.ops.aten.where.self,  # Which takes a number on the CPU, and copies it itself.
 )
-
-
-def _picks_by_number(func: OpOverload, args: Any) -> bool:
-    """Whether an operation is an indexing without a mask: its result's shape then follows from the
-    indices' shapes."""
-    masks = (torch.bool, torch.uint8)
-    return func is torch.ops.aten.index.Tensor and all(
-        each is None or each.dtype not in masks for each in args[1]
-    )
 
 
 def _drops_nothing(func: OpOverload, args: Any) -> bool:

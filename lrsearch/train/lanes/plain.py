@@ -261,6 +261,59 @@ def _seed(output: Tensor, given: Tensor | None) -> Tensor:
     return _whole(given).movedim(held, axis)
 
 
+def _assign(tensor: Tensor, index: Any, value: Any) -> None:
+    """`tensor[index] = value`; a mask of the lanes' with one value picks nothing, and so needs no
+    shape that depends on it."""
+    mask = isinstance(index, Tensor) and index.dtype is torch.bool and _axis(index) is not None
+    number = not isinstance(value, Tensor)
+    if not mask or not (number or value.dim() == 0) or index.dim() > tensor.dim():
+        tensor[index] = value
+        return
+    wide = index.reshape(*index.shape, *[1] * (tensor.dim() - index.dim()))
+    tensor.masked_fill_(wide, torch.as_tensor(value, dtype=tensor.dtype) if number else value)
+
+
+def _align(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: int = 1,
+    zero_infinity: bool = False,
+) -> Tensor:
+    """torch.ctc_loss, the samples of all lanes being one batch."""
+    level, axis = level_of_lanes(), _axis(log_probs)
+    given = (log_probs, targets, input_lengths, target_lengths)
+    if level is None or axis is None or log_probs.dim() != 3:
+        return torch.ctc_loss(*given, blank, reduction, zero_infinity)
+    lanes = count_lanes()
+
+    def flatten(each: Any) -> Tensor:
+        """[samples, ...] of each lane as [lanes x samples, ...]."""
+        if not isinstance(each, Tensor):
+            return torch.tensor(each).repeat(lanes)
+        held, whole = _axis(each), _whole(each)
+        every = whole.expand(lanes, *whole.shape) if held is None else whole.movedim(held, 0)
+        return every.flatten(0, 1)
+
+    with temporarily_clear_interpreter_stack():
+        whole = _whole(log_probs).movedim(axis, 1).flatten(1, 2)
+        lengths = flatten(target_lengths)
+        found = torch.ctc_loss(
+            whole, flatten(targets), flatten(input_lengths), lengths, blank, 0, zero_infinity
+        )
+        if reduction == 1:
+            found = found / lengths.to(found).clamp(min=1)
+        each = found.reshape(lanes, -1)
+        out = (each, each.mean(1), each.sum(1))[reduction]
+    return torch._C._functorch._add_batch_dim(out, 0, level)
+
+
+def _pack(*_: Any) -> Tensor:
+    raise NotRecordable("it packs sequences, whose lengths are read")
+
+
 _OWN: Any = Tensor
 """Tensor, whose attributes are descriptors, not the values that its stubs say."""
 
@@ -271,6 +324,9 @@ PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
     _OWN.requires_grad.__set__: _set_required,
     Tensor.requires_grad_: _require,
     Tensor.register_hook: _register,
+    Tensor.__setitem__: _assign,
+    torch.ctc_loss: _align,
+    torch._VF._pack_padded_sequence: _pack,
     torch.autograd.grad: _differentiate,
 }
 """Replacements for torch's functions within a vmap over lanes."""

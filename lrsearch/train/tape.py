@@ -213,6 +213,8 @@ class _Recorder(TorchDispatchMode):
         """Memories of what has the same values each time, unless it is changed in place."""
         self.changed: set[int] = set()
         """Memories that are changed in place."""
+        self.varied: set[int] = set()
+        """Memories that are given other values each time, in place."""
         self.numbers = itertools.count()
         self.lines: list[_Line] = []
         self.used: list[str] = []
@@ -229,9 +231,7 @@ class _Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         kind = kind_of(func)
         for reason in kind.refusals:
-            sound = _picks_by_number(func, args) or _drops_nothing(func, args)
-            drawn = torch.Tag.nondeterministic_seeded in func.tags
-            if not sound and (drawn or not self._are_known(_tensors((args, kwargs)))):
+            if not (_drops_nothing(func, args) or self._reads_what_stays(func, args, kwargs)):
                 raise NotRecordable(reason.format(name=func))
         out = func(*args, **kwargs)
         self.note(func, kind, args, kwargs, out)
@@ -263,6 +263,8 @@ class _Recorder(TorchDispatchMode):
         # What an operation of others does to its arguments, it alone knows.
         written += reads if func.namespace != "aten" else _tensors([args[at] for at in kind.unsaid])
         self.changed.update(_memory(each) for each in written)
+        if not (kind.fixed and all(map(self._is_steady, reads))):
+            self.varied.update(_memory(each) for each in written)
         if kind.view and all(self._stays(each) for each in reads):
             if func in _LIFTING:
                 self.fixed.add(_memory(out))
@@ -272,7 +274,7 @@ class _Recorder(TorchDispatchMode):
             return
         fixed = kind.fixed and not written
         if fixed and not kind.fills:
-            fixed = self._are_known(reads)
+            fixed = all(map(self._is_steady, reads))
         for each in outputs:
             memory = _memory(each)
             self.low |= each.dtype in (torch.bfloat16, torch.float16)
@@ -307,10 +309,21 @@ class _Recorder(TorchDispatchMode):
             )
         )
 
-    def _are_known(self, reads: Sequence[Tensor]) -> bool:
-        """Whether tensors have the same values each time, and were not changed in place so far:
-        what is made of them, by the host, too, is the same."""
-        return {_memory(each) for each in reads} <= self.fixed - self.changed
+    def _reads_what_stays(self, func: OpOverload, args: Any, kwargs: Mapping[str, Any]) -> bool:
+        """Whether an operation whose result, or its shape, depends on values reads those alone that
+        are the same each time, or none; or whether nothing but its backward takes such a result."""
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            return False
+        reads = [*_tensors(args), *_tensors(kwargs)]
+        if func is torch.ops.aten.index.Tensor:
+            reads = [each for each in _tensors(args[1]) if each.dtype in (torch.bool, torch.uint8)]
+        return func.overloadpacket is torch.ops.aten._ctc_loss or all(map(self._is_steady, reads))
+
+    def _is_steady(self, tensor: Tensor) -> bool:
+        """Whether a tensor's values are the same each time. What was there before may be changed by
+        others."""
+        memory = _memory(tensor)
+        return memory in self.fixed and memory not in self.varied
 
     def _stays(self, tensor: Tensor) -> bool:
         return id(tensor) not in self.names and _memory(tensor) not in self.renewed
@@ -454,15 +467,6 @@ _COPYING = (
     torch.ops.aten._index_put_impl_.default,
     torch.ops.aten.where.self,  # Which takes a number on the CPU, and copies it itself.
 )
-
-
-def _picks_by_number(func: OpOverload, args: Any) -> bool:
-    """Whether an operation is an indexing without a mask: its result's shape then follows from the
-    indices' shapes."""
-    masks = (torch.bool, torch.uint8)
-    return func is torch.ops.aten.index.Tensor and all(
-        each is None or each.dtype not in masks for each in args[1]
-    )
 
 
 def _drops_nothing(func: OpOverload, args: Any) -> bool:

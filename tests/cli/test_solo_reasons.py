@@ -53,7 +53,7 @@ NETS = '''
     class Hook(Net):
         def __init__(self):
             super().__init__()
-            self.body.register_forward_hook(lambda *given: None)
+            self.body.register_full_backward_hook(lambda *given: None)
 
     class Replaces(Net):
         def middle(self, x):
@@ -179,7 +179,7 @@ def assert_said(said, here, reason, solo=3):
         ({"model": "nets.Shape"}, "the shape of a result depends on values (nets.py, "
          f"line {line_of('picks')})"),
         ({"model": "nets.Layer"}, "in its layer odd, BatchNorm1d"),
-        ({"model": "nets.Hook"}, "hooks are registered on its module body"),
+        ({"model": "nets.Hook"}, "hooks of the backward pass are registered on its module body"),
         ({"model": "nets.Replaces"}, "puts another tensor in the place of the buffer mean"),
         ({"model": "nets.Counts"}, "its forward changes calls"),
         ({"model": "nets.Draws"}, "random numbers from a generator of its own (nets.py, "

@@ -131,6 +131,19 @@ def changed_unsaid(x, y):
     return [out, mean + y, variance * y]
 
 
+def read_the_same(x, y):
+    """Values that are the same each time, and shapes that depend on them."""
+    mask = torch.eye(4).bool()
+    mask[0, 1] = True
+    rates = torch.linspace(0, 1, 3).tolist()
+    return [
+        (x @ y.T)[~mask] * mask.sum().item(),
+        x[:, torch.arange(3) > 0] * rates[1] if mask.any() else y,
+        x.repeat_interleave(torch.tensor([1, 2, 1, 2]), 0),
+        torch.cov(x),
+    ]
+
+
 OWN = torch.library.Library("lrsearch_tests", "DEF")
 OWN.define("grow(Tensor sums, Tensor x) -> Tensor")
 OWN.impl("grow", lambda sums, x: sums.add_(x) * 1, "CompositeExplicitAutograd")
@@ -146,7 +159,7 @@ def changed_by_others(x, y):
     [
         *(gradients, several, in_place, written_out, odd_numbers, literals, turned, detached),
         *(mapped, masked, read_back, changed_later, changed_in_part, changed_unsaid),
-        changed_by_others,
+        *(changed_by_others, read_the_same),
     ],
 )
 def test_a_replay_is_the_function_again(function):
@@ -258,8 +271,12 @@ def on_an_alias(x):
         (lambda x: [x[x > 0]], "shape of a result depends on values"),
         (lambda x: [x.nonzero()], "shape of a result depends on values"),
         (lambda x: [(x > 0).int().unique()], "shape of a result depends on values|reads values"),
-        (lambda x: [x.repeat_interleave((x[:, 0] > 0).int(), 0)], "shape of a result"),
         (read_once_changed, "reads values back"),
+        (lambda x: [x * (torch.zeros(3).add_(x[0]) * 2).sum().item()], "reads values back"),
+        (lambda x: [x[torch.ones(4).bool().logical_and_(x[:, 0] > 0)]], "shape of a result"),
+        (lambda x: [x * torch.zeros(3).add_(x[0])[0].item()], "reads values back"),
+        (lambda x: [x * TABLE.sum().item()], "reads values back"),
+        (lambda x: [x.repeat_interleave((x[:, 0] > 0) + 1, 0)], "shape of a result"),
         (lambda x: [x + torch.rand(3)], "draws random numbers"),
         (lambda x: [torch.nn.functional.dropout(x)], "draws random numbers"),
         (lambda x: [torch.nn.functional.rrelu(x, training=True)], "draws random numbers"),

@@ -4,37 +4,24 @@ leaves in attributes, for its loss (a balance of experts) or for nobody (weights
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
 from lrsearch.train.tape import NotRecordable
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    """Whether hooks are registered on a module or on its own parameters."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for kind in kinds) or any(
-        each._backward_hooks or each._post_accumulate_grad_hooks
-        for each in module.parameters(recurse=False)
-    )
-
-
-_REPLACED = ("weight_norm", "spectral_norm")
-"""Functions of torch.nn.utils that work by a hook, and have a parametrization of their name."""
-
-
 def find_hooks(module: nn.Module, name: str) -> str:
-    """The sentence on hooks of a module, and on what does without where torch has it; "" without
-    hooks."""
-    if not _has_hooks(module):
+    """The sentence on the hooks of a module that lanes would leave out, those of its backward pass
+    and of a parameter's accumulated gradient; "" without them."""
+    whole = bool(module._backward_hooks or module._backward_pre_hooks)
+    own = module.parameters(recurse=False)
+    if not whole and not any(each._post_accumulate_grad_hooks for each in own):
         return ""
-    told = f"hooks are registered on {f'its module {name}' if name else 'it'}"
-    modules = {type(each).__module__ for each in module._forward_pre_hooks.values()}
-    for each in _REPLACED:
-        if f"torch.nn.utils.{each}" in modules:
-            return f"{told} by torch.nn.utils.{each}, which in parametrizations needs none"
-    return told
+    told = f"hooks of the backward pass are registered on {f'its module {name}' if name else 'it'}"
+    return f"{told}; lanes take hooks of a forward pass, and register_hook of tensors"
 
 
 def count_places(model: nn.Module) -> int:
@@ -52,31 +39,74 @@ class _Untouchable:
         raise NotRecordable("it reads an attribute that an earlier step has written")
 
 
-def tensors_of(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+Place = tuple[dict[str, Any], str]
+"""The mapping that holds an attribute or a global, and its key there."""
+
+
+def _holds_tensors(value: object) -> bool:
+    """Whether a value is a tensor, or a list, a tuple or a dict of such values and nothing else."""
+    if not isinstance(value, list | tuple | dict):
+        return isinstance(value, Tensor)
+    parts = value.values() if isinstance(value, dict) else value
+    return bool(value) and all(map(_holds_tensors, parts))
+
+
+def tensors_of(model: nn.Module, names: Iterable[str] = ()) -> dict[str, Place]:
     """The attributes of a model's modules that hold tensors and are neither parameters nor buffers,
-    by the names that `memory.recall` gives them."""
-    return {
-        f"{prefix}.{name}".strip("."): (module, name)
+    by the names that `memory.recall` gives them; so the globals among other such `names`."""
+    places = {
+        f"{prefix}.{name}".strip("."): (vars(module), name)
         for prefix, module in model.named_modules()
-        for name, value in vars(module).items()
-        if isinstance(value, Tensor)
+        for name in vars(module)
     }
+    for each in names:
+        scope, _, name = each.rpartition(".")
+        if each not in places and name in vars(sys.modules.get(scope, object)):
+            places[each] = (vars(sys.modules[scope]), name)
+    return {name: place for name, place in places.items() if _holds_tensors(place[0][place[1]])}
 
 
 @contextlib.contextmanager
 def untouchable(model: nn.Module, names: Collection[str]) -> Iterator[list[str]]:
-    """Context in which these attributes cannot be read until they are written, which raises
-    NotRecordable. What has not been written is then as before, and listed."""
-    places = tensors_of(model)
-    held = [(name, vars(places[name][0]), places[name][1]) for name in names]
-    before = [attributes[key] for _, attributes, key in held]
-    for _, attributes, key in held:
-        attributes[key] = _Untouchable()
+    """Context in which the tensors of these attributes and globals cannot be read until they are
+    written, which raises NotRecordable. What has not been written is then as before, and listed."""
+    places = tensors_of(model, names)
+    held = [(name, *places[name]) for name in names]
+    before = [(scope[key], _spoil(scope, key)) for _, scope, key in held]
     left: list[str] = []
     try:
         yield left
     finally:
-        for (name, attributes, key), value in zip(held, before, strict=True):
-            if type(attributes.get(key)) is _Untouchable:
-                attributes[key] = value
+        for (name, scope, key), (value, parts) in zip(held, before, strict=True):
+            if _is_spoilt(scope.get(key)):
+                scope[key] = value
+                _fill(value, parts)
                 left.append(name)
+
+
+def _spoil(scope: dict[str, Any], key: str) -> Any:
+    """Make the tensors of an attribute untouchable, in the list or dict that others may hold, too;
+    returns a copy of this one."""
+    value = scope[key]
+    if not isinstance(value, list | dict):
+        scope[key] = _Untouchable()
+        return None
+    parts = value.copy()
+    spoilt = (_Untouchable() for _ in parts)
+    _fill(value, dict(zip(parts, spoilt, strict=True)) if isinstance(parts, dict) else [*spoilt])
+    return parts
+
+
+def _fill(value: Any, parts: Any) -> None:
+    """Put parts into a list or a dict in the place of its own."""
+    if isinstance(value, list):
+        value[:] = parts
+    elif isinstance(value, dict):
+        value.clear()
+        value.update(parts)
+
+
+def _is_spoilt(value: Any) -> bool:
+    if type(value) is _Untouchable or not isinstance(value, list | dict):
+        return type(value) is _Untouchable
+    return any(map(_is_spoilt, value.values() if isinstance(value, dict) else value))

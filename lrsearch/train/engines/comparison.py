@@ -8,10 +8,7 @@ differ, whose step cannot be recorded, or which remembers its steps outside of t
 from __future__ import annotations
 
 import math
-import re
-import textwrap
-import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,13 +19,13 @@ from torch.func import vmap
 
 from lrsearch import pulse
 from lrsearch.data.interrupts import any_but_interrupts
-from lrsearch.data.raised import find_line
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch, copy, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.device import is_out_of_memory, release
 from lrsearch.train.engines.attributes import count_places, find_hooks, tensors_of, untouchable
 from lrsearch.train.engines.course import state_of
+from lrsearch.train.engines.obstacles import explain, find_place, tell_checks
 from lrsearch.train.engines.solo import build, calibrate
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.engines.training import Training
@@ -61,26 +58,6 @@ LOW_TOLERANCE = 0.25
 FLOOR = 1e-1
 """The least scale on which gradients are compared, as a share of the model's largest: gradients
 that cancel, as a bias's before batch norm, are rounding alone."""
-
-_PLAIN = {
-    r"\.item\(\)|data-dependent control flow|data pointer": "it reads values back from tensors, as "
-    ".item() and `if` do",
-    r"dynamic shape": "the shape of a result depends on values",
-    r"escaped": "it keeps tensors beyond its forward, as activation checkpointing does",
-    r"setup_context|generate_vmap_rule": "an autograd function that it uses has no rule for vmap",
-    r"[Ss]parse": "it has sparse tensors",
-    r"accessing `data`": "it uses the .data of a tensor",
-    r"access storage": "it copies a tensor with its memory, as copy.deepcopy does",
-    r"requires_grad_\(\)": "it calls requires_grad_() on a tensor",
-    r"backward\(\) called": "it calls backward() itself",
-    r"single memory location|in extra_args|updated in place": "it changes in place what all lanes "
-    "share",
-    r"(?:rule not implemented for|not yet support) (aten::\w+)": "vmap has no rule for {}",
-}
-"""Plain words for common errors under vmap."""
-
-LONGEST = 160
-"""Characters of an error that are shown."""
 
 
 # the comparison as a whole
@@ -183,49 +160,15 @@ def _compare(
     except _Differs as error:
         return str(error), isinstance(error, _Rounds)
     except NotRecordable as error:
-        return f"{_checks(error) or error}{_place(error, models)}", False
+        return f"{tell_checks(error) or error}{find_place(error, models)}", False
     except any_but_interrupts(GeneratorExit) as error:
         if is_out_of_memory(error):
             reason = "two lanes run out of memory"
         else:
-            reason = f"{_checks(error) or _explain(error)}{_place(error, models)}"
+            reason = f"{tell_checks(error) or explain(error)}{find_place(error, models)}"
         release(error)
         return reason, False
     return "", False
-
-
-# reasons
-
-
-def _place(error: BaseException, models: Iterable[nn.Module]) -> str:
-    """The place where an error was raised, in brackets: the layer, and the line of the user's code.
-    "" outside of both, as in a backward pass."""
-    names = {id(each): name for model in models for name, each in model.named_modules() if name}
-    layer = ""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        held = frame.f_locals.get("self")
-        if id(held) in names:
-            layer = f"in its layer {names[id(held)]}, {type(held).__name__}"
-    told = "; ".join(filter(None, (layer, find_line(error))))
-    return f" ({told})" if told else ""
-
-
-def _checks(error: BaseException) -> str:
-    """The reason against lanes where a distribution of torch's looked at values; "" elsewhere."""
-    checks = [(torch.distributions.Distribution, name) for name in ("__init__", "_validate_sample")]
-    codes = {getattr(owner, name).__code__ for owner, name in checks}
-    if not any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__)):
-        return ""
-    return "it checks the values of a distribution, unless made with validate_args=False"
-
-
-def _explain(error: BaseException) -> str:
-    text = str(error).strip()
-    for pattern, meaning in _PLAIN.items():
-        if found := re.search(pattern, text):
-            return meaning.format(*found.groups())
-    text = f"{type(error).__name__}: {text.partition(chr(10))[0]}"
-    return f"trying it in lanes raised {textwrap.shorten(text, LONGEST)}"
 
 
 def _check(model: nn.Module) -> None:
@@ -365,7 +308,7 @@ class _Comparison:
                     record(lambda x, change=change: [change(x)], [x], [])
             except any_but_interrupts(is_out_of_memory) as error:
                 known = isinstance(error, NotRecordable)
-                reason = str(error) if known else _explain(error)
+                reason = str(error) if known else explain(error)
                 release(error)
                 raise _Differs(f"the transform {each.name}: {reason}") from None
             self._compare_memory(remembered, self.criterion)
@@ -486,8 +429,9 @@ class _Comparison:
     ) -> None:
         """Find the tensors that the first lane's step leaves in attributes, for its loss or for
         nobody, and that it does not read before: a recording makes them anew as it does."""
-        now, places = self._remember(), tensors_of(self.models[0])
-        changed = {name for name in before if now.get(name) != before[name]} & places.keys()
+        now = self._remember()
+        changed = {name for name in before if now.get(name) != before[name]}
+        changed &= tensors_of(self.models[0], changed).keys()
         if not changed:
             return
         try:
@@ -525,7 +469,8 @@ class _Comparison:
             evaluated = self._evaluated_alone(lane, state, *places[lane])
             alone = self._evaluate(self.models[lane], evaluated, batch)
             if outputs is not None:
-                for (name, left), (_, right) in zip(leaves(alone), leaves(outputs), strict=True):
+                tensors = [each for each in leaves(alone) if isinstance(each[1], Tensor)]
+                for (name, left), right in zip(tensors, outputs, strict=True):
                     what = f"an evaluation's output {name}".rstrip()
                     self._agree(what, left, right[lane])
             remembered = self._remember()

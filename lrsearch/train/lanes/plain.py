@@ -17,6 +17,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd import Function
 from torch.autograd import function as functions
 from torch.distributions import Distribution
+from torch.func import vmap
 from torch.utils import checkpoint as checkpointing
 
 from lrsearch.train.tape import NotRecordable
@@ -190,15 +191,33 @@ def _set_data(tensor: Tensor, value: Tensor) -> None:
 def _require(tensor: Tensor, needed: bool = True) -> Tensor:
     if level_of_lanes() is None:
         return tensor.requires_grad_(needed)
-    if _axis(tensor) is None:
-        raise NotRecordable(SHARED)
-    with temporarily_clear_interpreter_stack():
-        _whole(tensor).requires_grad_(needed)
+    if _axis(tensor) is not None:  # Of what all lanes share no gradient is taken, see below.
+        with temporarily_clear_interpreter_stack():
+            _whole(tensor).requires_grad_(needed)
     return tensor
+
+
+def _requires(tensor: Tensor) -> bool:
+    return (tensor if level_of_lanes() is None else _whole(tensor)).requires_grad
 
 
 def _set_required(tensor: Tensor, needed: bool) -> None:
     _require(tensor, needed)
+
+
+def _register(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Any:
+    """Tensor.register_hook: the hook is given each lane's gradient."""
+    axis = _axis(tensor)
+    if level_of_lanes() is None or axis is None:
+        return tensor.register_hook(hook)  # type: ignore[no-untyped-call]
+
+    def change(gradient: Tensor) -> Tensor:
+        found = hook(gradient)
+        return gradient if found is None else found
+
+    with temporarily_clear_interpreter_stack():
+        whole: Any = _whole(tensor)
+        return whole.register_hook(vmap(change, in_dims=axis, out_dims=axis))
 
 
 def _differentiate(
@@ -242,14 +261,72 @@ def _seed(output: Tensor, given: Tensor | None) -> Tensor:
     return _whole(given).movedim(held, axis)
 
 
+def _assign(tensor: Tensor, index: Any, value: Any) -> None:
+    """`tensor[index] = value`; a mask of the lanes' with one value picks nothing, and so needs no
+    shape that depends on it."""
+    mask = isinstance(index, Tensor) and index.dtype is torch.bool and _axis(index) is not None
+    number = not isinstance(value, Tensor)
+    if not mask or not (number or value.dim() == 0) or index.dim() > tensor.dim():
+        tensor[index] = value
+        return
+    wide = index.reshape(*index.shape, *[1] * (tensor.dim() - index.dim()))
+    tensor.masked_fill_(wide, torch.as_tensor(value, dtype=tensor.dtype) if number else value)
+
+
+def _align(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: int = 1,
+    zero_infinity: bool = False,
+) -> Tensor:
+    """torch.ctc_loss, the samples of all lanes being one batch."""
+    level, axis = level_of_lanes(), _axis(log_probs)
+    given = (log_probs, targets, input_lengths, target_lengths)
+    if level is None or axis is None or log_probs.dim() != 3:
+        return torch.ctc_loss(*given, blank, reduction, zero_infinity)
+    lanes = count_lanes()
+
+    def flatten(each: Any) -> Tensor:
+        """[samples, ...] of each lane as [lanes x samples, ...]."""
+        if not isinstance(each, Tensor):
+            return torch.tensor(each).repeat(lanes)
+        held, whole = _axis(each), _whole(each)
+        every = whole.expand(lanes, *whole.shape) if held is None else whole.movedim(held, 0)
+        return every.flatten(0, 1)
+
+    with temporarily_clear_interpreter_stack():
+        whole = _whole(log_probs).movedim(axis, 1).flatten(1, 2)
+        lengths = flatten(target_lengths)
+        found = torch.ctc_loss(
+            whole, flatten(targets), flatten(input_lengths), lengths, blank, 0, zero_infinity
+        )
+        if reduction == 1:
+            found = found / lengths.to(found).clamp(min=1)
+        each = found.reshape(lanes, -1)
+        out = (each, each.mean(1), each.sum(1))[reduction]
+    return torch._C._functorch._add_batch_dim(out, 0, level)
+
+
+def _pack(*_: Any) -> Tensor:
+    raise NotRecordable("it packs sequences, whose lengths are read")
+
+
 _OWN: Any = Tensor
 """Tensor, whose attributes are descriptors, not the values that its stubs say."""
 
 PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
     _OWN.data.__get__: _get_data,
     _OWN.data.__set__: _set_data,
+    _OWN.requires_grad.__get__: _requires,
     _OWN.requires_grad.__set__: _set_required,
     Tensor.requires_grad_: _require,
+    Tensor.register_hook: _register,
+    Tensor.__setitem__: _assign,
+    torch.ctc_loss: _align,
+    torch._VF._pack_padded_sequence: _pack,
     torch.autograd.grad: _differentiate,
 }
 """Replacements for torch's functions within a vmap over lanes."""

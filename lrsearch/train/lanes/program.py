@@ -262,10 +262,31 @@ class Program:
         gradients = {
             name: each for name, each in zip(given, found, strict=True) if each is not None
         }
+        gradients = self._hooked(gradients, noise)
         seen = list(gradients.values())
         if "clip_norm" in self.needs:
             gradients = dict(zip(gradients, clip_gradients(seen, self.limits), strict=True))
         return losses.detach(), gradients, seen
+
+    @torch.no_grad()
+    def _hooked(self, gradients: dict[str, Tensor], noise: Noise) -> dict[str, Tensor]:
+        """Gradients [lanes, ...] as the hooks leave them that are registered on parameters."""
+        own: Mapping[str, Any] = self.stack.skeleton.parameters
+        hooks = {name: [*(own[name]._backward_hooks or {}).values()] for name in gradients}
+        given = {name: each for name, each in gradients.items() if hooks[name]}
+        if not given:
+            return gradients
+
+        def change(_: object, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+            for name, gradient in parts.items():
+                for hook in hooks[name]:
+                    found = hook(gradient)
+                    gradient = gradient if found is None else found
+                parts[name] = gradient
+            return parts
+
+        found = self.stack.map(change, self.stack.parameters, self.stack.fixed, noise, given)
+        return {**gradients, **found}
 
     def _losses(self, parameters: Tensors, batch: Batch, noise: Noise, *, shared: bool) -> Tensor:
         """Each lane's training loss [lanes] of its own batch [lanes, samples, ...], or of one that

@@ -148,6 +148,7 @@ class Rules(TorchFunctionMode):
             # device, would wait for the garbage collector.
             ATTEND: _AttentionRule(noise),
             torch.embedding: _embedding,
+            F.gaussian_nll_loss: _unwrap(F.gaussian_nll_loss, _TRUSTING),
             **{each: functools.partial(_lower, each) for each in (*_LOW, *_LOW_THERE)},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
             **{each: functools.partial(_widen, each) for each in _WIDE},
@@ -317,10 +318,25 @@ def _asks(function: FunctionType) -> bool:
     return any(name in _QUESTIONS for name in function.__code__.co_names)
 
 
+class _Trusting:
+    """The module torch, by which a function finds nothing wrong with its arguments' values."""
+
+    @staticmethod
+    def any(_: Tensor) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+_TRUSTING = _Trusting()
+
+
 @functools.cache
-def _unwrap(function: FunctionType) -> Callable[..., Any]:
-    """The same function, without that question."""
-    scope = {**function.__globals__, **dict.fromkeys(_QUESTIONS, lambda *_: False)}
+def _unwrap(function: FunctionType, module: Any = torch) -> Callable[..., Any]:
+    """The same function, without that question, and with another module torch."""
+    asked = dict.fromkeys(_QUESTIONS, lambda *_: False)
+    scope = {**function.__globals__, **asked, "torch": module}
     body = FunctionType(
         function.__code__, scope, function.__name__, function.__defaults__, function.__closure__
     )

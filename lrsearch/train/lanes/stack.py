@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from lrsearch.data.trees import Tree, map_tree
+from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.lanes.draws import Generators, Noise
 from lrsearch.train.lanes.plain import mapped
@@ -101,16 +101,21 @@ class Stack:
             lambda model, x: self.criterion.forward(model, Batch(x)), parameters, fixed, noise, x
         )
 
-    def evaluate_outputs(self, parameters: Tensors, fixed: Tensors, batch: Batch) -> Any:
-        """`Criterion.evaluate_outputs` of two lanes, for parameters and fixed tensors [2, ...] and
-        one batch [samples, ...]; outputs [2, samples, ...]."""
-        return self.map(
-            lambda model, *parts: self.criterion.evaluate_outputs(model, Batch(*parts)),
+    def evaluate_outputs(self, parameters: Tensors, fixed: Tensors, batch: Batch) -> list[Tensor]:
+        """The tensors of `Criterion.evaluate_outputs` of two lanes, for parameters and fixed
+        tensors [2, ...] and one batch [samples, ...]; outputs [2, samples, ...]."""
+        found: list[Tensor] = self.map(
+            lambda model, *parts: [
+                each
+                for _, each in leaves(self.criterion.evaluate_outputs(model, Batch(*parts)))
+                if isinstance(each, Tensor)
+            ],
             parameters,
             fixed,
             Noise(()),
             *self.spread(batch, 2),
         )
+        return found
 
     def map(
         self,

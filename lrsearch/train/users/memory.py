@@ -36,7 +36,7 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
     """The state that can steer a module beside the contents of its tensors, by name: its
     attributes, those of its classes, the globals of their modules, and the global generators.
     `others` (objects, or functions) are included in the same way."""
-    look = _Look((*model.parameters(), *model.buffers()))
+    look = _Look((*model.parameters(), *model.buffers(), *model.modules()))
     found: dict[str, object] = {
         "the state of Python's random": random.getstate(),
         "the state of numpy's random": look.at(np.random.get_state()),

@@ -330,6 +330,11 @@ LAYERS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "masked fill": ("flat", lambda: Called(lambda x: x.masked_fill(x > 1, 0.5))),
     "assigned by a mask": ("flat", lambda: Called(clip)),
     "assigned in place": ("flat", lambda: Called(assign)),
+    "ctc loss": ("rows", lambda: Called(align)),
+    "gaussian nll loss": (
+        "flat",
+        lambda: Called(lambda x: F.gaussian_nll_loss(x, x.flip(1), x.exp(), reduction="none")),
+    ),
     "cumsum": ("flat", lambda: Called(lambda x: x.cumsum(1))),
     "sort, topk": ("flat", lambda: Called(lambda x: x.sort(1)[0] + x.topk(64, 1)[0])),
     "median, quantile": (
@@ -391,7 +396,23 @@ def sample(x: Tensor) -> Tensor:
 def clip(x: Tensor) -> Tensor:
     x = x.clone()
     x[x > 1] = 1
-    return x
+    x[x[:, 0] < 0] = x.new_tensor(-2)
+    tokens = x.long()
+    tokens[tokens < 0] = 5
+    seen = torch.zeros(len(x), device=x.device)
+    seen[x[:, 1] > 0] = 1
+    return x * tokens + seen.unsqueeze(1)
+
+
+def align(x: Tensor) -> Tensor:
+    """Losses by lengths in tensors, and by lengths in a tuple, with their mean."""
+    size, targets = len(x), torch.tensor([[1, 3, 3], [2, 1, 5]], device=x.device)
+    lengths = torch.tensor([3, 2], device=x.device).repeat(size)[:size]
+    logits = x.log_softmax(2).transpose(0, 1)
+    given = logits, targets.repeat(size, 1)[:size]
+    full = torch.full((size,), 8, device=x.device)
+    each = F.ctc_loss(*given, full, lengths, reduction="none")
+    return each.unsqueeze(1) + F.ctc_loss(*given, (8,) * size, (2,) * size)
 
 
 def assign(x: Tensor) -> Tensor:
@@ -1145,7 +1166,9 @@ class HookedBackward(Net):
 class HookedParameter(Net):
     def __init__(self, num_classes):
         super().__init__(num_classes)
-        self.first.weight.register_hook(lambda gradient: gradient * 2)
+        self.register_buffer("mask", (torch.rand(16, 64) > 0.5).float())
+        self.first.weight.register_hook(lambda gradient: gradient * self.mask)
+        self.first.weight.register_hook(lambda gradient: None)
 
 
 class HookedAccumulation(Net):
@@ -1159,6 +1182,73 @@ class HookedTensor(Net):
         h = super().hidden(x)
         if h.requires_grad:
             h.register_hook(lambda gradient: gradient * 2)
+        return h
+
+
+class Rewrites(Net):
+    """The right column of the table in docs/lanes.md."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.gate, self.experts = nn.Linear(64, 4), nn.ModuleList(nn.Linear(64, 16) for _ in "1234")
+        self.register_buffer("queue", torch.zeros(16, 100))
+        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
+
+    def hidden(self, x):
+        gate = self.gate(x)
+        top, chosen = gate.softmax(-1).topk(2)
+        shares = torch.zeros_like(gate).scatter(-1, chosen, top)
+        out = sum(shares[:, i : i + 1] * expert(x) for i, expert in enumerate(self.experts))
+        if self.training:
+            places = (self.place + torch.arange(len(x), device=x.device)) % 100
+            self.queue.index_copy_(1, places, out.detach().T)
+            self.place.copy_((self.place + len(x)) % 100)
+        seen = out > 0
+        mean = (out * seen).sum() / seen.sum().clamp(min=1)
+        return torch.where(seen, out, self.queue.mean(1)) + mean
+
+
+class GivesMore(Net):
+    """Outputs with parts that are no tensors, as a language model's without targets."""
+
+    def forward(self, x):
+        out = super().forward(x)
+        return {"out": out, "loss": None, "name": "more", "parts": (out * 2, 3)}
+
+
+def of_more(outputs, targets):
+    return F.cross_entropy(outputs["parts"][0], targets)
+
+
+ACTIVATIONS: dict[str, Tensor] = {}
+
+
+class HookedForFeatures(Net):
+    """Gathers what its layers give: in a list, for its outputs, in a global and in a dict."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.features, self.maps = [], {}
+        self.first.register_forward_hook(lambda _, given, out: self.features.append(out))
+        self.head.register_forward_hook(lambda _, given, out: self.keep(out.detach()))
+
+    def keep(self, out):
+        ACTIVATIONS["head"] = self.maps["head"] = out
+
+    def hidden(self, x):
+        self.features.clear()
+        h = super().hidden(x)
+        return h + self.features[0]
+
+
+class Grows(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.kept = []
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        self.kept.append(h.detach())
         return h
 
 

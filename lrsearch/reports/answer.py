@@ -79,9 +79,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
     for edge in answer.edges if alone else ():
         if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.
-        near = "near " if edge.near else ""
-        value = format_value(edge.value)
-        parts.append(f"{one_line(edge.name)} {value} is {near}the {edge.side} searched")
+        parts.append(one_line(edge.place))
     return "; ".join(parts)
 
 
@@ -249,6 +247,8 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     for edge in answer.edges:
         whose = "" if _is_own(answer, edge) else f"of point {view.points[0].point}: "
         yield "edge", whose + describe_edge(edge)
+    for text in answer.untrained:
+        yield "edge", one_line(text)
     yield "evidence", evidence(answer, alone=False)
     if text := choice(answer):
         yield "", text
@@ -317,7 +317,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 "points": len(basin.readings),
                 "best": basin.best,
                 "best_lr": basin.best_lr,
-                "open": {"low": basin.open_low, "high": basin.open_high},
+                "open": dict(zip(("low", "high"), basin.open, strict=True)),
                 "safe_lr": basin.safe_lr,
                 "within_error": basin.within_error,
                 "within_percent": basin.within_percent,

@@ -191,7 +191,8 @@ def describe_basins(answer: Answer) -> list[tuple[str, ...]]:
         ("", "best rate", "95 %", "do as well", "decades", "diverges", "sensitivity")
     ]
     for basin in answer.basins:
-        ends = ("... " if basin.open_low else "", " ..." if basin.open_high else "")
+        below, above = basin.open
+        ends = ("... " if below else "", " ..." if above else "")
         rows.append(
             (
                 format_params(basin.params),

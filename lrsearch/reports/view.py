@@ -12,7 +12,7 @@ from typing import Any
 from lrsearch.analysis.answer import Answer, find_answer
 from lrsearch.analysis.basin import find_rate
 from lrsearch.analysis.confirmation import Confirmation
-from lrsearch.analysis.edges import Edge, Range, find_edges
+from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import PointSummary, best, columns, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.analysis.tied import ties
@@ -47,8 +47,8 @@ class RunView:
     failed, `whole_command` stopped ones to their end. `repeatability` is the comparison with a
     repeated training, None where none was repeated; `ranges` are the run's range tests, `found` the
     ranges that the spec left to them.
-    `advice` are sentences on what the diagnoses of the trials agree on. `edges` are the ranges at
-    whose ends the best lies, `confirmation` is what fresh measurements say, None without any.
+    `advice` are sentences on what the diagnoses of the trials agree on. `searched` are the ranges
+    that the spec searches, `confirmation` is what fresh measurements say, None without any.
     `stopped` says why the search ended by a rule of its own, "" where it did not; `rounds` are the
     notes on its refinement. `bounds` are those of the searched learning rate, None without any.
     """
@@ -74,7 +74,7 @@ class RunView:
     ranges: tuple[RangeView, ...] = ()
     found: tuple[Ranged, ...] = ()
     advice: tuple[str, ...] = ()
-    edges: tuple[Edge, ...] = ()
+    searched: tuple[Range, ...] = ()
     confirmation: Confirmation | None = None
     stopped: str = ""
     rounds: tuple[Mapping[str, Any], ...] = ()
@@ -84,7 +84,7 @@ class RunView:
     def answer(self) -> Answer | None:
         """The answer of the run, worked out when it is asked for; None where no point has a
         value."""
-        return find_answer(self.points, self.objective, self.edges, self.confirmation)
+        return find_answer(self.points, self.objective, self.searched, self.confirmation)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def build_view(
         data=context.data,
         found=tuple(context.found),
         advice=tuple(advise(kept)),
-        edges=_edges(points, context.ranges),
+        searched=tuple(context.ranges),
         confirmation=context.confirmation,
         stopped=context.stopped,
         rounds=tuple(context.rounds),
@@ -268,25 +268,6 @@ def _bounds(points: Sequence[PointSummary], ranges: Sequence[Range]) -> tuple[fl
     rate = find_rate(points)
     own = [each for each in ranges if each.name == rate]
     return (own[0].low, own[0].high) if len(own) == 1 and own[0].low > 0 else None
-
-
-def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) -> bool:
-    """Whether another value of a parameter was measured, and gave another result: where a parameter
-    makes no difference, or was not varied yet, its best value at an end means nothing."""
-    others = (
-        point.objective
-        for point in points
-        if point.done and point.params.get(name) not in (None, winner.params.get(name))
-    )
-    return any(value != winner.objective for value in others)
-
-
-def _edges(points: Sequence[PointSummary], ranges: Sequence[Range]) -> tuple[Edge, ...]:
-    """The ranges at whose ends the best of ranked points lies."""
-    if not points or points[0].objective is None:
-        return ()
-    searched = [part for part in ranges if _matters(part.name, points[0], points)]
-    return tuple(find_edges(points[0].params, searched))
 
 
 def _describe_unmeasured(points: Sequence[PointSummary], ranges: Sequence[Range]) -> Iterator[str]:

@@ -599,6 +599,40 @@ def test_a_share_of_a_loop_is_searched_below_1(tmp_path, searched, best, suggest
     assert edge.suggest.get("values", edge.suggest.get("max")) == suggested
 
 
+SEARCHED = Range("lr", 1e-4, 1.0, "log", points=9, path="lr")
+
+
+@pytest.mark.parametrize(
+    ("decades", "best", "noise", "told"),
+    [
+        (8, -0.1, 0.0, "lr 0.56 was best, and the interval of the best lr reaches the highest"),
+        (8, 1.0, 0.0, "lr 0.56 was best, and the interval of the best lr reaches the highest"),
+        (8, -5.0, 0.0, "lr 0.0001 is the lowest searched"),
+        (8, -2.0, 0.0, ""),
+        (9, 1.0, 0.0, "lr 1 is the highest searched"),
+        (5, 1.0, 0.0, "lr 0.1 is the highest trained, and the interval of the best reaches it"),
+        (9, None, 0.02, ""),  # A plain, on whose end the luckiest value lies.
+    ],
+)
+def test_an_edge_of_the_rate_follows_from_its_curve(decades, best, noise, told):
+    """The best may lie beyond where the interval of the best rate reaches the end of the range,
+    wherever the best value was measured; not where noise alone could give the values."""
+    places = {5: [-4, -3.2, -2.4, -1.6, -1], 8: [-4, -3.3, -2.6, -2, -1.4, -0.9, -0.5, -0.25]}
+    places = places.get(decades, [-4 + 0.5 * step for step in range(9)])
+    generator = np.random.default_rng(1)
+    values = [1.0 if best is None else 1 + (place - best) ** 2 / 4 for place in places]
+    values = [value + noise * generator.normal() for value in values]
+    if best is None:
+        values[-1] = min(values) - 1e-3
+    rates = [float(f"{10**place:.2g}") for place in places]
+    rows = [({"lr": rate}, [value]) for rate, value in zip(rates, values, strict=True)]
+    answer = find_answer(points_of(rows), LOSS, [SEARCHED])
+    assert answer.highest.params["lr"] in (rates[0], rates[-1]) or told == ""
+    found = [*map(str, answer.edges), *answer.untrained]
+    assert len(found) == bool(told) and "".join(found).startswith(told)
+    assert not told or bool(answer.edges) == ("trained" not in told)
+
+
 # -- renderings
 
 

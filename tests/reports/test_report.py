@@ -200,10 +200,10 @@ def test_view_adds_up_and_comments():
     # Every point came to one value: the evidence says so, once.
     assert view.warnings == ("first",) and view.answer.steady
     # What was not trained yet is no worse than the end.
-    assert view.edges == ()
+    assert view.answer.edges == ()
     worse = record(4, 4, {"lr": 0.15}, 0.5)
     view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))
-    (edge,) = view.edges
+    (edge,) = view.answer.edges
     assert str(edge).startswith("lr 0.01 is the lowest searched")
     # The edge is said once, in a line of its own; alone the evidence has it, too.
     assert "lowest searched" not in dict(first_notes(view))["evidence"]

@@ -151,12 +151,12 @@ def advise(view: RunView, making: Making) -> list[Advice]:
     if view.retry_command and view.answer is None:
         why = "no trial came to its end"
         found.append(Advice("Mend what fails, and try again", why, view.retry_command))
-    for edge in view.edges[:2]:
+    for edge in view.answer.edges[:2] if view.answer is not None else ():
         words = [*making.edge_command, *(w for s in edge.settings for w in ("--set", s))]
         command = command_line(words) if making.edge_command and edge.settings else ""
         found.append(
             Advice(
-                f"Search beyond {one_line(edge.name)} {format_value(edge.value)}",
+                f"Search beyond {one_line(edge.name)} {format_value(edge.end)}",
                 one_line(describe_edge(edge)),
                 command,
             )

@@ -241,6 +241,8 @@ def _spent(cost: Mapping[str, float | None], name: str) -> str:
 
 def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     """Labels and texts of what follows the value and the recommended values."""
+    for each in view.standing:
+        yield "note", one_line(each)
     answer = view.answer
     if answer is None:
         return

@@ -276,14 +276,14 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
             + (f" (deviation {number(spread)} over its seeds)" if spread is not None else "")
             + f" with {escape_markdown(format_params(best.params))}"
         )
-        first = [
-            escape_markdown(f"{label}: {text}" if label else text)
-            for label, text in first_notes(view)
-        ]
-        if view.cost["trials"] or view.cost["range_seconds"]:
-            first.append(f"cost: {describe_cost(view)}")
-        if view.next_command:
-            first.append(f"next: {_code(view.next_command)}")
+    first = [
+        escape_markdown(f"{label}: {text}" if label else text) for label, text in first_notes(view)
+    ]
+    if view.cost["trials"] or view.cost["range_seconds"]:
+        first.append(f"cost: {describe_cost(view)}")
+    if view.next_command:
+        first.append(f"next: {_code(view.next_command)}")
+    if first:
         blocks.append("\n".join(f"- {each}" for each in first))
     blocks += _drawing(view)
     head = ("point", *view.params, view.objective.metric, "deviation", "trials", "outcome")

@@ -141,7 +141,8 @@ class _Result:
         dots = "..." if options.ascii_only else "…"
         yield from _headline(view, console, width)
         first = [
-            (label, text, "yellow" if label == "edge" else "") for label, text in first_notes(view)
+            (label, text, "yellow" if label in ("note", "edge") else "")
+            for label, text in first_notes(view)
         ]
         yield from _labelled([*first, *_last_notes(view)], console, width)
         if (plot := plot_rates(view, width=width - 2, encoding=options.encoding)) is not None:

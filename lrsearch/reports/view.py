@@ -47,6 +47,8 @@ class RunView:
     failed, `whole_command` stopped ones to their end. `repeatability` is the comparison with a
     repeated training, None where none was repeated; `ranges` are the run's range tests, `found` the
     ranges that the spec left to them.
+    `standing` are sentences that one must know to read the answer: whether the search is over,
+    whether its spec has changed since, what was not trained; `warnings` are further ones.
     `advice` are sentences on what the diagnoses of the trials agree on. `searched` are the ranges
     that the spec searches, `confirmation` is what fresh measurements say, None without any.
     `stopped` says why the search ended by a rule of its own, "" where it did not; `rounds` are the
@@ -73,6 +75,7 @@ class RunView:
     repeatability: Repeatability | None = None
     ranges: tuple[RangeView, ...] = ()
     found: tuple[Ranged, ...] = ()
+    standing: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     searched: tuple[Range, ...] = ()
     confirmation: Confirmation | None = None
@@ -118,14 +121,14 @@ class TrialView:
 @dataclass(frozen=True)
 class Context:
     """The facts of a run besides its records, as `RunView` has it. `ranges` are the searched
-    ones; `warnings` are shown before those that follow from the records; `spent` is the cost of
-    what is apart from the records, `replaced` has the results of trials that were trained again."""
+    ones; `standing` is said before what follows from the points; `spent` is the cost of what
+    is apart from the records, `replaced` has the results of trials that were trained again."""
 
     ranges: Sequence[Range] = ()
     hidden: int = 0
     running: int = 0
     wall_seconds: float | None = None
-    warnings: Sequence[str] = ()
+    standing: Sequence[str] = ()
     next_command: str = ""
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
@@ -169,11 +172,11 @@ def build_view(
         params=_columns(kept),
         hidden=context.hidden,
         running=context.running,
-        warnings=(
-            *context.warnings,
+        standing=(
+            *context.standing,
             *([] if context.running else _describe_unmeasured(points, context.ranges)),
-            *([] if confirmed else _comments(points, objective)),
         ),
+        warnings=() if confirmed else tuple(_comments(points, objective)),
         cost=find_cost(results, context),
         next_command=context.next_command,
         plans=context.plans,

@@ -259,7 +259,7 @@ def hostile_page():
         fields = {**vars(result), "reason": told, "traceback": told, "output": told}
         fields |= {"verdicts": (verdict,), **change}
         records.append(Record(record.trial, record.point, record.params, "grid", Result(**fields)))
-    view = build_view(HOSTILE[0], HOSTILE[1], ACCURACY, records, Context(warnings=HOSTILE))
+    view = build_view(HOSTILE[0], HOSTILE[1], ACCURACY, records, Context(standing=HOSTILE))
     making = Making(
         command=HOSTILE[0],
         codes=[("YAML", HOSTILE[1]), ("PyTorch", HOSTILE[4])],

@@ -185,7 +185,7 @@ def test_view_adds_up_and_comments():
     records.append(record(3, 3, {"lr": 0.2}, outcome=None))
     ranges = [Range("lr", 0.01, 0.2, "log")]
     view = build_view(
-        "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, warnings=["first"])
+        "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, standing=["first"])
     )
     spent = {
         "trials": 2,
@@ -198,7 +198,7 @@ def test_view_adds_up_and_comments():
     assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0, "saved_epochs": 0.0}
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     # Every point came to one value: the evidence says so, once.
-    assert view.warnings == ("first",) and view.answer.steady
+    assert view.standing == ("first",) and not view.warnings and view.answer.steady
     # What was not trained yet is no worse than the end.
     assert view.answer.edges == ()
     worse = record(4, 4, {"lr": 0.15}, 0.5)
@@ -345,7 +345,7 @@ def test_markup_and_control_characters_stay_text():
         record(2, 2, params, outcome=Outcome.FAILED, reason="bad [red] :smile: \x1b[2J [/nothing]"),
     ]
     text = rendered(
-        build_view("[bold]run", "f", ACCURACY, records, Context(warnings=["[link]w"])), 120
+        build_view("[bold]run", "f", ACCURACY, records, Context(standing=["[link]w"])), 120
     )
     assert "[bold]run: accuracy" in text
     assert text.count("[red]net[/red]") == 3  # headline and both rows
@@ -960,10 +960,10 @@ def test_values_that_only_the_spec_has_beyond_the_best_are_named():
     records = [record(n, n, {"batch_size": size}, 0.9 - n / 100) for n, size in ((1, 32), (2, 64))]
     ranges = [Range("batch_size", 16, 64, listed=(16, 32, 64), whole=True)]
     view = build_view("r", "runs/r", ACCURACY, records, Context(ranges=ranges))
-    assert view.warnings[0].startswith("batch_size 16 was not trained yet")
+    assert view.standing[0].startswith("batch_size 16 was not trained yet")
     records.append(record(3, 3, {"batch_size": 16}, 0.5))
     view = build_view("r", "runs/r", ACCURACY, records, Context(ranges=ranges))
-    assert not any("not trained yet" in each for each in view.warnings)
+    assert not any("not trained yet" in each for each in view.standing)
 
 
 def test_a_point_of_the_same_value_is_not_called_better():

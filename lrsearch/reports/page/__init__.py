@@ -107,6 +107,7 @@ def write_page(view: RunView, making: Making | None = None, *, served: Served | 
         "subtitle": _subtitle(view),
         "answer": content.describe_answer(view),
         "nothing": _nothing(view),
+        "standing": [one_line(each) for each in view.standing],
         "warnings": [one_line(warning) for warning in view.warnings],
         "codes": [(name, visible(text)) for name, text in making.codes] if view.answer else [],
         "cost": describe_cost(view) if view.cost["trials"] or view.cost["range_seconds"] else "",

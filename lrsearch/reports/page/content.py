@@ -166,7 +166,7 @@ def advise(view: RunView, making: Making) -> list[Advice]:
         return found[:ADVICES]
     words = view.next_command.split()
     title, why = _STEPS.get(words[1] if len(words) > 1 else "", ("Go on with the search", ""))
-    why = why or one_line(view.warnings[0] if view.warnings else "the search is not done")
+    why = why or one_line(view.standing[0] if view.standing else "the search is not done")
     return [*found[: ADVICES - 1], Advice(title, why, view.next_command)]
 
 

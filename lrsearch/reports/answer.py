@@ -14,8 +14,11 @@ from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.confirmation import (
     confirmation_notes,
     describe_finalists,
+    describe_level,
     describe_state,
+    find_again,
     plain_control,
+    title_levels,
     title_of,
 )
 from lrsearch.reports.lengths import describe_lengths, plain_lengths
@@ -80,6 +83,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
         if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.
         parts.append(one_line(edge.place))
+    parts += map(one_line, answer.untrained if alone else ())
     return "; ".join(parts)
 
 
@@ -281,12 +285,12 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
             list(describe_law(answer.law, view.records)),
         )
     if answer.importance:
-        rows = [("", "share", "95 %", "best of each value, all else free")]
+        rows = [("", "share", "95 %", title_levels(answer))]
         decimals = decimals_for(answer.value)
         for share in answer.importance:
             levels = answer.levels.get(share.name, ())
             best = ", ".join(
-                f"{format_value(level.value)} {format_fixed(level.objective, decimals)}"
+                f"{format_value(level.value)} {describe_level(answer, share.name, level, decimals)}"
                 for level in levels
             )
             low, high = share.interval
@@ -351,6 +355,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 {
                     "value": level.value,
                     "objective": level.objective,
+                    "fresh": (again := find_again(answer, name, level.value)) and again.mean,
                     "point": level.point,
                     "points": level.points,
                 }

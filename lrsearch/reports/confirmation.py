@@ -7,6 +7,7 @@ from typing import Any
 
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.confirmation import Confirmation, Finalist, find_share_interval
+from lrsearch.analysis.importance import Level
 from lrsearch.analysis.race import parting
 from lrsearch.reports.text import (
     count,
@@ -70,6 +71,31 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
     elif found.seedless:
         yield "fresh", SEED_UNUSED
     yield from _test_notes(answer, found, objective)
+
+
+def find_again(answer: Answer, name: str, value: Any) -> Finalist | None:
+    """The finalist of the best fresh mean of those with a value of a parameter, None where the
+    answer is not confirmed or none was measured again."""
+    if answer.confirmation is None or not answer.confirmed:
+        return None
+    missing = object()
+    again = (each for each in answer.confirmation.finalists if each.mean is not None)
+    return next((each for each in again if each.params.get(name, missing) == value), None)
+
+
+def describe_level(answer: Answer, name: str, level: Level, decimals: int | None) -> str:
+    """The best of a value of a parameter: what the search has measured, and of fresh seeds."""
+    again = find_again(answer, name, level.value)
+    told = format_fixed(level.objective, decimals)
+    if again is None or again.mean is None:
+        return told
+    return f"{told} (fresh {format_fixed(again.mean, decimals)})"
+
+
+def title_levels(answer: Answer) -> str:
+    """The head of the best of each value of a parameter."""
+    where = " in the search (fresh: of its finalists)" if answer.confirmed else ""
+    return f"best of each value{where}, all else free"
 
 
 def _name(finalist: Finalist) -> str:

@@ -23,7 +23,12 @@ def describe_lengths(answer: Answer, objective: Objective, width: int) -> tuple[
     """The title, and the lines, of a table of the budgets and of what it says."""
     assert answer.lengths is not None
     table = lay_out(list_lengths(answer, objective), width)
-    return TITLE, [*table, *tell_lengths(answer)]
+    return title_lengths(answer), [*table, *tell_lengths(answer)]
+
+
+def title_lengths(answer: Answer) -> str:
+    """The title of the table, which is of the search's values, whatever fresh seeds say."""
+    return f"{TITLE} in the search" if answer.confirmed else TITLE
 
 
 def list_lengths(answer: Answer, objective: Objective) -> list[tuple[str, ...]]:

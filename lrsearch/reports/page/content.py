@@ -13,6 +13,7 @@ from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.diagnosis import HEALTHY
 from lrsearch.reports.answer import choice, describe_edge, describe_law, evidence
+from lrsearch.reports.confirmation import describe_level, find_again
 from lrsearch.reports.lengths import list_lengths, tell_lengths
 from lrsearch.reports.marks import Figure
 from lrsearch.reports.page.figures import draw_curves, format_objective
@@ -195,28 +196,56 @@ _STEPS = {
 # schedules
 
 
-def describe_schedules(view: RunView, making: Making) -> list[dict[str, str]]:
+def describe_schedules(view: RunView, making: Making) -> list[dict[str, Any]]:
     """Each schedule at its own best rate, best first, with its curve in miniature; [] where one
-    alone was searched."""
+    alone was searched. Those that were measured again come first, as fresh seeds have them."""
     answer = view.answer
     levels = answer.levels.get("schedule", ()) if answer else ()
     points = {point.point: point for point in view.points}
     configs = {record.trial.number: record.trial.config for record in view.records}
-    found = []
+    found: list[dict[str, Any]] = []
+    fresh = answer.confirmation if answer is not None else None
+    order = list(fresh.finalists) if fresh is not None else []  # The best mean first.
     for level in levels:
         point = points[level.point]
-        rest = {name: value for name, value in point.params.items() if name != "schedule"}
+        again = find_again(answer, "schedule", level.value) if answer is not None else None
+        searched = format_objective(view, level.objective)
+        value, params, origin = searched, point.params, ""
+        if again is not None:
+            point = points.get(again.point or 0, point)  # A control may be none of the run.
+            value, params = format_objective(view, again.mean), again.params
+            origin = f"{count(again.seeds, 'fresh seed')}; the search's best {searched}"
+        elif answer is not None and answer.confirmed:
+            origin = "of the search, not measured again"
+        rest = {name: each for name, each in params.items() if name != "schedule"}
         config = configs.get(point.trials[0], {})
         found.append(
             {
                 "name": cut(format_value(level.value), LONG_VALUE),
-                "objective": format_objective(view, level.objective),
+                "objective": value,
+                "fresh": again is not None,
+                "place": order.index(again) if again is not None else len(order),
+                "origin": origin,
                 "params": format_params(rest),
                 "points": str(level.points),
                 "curve": _miniature(config, making.samples),
             }
         )
-    return found
+    return sorted(found, key=lambda each: each["place"])
+
+
+def tell_schedules(found: Sequence[Mapping[str, Any]]) -> str:
+    """The two best schedules in a sentence; of those measured again what fresh seeds say, which is
+    not held against the luck of a search."""
+    fresh = [each for each in found if each["fresh"]]
+    best = (fresh or found)[:2]
+    if not best:
+        return ""
+    told = f"{best[0]['name']} comes to {best[0]['objective']}"
+    told += f", {best[1]['name']} to {best[1]['objective']}, each" if best[1:] else ""
+    return (
+        f"{told} {'with its best finalist on fresh seeds' if fresh else 'at the best of all else'}."
+    )
 
 
 MINIATURE = 60
@@ -256,6 +285,7 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
     answer = view.answer
     if answer is None:
         return []
+    decimals = decimals_for(answer.value)
     shares = {share.name: share for share in answer.importance}
     names = [*shares, *(name for name in answer.levels if name not in shares)]
     found = []
@@ -268,7 +298,7 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
                 "interval": None if share is None else share.interval,
                 "levels": [
                     f"{cut(format_value(level.value), LONG_VALUE)} "
-                    f"{format_objective(view, level.objective)}"
+                    f"{describe_level(answer, name, level, decimals)}"
                     for level in levels
                 ],
             }
@@ -321,6 +351,7 @@ def draw_best(view: RunView, making: Making) -> Figure | None:
     numbers = [n for n in best_trials(view) if making.curves.get(n)][:BEST_CURVES]
     curves = [(format_params(params[number]), number, making.curves[number]) for number in numbers]
     many = "the best trial" if len(curves) == 1 else f"the best {len(curves)} trials"
+    many += " of the search" if view.answer is not None and view.answer.confirmed else ""
     metric = view.objective.metric
     finding = f"{one_line(metric)} of {many}, by step."
     return draw_curves("best", finding, curves, metric, together=True)

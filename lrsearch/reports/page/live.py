@@ -329,7 +329,7 @@ def draw_course(ended: Sequence[tuple[float, float | None]], objective: Objectiv
     panel = Panel("", Scale(0.0, spent / unit or 1.0), y, marks, f"{name} of training", metric)
     since = spent - best[-1][0]
     finding = (
-        f"The best trial came to {format_fixed(best[-1][1], decimals)} after "
+        f"The best trial of the search came to {format_fixed(best[-1][1], decimals)} after "
         f"{format_seconds(best[-1][0])} of training"
     )
     finding += f"; {format_seconds(since)} since then brought none better." if since > 0 else "."

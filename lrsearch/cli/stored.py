@@ -104,7 +104,12 @@ def summarize_folder(folder: Path) -> RunLine:
     try:
         history = read(folder)
         if not history.sessions:
-            return replace(line, state="empty")
+            tests = see_tests(folder, history)
+            if tests is None:
+                return replace(line, state="empty")
+            state = "running" if is_locked(folder) else "done"
+            epochs, seconds = add_up(find_cost([], Context(spent=find_spent(history))))
+            return replace(line, strategy="range", state=state, epochs=epochs, seconds=seconds)
         run = see(folder, history)
         ledger = run.ledger
         numbers = [each for entry in ledger.entries.values() for each in ledger.latest(entry)]

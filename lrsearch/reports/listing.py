@@ -27,12 +27,12 @@ UNREADABLE = ("damaged", "foreign", "unreadable")
 @dataclass(frozen=True)
 class RunLine:
     """A run's row in a list. `state` is running, done, interrupted, stopped (by its time, or an
-    error) or empty (never searched); or one of `UNREADABLE`, for the `reason`. `outcomes` counts
-    the ended trials of the spec as it is now, `unfinished` the others; `best` is the objective of
-    the best point in the search, `recommended` that of the recommended one, as the headline of a
-    report has it, `confirmed` the same, None where no fresh seeds confirm it; `epochs` and
-    `seconds` were trained in all, for range tests and fresh seeds, too. `written` is in seconds
-    since 1970."""
+    error) or empty (never searched, and without a range test); or one of `UNREADABLE`, for the
+    `reason`. `strategy` is range of range tests alone. `outcomes` counts the ended trials of the
+    spec as it is now, `unfinished` the others; `best` is the objective of the best point in the
+    search, `recommended` that of the recommended one, as the headline of a report has it,
+    `confirmed` the same, None where no fresh seeds confirm it; `epochs` and `seconds` were trained
+    in all, for range tests and fresh seeds, too. `written` is in seconds since 1970."""
 
     name: str
     folder: str

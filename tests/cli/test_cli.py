@@ -793,6 +793,9 @@ def test_a_trial_is_shown(failing: Path) -> None:
     assert "step 0" in lrsearch("report", "mine", "--trial", "1").out
     for arguments, message in (
         (("--trial", "4"), "its trials are 1 to 3"),
+        (("--trial", "#2"), "write --trial 2"),
+        (("--trial", "last"), "write --trial 3"),
+        (("--trial", "best"), "the recommended point is 1: write --trial 1"),
         (("--trial", "1", "--csv"), "leave --csv"),
     ):
         said = lrsearch("report", "mine", *arguments)

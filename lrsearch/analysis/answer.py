@@ -11,6 +11,7 @@ from typing import cast
 
 from lrsearch.analysis.basin import Basin, agrees, find_basins, find_batch_size, find_rate, is_rate
 from lrsearch.analysis.confirmation import Confirmation, Finalist
+from lrsearch.analysis.decimals import decimals_among
 from lrsearch.analysis.edges import Edge, Range, find_edges, find_untrained
 from lrsearch.analysis.importance import Level, Share, find_importance, isolate
 from lrsearch.analysis.law import Law, find_law
@@ -72,6 +73,35 @@ class Answer:
     def levels(self) -> Mapping[str, Sequence[Level]]:
         """The best of each value of each parameter that has few."""
         return isolate(self.points, self.objective)
+
+    @cached_property
+    def decimals(self) -> int | None:
+        """The decimals that the run's values are shown with, None where fixed ones do not suit
+        them."""
+        again = () if self.confirmation is None else self.confirmation.finalists
+        fresh = [[v for v in each.scores.values() if v is not None] for each in again]
+        return decimals_among(
+            self.value,
+            [each for point in self.points if (each := point.objective) is not None]
+            + [each.mean for each in again if each.mean is not None],
+            [point.spread for point in self.points if point.spread is not None]
+            + [statistics.stdev(own) for own in fresh if len(own) > 1],
+        )
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the points of the curve that the interval is of differ in more than the rate."""
+        basin = self.basin
+        if basin is None or not self.curved:
+            return False
+        own = self.recommended.params
+        return any(
+            point.params.get(name) != value
+            for point in self.points
+            if agrees(point.params, basin.params)
+            for name, value in own.items()
+            if name != basin.rate
+        )
 
     @property
     def confirmed(self) -> bool:

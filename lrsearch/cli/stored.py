@@ -130,6 +130,7 @@ def summarize_folder(folder: Path) -> RunLine:
             best=(max if ledger.objective.goal == "max" else min)(known, default=None),
             recommended=answer.value if answer is not None else None,
             confirmed=answer.value if answer is not None and answer.sure else None,
+            decimals=answer.decimals if answer is not None else None,
             epochs=epochs,
             seconds=seconds,
         )

@@ -25,7 +25,6 @@ from lrsearch.reports.lengths import describe_lengths, plain_lengths
 from lrsearch.reports.rates import describe_basins, spell_span
 from lrsearch.reports.text import (
     count,
-    decimals_for,
     format_fixed,
     format_params,
     format_seconds,
@@ -37,6 +36,9 @@ from lrsearch.reports.text import (
 from lrsearch.reports.view import RunView
 from lrsearch.terminal import command_line
 from lrsearch.trial import Outcome, Record
+
+LONGEST = 24
+"""Characters of a value in the table of curves, of which a longer one keeps the end."""
 
 
 def describe_edge(edge: Edge) -> str:
@@ -58,9 +60,15 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
         basis = "its curve" if answer.curved else count(answer.seeds, "seed")
         basis = "these" if answer.confirmed else basis
         low, high = answer.interval
-        outside = "" if low <= answer.value <= high else ", what was measured being luck"
+        outside = ", what was measured being luck"
+        if answer.mixed:
+            outside = (
+                ", an average over all else that was searched: what was measured is better by "
+                "that, or by luck"
+            )
+        outside = "" if low <= answer.value <= high else outside
         if low < high:  # Seeds that made no difference make nothing certain.
-            parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}{outside}")
+            parts.append(f"likely {_span(answer.interval, answer.decimals)} by {basis}{outside}")
     if answer.tied and not answer.steady:
         others = "other" if len(answer.tied) == 1 else "others"
         parts.append(f"tied with {len(answer.tied)} {others}")
@@ -101,7 +109,7 @@ def choice(answer: Answer) -> str:
     the same."""
     if answer.recommended is answer.highest or answer.steady:
         return ""
-    highest, decimals = answer.highest, decimals_for(answer.value)
+    highest, decimals = answer.highest, answer.decimals
     value = highest.objective
     if answer.confirmation is not None and answer.confirmed:
         winner = answer.confirmation.winner
@@ -116,8 +124,7 @@ def choice(answer: Answer) -> str:
     return f"point {highest.point} {better}, but {told}"
 
 
-def _span(ends: tuple[float, float], like: float) -> str:
-    decimals = decimals_for(like)
+def _span(ends: tuple[float, float], decimals: int | None) -> str:
     texts = [format_fixed(end, decimals) for end in ends]
     for more in range(1, 4):
         if decimals is not None and texts[0] == texts[1] and ends[0] < ends[1]:
@@ -275,7 +282,7 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
     if answer.confirmation is not None:
         yield title_of(answer.confirmation), lay_out(describe_finalists(answer), width)
     if answer.basins:
-        rows = describe_basins(answer)
+        rows = describe_basins(answer, most=LONGEST)
         yield "the best rate, and the rates that do as well", lay_out(rows, width)
     if answer.lengths is not None:
         yield describe_lengths(answer, view.objective, width)
@@ -286,7 +293,7 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
         )
     if answer.importance:
         rows = [("", "share", "95 %", title_levels(answer))]
-        decimals = decimals_for(answer.value)
+        decimals = answer.decimals
         for share in answer.importance:
             levels = answer.levels.get(share.name, ())
             best = ", ".join(

@@ -50,7 +50,7 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
     found = answer.confirmation
     if found is None:
         return
-    own, decimals = answer.finalist, decimals_for(answer.value)
+    own, decimals = answer.finalist, answer.decimals
     if own is not None:
         if own.searched is not None and own.shrinkage is not None:
             yield "shrinkage", _describe_shrinkage(own, decimals)
@@ -89,13 +89,13 @@ def describe_level(answer: Answer, name: str, level: Level, decimals: int | None
     told = format_fixed(level.objective, decimals)
     if again is None or again.mean is None:
         return told
-    return f"{told} (fresh {format_fixed(again.mean, decimals)})"
+    return f"{told} ({format_fixed(again.mean, decimals)})"
 
 
 def title_levels(answer: Answer) -> str:
     """The head of the best of each value of a parameter."""
-    where = " in the search (fresh: of its finalists)" if answer.confirmed else ""
-    return f"best of each value{where}, all else free"
+    fresh = " in the search (fresh seeds)" if answer.confirmed else ""
+    return f"best of each value{fresh}, all else free"
 
 
 def _name(finalist: Finalist) -> str:
@@ -196,7 +196,7 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
     """Rows of a table of the finalists, the first its head."""
     found = answer.confirmation
     assert found is not None
-    decimals = decimals_for(answer.value)
+    decimals = answer.decimals
 
     def number(value: float | None) -> str:
         return "" if value is None else format_fixed(value, decimals)

@@ -7,7 +7,6 @@ from typing import Any
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.lengths import NAME, Length, Lengths
 from lrsearch.reports.text import (
-    decimals_for,
     format_fixed,
     format_value,
     lay_out,
@@ -34,7 +33,7 @@ def title_lengths(answer: Answer) -> str:
 def list_lengths(answer: Answer, objective: Objective) -> list[tuple[str, ...]]:
     """The rows of the table, the first its head."""
     assert answer.lengths is not None
-    decimals = decimals_for(answer.highest.objective or 0.0)
+    decimals = answer.decimals
     rated = any(row.lr is not None for row in answer.lengths.rows)
     head = ("budget", one_line(objective.metric), "95 %", "", "lr", "best rate, 95 %", "point")
     rows = [head]

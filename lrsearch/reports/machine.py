@@ -19,7 +19,6 @@ from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.rates import plot_rates
 from lrsearch.reports.text import (
     count,
-    decimals_for,
     format_fixed,
     format_params,
     format_value,
@@ -263,7 +262,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     """A heading, the objective through the rate as text, a GitHub table of the points best first,
     and the warnings as a list."""
     best = view.answer.recommended if view.answer is not None else None
-    decimals = None if view.answer is None else decimals_for(view.answer.value)
+    decimals = None if view.answer is None else view.answer.decimals
 
     def number(value: float | None) -> str:
         return "" if value is None else format_fixed(value, decimals)

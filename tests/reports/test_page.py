@@ -334,7 +334,7 @@ def test_finalists_stand_with_their_fresh_seeds():
     for name in ("constant", "cosine"):
         (level,) = (each for each in view.answer.levels["schedule"] if each.value == name)
         mean, value = f"{again[name].mean:.4f}", f"{level.objective:.4f}"
-        assert f"{name} {value} (fresh {mean})" in words and mean != value
+        assert f"{name} {value} ({mean})" in words and mean != value
         assert f"3 fresh seeds; the search's best {value}" in words
     assert "with its best finalist on fresh seeds" in words
     assert "best of each in the search: " in words and " trials of the search, by step" in words

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from lrsearch.analysis.decimals import decimals_among
 from lrsearch.analysis.edges import Range
 from lrsearch.reports.answer import evidence, first_notes
 from lrsearch.reports.apart import abbreviate, tell_apart
@@ -153,6 +154,24 @@ def test_short_numbers_are_close_and_short(value, sign):
 @given(st.floats(1e-3, 1e5))
 def test_fixed_decimals_keep_four_digits(value):
     assert float(format_fixed(value, decimals_for(value))) == pytest.approx(value, rel=5.1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "spreads", "shown"),
+    [
+        ([-1232.6, -1232.1, -1229.8, -1190.0], [], "-1232.6"),
+        ([-1232.6, -1232.1, -1229.8, -1190.0], [0.04, 0.05], "-1232.60"),
+        ([0.0, 0.25, 1.0, 2.25], [], "0.000"),
+        ([0.9811, 0.98, 0.97, 0.9], [0.01], "0.9811"),
+        ([2.345, 2.3452, 2.346, 2.4], [], "2.34500"),
+        ([0.5, 0.5], [], "0.5000"),
+        ([1000.0, 215.0, 0.1], [], "1000"),
+        ([1e-9, 2e-9], [], "1e-9"),
+    ],
+)
+def test_decimals_tell_the_best_values_apart(values, spreads, shown):
+    decimals = decimals_among(values[0], values, spreads)
+    assert format_fixed(values[0], decimals) == shown
 
 
 @given(st.text())
@@ -973,7 +992,7 @@ def test_a_point_of_the_same_value_is_not_called_better():
 
     own, other = SimpleNamespace(point=10), SimpleNamespace(point=4, objective=0.9)
     answer = SimpleNamespace(
-        recommended=own, highest=other, steady=False, value=0.9,
+        recommended=own, highest=other, steady=False, value=0.9, decimals=4,
         confirmation=None, confirmed=False, why="its schedule is the simplest",
     )  # fmt: skip
     same = "point 4 has the same value: point 10 is recommended since its schedule is the simplest"

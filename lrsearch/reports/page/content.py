@@ -21,7 +21,6 @@ from lrsearch.reports.svg import sparkline
 from lrsearch.reports.text import (
     count,
     cut,
-    decimals_for,
     enumerate_numbers,
     format_fixed,
     format_params,
@@ -98,7 +97,7 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
     answer = view.answer
     if answer is None:
         return None
-    decimals = decimals_for(answer.value)
+    decimals = answer.decimals
     interval = ""
     if answer.interval is not None and not answer.seedless:
         low, high = (format_fixed(end, decimals) for end in answer.interval)
@@ -285,7 +284,7 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
     answer = view.answer
     if answer is None:
         return []
-    decimals = decimals_for(answer.value)
+    decimals = answer.decimals
     shares = {share.name: share for share in answer.importance}
     names = [*shares, *(name for name in answer.levels if name not in shares)]
     found = []

@@ -480,7 +480,7 @@ def _draw_values(contest: Contest) -> Figure | None:
     metric = one_line(objective.metric)
     panel = Panel("", Scale(0.5, len(known) + 0.5), y, marks, x_names=names, y_label=metric)
     order = sorted(known, key=lambda each: each[1].value, reverse=objective.goal == "max")
-    decimals = decimals_for(order[0][1].value)
+    decimals = order[0][1].decimals
     finding = "; ".join(
         f"{one_line(name)} comes to {format_fixed(answer.value, decimals)}"
         for name, answer, _ in order

@@ -34,6 +34,7 @@ from lrsearch.reports.answer import (
     evidence,
     to_plain,
 )
+from lrsearch.reports.text import lay_out
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
 from lrsearch.trial import Objective, Outcome, Record, Result, Trial
@@ -699,14 +700,20 @@ def test_a_rate_that_reads_like_an_end_is_not_said_to_lie_outside(beside, told):
     assert ("not among them" in evidence(replace(answer, recommended=point))) == told
 
 
-def test_columns_that_have_no_room_are_named():
+def test_columns_that_have_no_room_stand_below_or_are_named():
     view = shown_view()
     title = "the best rate, and the rates that do as well"
     wide, narrow = (dict(details(view, width))[title] for width in (200, 62))
     assert "sensitivity" in wide[0] and len(wide) == 3
-    *rows, told = narrow
-    assert len(rows) == 3 and "sensitivity" not in rows[0]
-    assert told.startswith("(no room for: ") and "sensitivity" in told and "--json" in told
+    # What does not fit stands below, behind the names again.
+    assert len(narrow) == 6 and max(map(len, narrow)) <= 62
+    assert "sensitivity" not in narrow[0] and "sensitivity" in narrow[3]
+    assert [line.split()[0] for line in narrow[1:3]] == [line.split()[0] for line in narrow[4:]]
+    words = sorted(" ".join(wide).split())
+    assert sorted({*" ".join(narrow).split()}) == sorted({*words})
+    rows = [("", "one", "empty", "two"), ("long " * 4, "1", "", "2")]
+    *_, told = lay_out(rows, 20)
+    assert told == "(no room for: two; a wider terminal or --json has them)"
 
 
 def test_the_answer_as_json_has_the_documented_keys():

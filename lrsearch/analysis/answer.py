@@ -11,7 +11,8 @@ from typing import cast
 
 from lrsearch.analysis.basin import Basin, agrees, find_basins, find_batch_size, find_rate, is_rate
 from lrsearch.analysis.confirmation import Confirmation, Finalist
-from lrsearch.analysis.edges import Edge
+from lrsearch.analysis.decimals import decimals_among
+from lrsearch.analysis.edges import Edge, Range, find_edges, find_untrained
 from lrsearch.analysis.importance import Level, Share, find_importance, isolate
 from lrsearch.analysis.law import Law, find_law
 from lrsearch.analysis.lengths import NAME, Lengths, epochs_of, find_lengths
@@ -36,7 +37,9 @@ class Answer:
     tied: `why` says what decided. `value` is the recommended point's, `interval` that of 95 % of
     what it is worth: by its curve (`curved`), else by its seeds, None where there is neither.
     `tied` are the numbers of all points that cannot be told from the best, without the recommended
-    one. `basins` come best first, `basin` is the recommended point's.
+    one. `basins` come best first, `basin` is the recommended point's. `edges` are the ranges at
+    whose ends the best of the search lies, `untrained` sentences on rates that were not trained,
+    and among which the best may be.
     """
 
     recommended: PointSummary
@@ -59,6 +62,7 @@ class Answer:
     """The best of each budget, where several were searched."""
     confirmation: Confirmation | None = None
     """Fresh measurements, which value, interval and ties are of where they hold."""
+    untrained: tuple[str, ...] = ()
 
     @cached_property
     def importance(self) -> tuple[Share, ...]:
@@ -69,6 +73,35 @@ class Answer:
     def levels(self) -> Mapping[str, Sequence[Level]]:
         """The best of each value of each parameter that has few."""
         return isolate(self.points, self.objective)
+
+    @cached_property
+    def decimals(self) -> int | None:
+        """The decimals that the run's values are shown with, None where fixed ones do not suit
+        them."""
+        again = () if self.confirmation is None else self.confirmation.finalists
+        fresh = [[v for v in each.scores.values() if v is not None] for each in again]
+        return decimals_among(
+            self.value,
+            [each for point in self.points if (each := point.objective) is not None]
+            + [each.mean for each in again if each.mean is not None],
+            [point.spread for point in self.points if point.spread is not None]
+            + [statistics.stdev(own) for own in fresh if len(own) > 1],
+        )
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the points of the curve that the interval is of differ in more than the rate."""
+        basin = self.basin
+        if basin is None or not self.curved:
+            return False
+        own = self.recommended.params
+        return any(
+            point.params.get(name) != value
+            for point in self.points
+            if agrees(point.params, basin.params)
+            for name, value in own.items()
+            if name != basin.rate
+        )
 
     @property
     def confirmed(self) -> bool:
@@ -114,10 +147,11 @@ class Answer:
 def find_answer(
     points: Sequence[PointSummary],
     objective: Objective,
-    edges: Sequence[Edge] = (),
+    ranges: Sequence[Range] = (),
     confirmation: Confirmation | None = None,
 ) -> Answer | None:
-    """The answer of summarized points, None where none has a value."""
+    """The answer of summarized points, None where none has a value. `ranges` are the searched ones,
+    at whose ends it may lie."""
     ranked = [point for point in rank(points, objective) if point.objective is not None]
     if not ranked:
         return None
@@ -145,6 +179,8 @@ def find_answer(
         rate,
         choose,
     )
+    curve = _basin_of(highest, basins)
+    searched = [part for part in ranges if _matters(part.name, highest, points)]
     found = Answer(
         recommended=recommended,
         highest=highest,
@@ -155,7 +191,8 @@ def find_answer(
         tied=tuple(sorted(point.point for point in group if point is not recommended)),
         basins=tuple(basins),
         basin=basin,
-        edges=tuple(edges),
+        edges=tuple(find_edges(highest.params, searched, curve)),
+        untrained=tuple(find_untrained(searched, curve)) if curve is not None else (),
         law=find_law(basins, batch_size, recommended.params),
         points=points,
         objective=objective,
@@ -166,6 +203,17 @@ def find_answer(
     if confirmation is None or not found.confirmed:
         return found
     return rest_on(found, points, objective, confirmation)
+
+
+def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) -> bool:
+    """Whether another value of a parameter was measured, and gave another result: where a parameter
+    makes no difference, or was not varied yet, its best value at an end means nothing."""
+    others = (
+        point.objective
+        for point in points
+        if point.done and point.params.get(name) not in (None, winner.params.get(name))
+    )
+    return any(value != winner.objective for value in others)
 
 
 def rest_on(

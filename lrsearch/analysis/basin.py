@@ -133,7 +133,7 @@ class Basin:
     `readings` are the measured (rate, objective), None for one that diverged; `rates` with
     `middle`, `low` and `high` are the curve and its band of 95 %. `best` is the curve's best rate,
     `value` and `interval` the curve there, `best_lr` the interval of 95 % of the best rate,
-    `open_low` and `open_high` say that it reaches the end of what was measured. `within_error` are
+    `at_ends` the shares of it on the lowest and the highest rate measured. `within_error` are
     the rates whose value is within one standard error of the best's, `within_percent` those that
     lose less than a hundredth of it, `safe_lr` the wider of the two, `decades` how wide that is.
     `diverges_at` is the lowest rate above the best one that diverged. `sensitivity` is the mean
@@ -151,8 +151,7 @@ class Basin:
     value: float
     interval: tuple[float, float]
     best_lr: tuple[float, float]
-    open_low: bool
-    open_high: bool
+    at_ends: tuple[float, float]
     within_error: tuple[float, float]
     within_percent: tuple[float, float]
     diverges_at: float | None
@@ -167,6 +166,11 @@ class Basin:
     def safe_lr(self) -> tuple[float, float]:
         """The wider of `within_error` and `within_percent`."""
         return max(self.within_error, self.within_percent, key=lambda ends: ends[1] / ends[0])
+
+    @property
+    def open(self) -> tuple[bool, bool]:
+        """Whether the interval of the best rate reaches the lowest and the highest rate."""
+        return self.at_ends[0] > TAIL, self.at_ends[1] > TAIL
 
     @property
     def plain(self) -> bool:
@@ -498,13 +502,11 @@ def _describe(
     worse = np.array([math.log10(each) for each in cliffs])
     sound = np.ones(len(grid), dtype=bool)
     sound[np.abs(grid[:, None] - worse).argmin(axis=0)] = False
-    diverged = Outcome.DIVERGED
-    lost = [p.params[rate] for p in points if p.outcome is diverged]
+    lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
     lost = [each for each in lost if each > 10 ** grid[best]]
     measured = [(float(p.params[rate]), p.objective) for p in points]
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
     step = float(grid[1] - grid[0])
-
     known = [own for own, _ in readings]
 
     def rate_at(place: float) -> float:
@@ -530,8 +532,7 @@ def _describe(
         value=float(values[best]),
         interval=_interval(gauge, float(low[best]), float(high[best])),
         best_lr=(rate_at(first), rate_at(last)),
-        open_low=bool(first - left < step / 2),
-        open_high=bool(right - last < step / 2),
+        at_ends=(float((bests < left + step / 2).mean()), float((bests > right - step / 2).mean())),
         within_error=around((middle <= middle[best] + error) & sound),
         within_percent=around((gaps <= PERCENT * abs(values[best])) & sound),
         diverges_at=float(min(lost)) if lost else None,

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.frozen import frozen
 
+if TYPE_CHECKING:
+    from lrsearch.analysis.basin import Basin
+
 NEAR = 0.01
 """The share of a range, in its own scale, that counts as its end."""
+
+BEYOND = 0.3
+"""The share of the likely best rates that lie on an end, all beyond it among them, from which on
+the best may lie beyond, wherever the best value was measured."""
+
+TRAINED = 0.1
+"""The share of a range at its end that may be without a trained rate: what was not trained there
+is no end of what is known."""
 
 FURTHER = 1.0
 """Decades by which a logarithmic range is extended; a linear one by half its width."""
@@ -41,8 +52,9 @@ class Range:
 @frozen
 class Edge:
     """A range at whose end the best lies: `side` is lowest or highest, `near` says that the best is
-    not that end itself. `line` is the range to search as a line of the spec; `settings` the same
-    for `--set`, none where no path leads there; `suggest` has its min and max, or values."""
+    not that end itself, `far` that it is the curve which says so. `line` is the range to search as
+    a line of the spec; `settings` the same for `--set`, none where no path leads there; `suggest`
+    has its min and max, or values."""
 
     name: str
     side: str
@@ -50,34 +62,96 @@ class Edge:
     low: float
     high: float
     near: bool
+    far: bool
     line: str
     settings: tuple[str, ...]
     suggest: Mapping[str, Any]
 
+    @property
+    def end(self) -> float:
+        """The end of the range."""
+        return self.low if self.side == "lowest" else self.high
+
+    @property
+    def place(self) -> str:
+        """The place of the best in words: `lr 1 is the highest searched`."""
+        if self.far:
+            reaches = f"the interval of the best {self.name} reaches the {self.side} searched"
+            return f"{self.name} {self.value:.4g} was best, and {reaches}"
+        return f"{self.name} {self.value:.4g} is {'near ' * self.near}the {self.side} searched"
+
     def __str__(self) -> str:
-        near = "near " if self.near else ""
-        return (
-            f"{self.name} {self.value:.4g} is {near}the {self.side} searched "
-            f"({self.low:.4g} to {self.high:.4g}): the best may lie beyond"
-        )
+        return f"{self.place} ({self.low:.4g} to {self.high:.4g}): the best may lie beyond"
 
 
-def find_edges(best_params: Mapping[str, Any], ranges: Sequence[Range]) -> list[Edge]:
+def find_edges(
+    best_params: Mapping[str, Any], ranges: Sequence[Range], curve: Basin | None = None
+) -> list[Edge]:
     """The ranges at whose end the best lies. Skipped are ranges of one value, those that are no
     numeric part of `best_params` (of another choice, say), and ends that nothing lies beyond, such
-    as a momentum of 0 of the user's own."""
+    as a momentum of 0 of the user's own. Of a rate its `curve` says more than the place of the best
+    value does, which is the luckiest of several (`_open_end`)."""
     found = []
     for searched in ranges:
         value = best_params.get(searched.name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         side = _end(float(value), searched)
+        if curve is not None and searched.name == curve.rate:
+            side = _open_end(float(value), searched, curve)
         if side and (edge := _edge(float(value), searched, side)).suggest:
             found.append(edge)
     return found
 
 
-def _end(value: float, searched: Range) -> str | None:
+def _open_end(value: float, searched: Range, curve: Basin) -> str | None:
+    """The end of a range of rates that the best may lie beyond by its curve: the interval of the
+    best rate reaches it, and the best value was measured there, or many of the likely best rates
+    lie there. Where noise alone could give the values, no rate is told from another."""
+    sides = [
+        (share, side)
+        for side, share, trained in _open_sides(searched, curve)
+        if trained and (share >= BEYOND or _end(value, searched) == side)
+    ]
+    return max(sides)[1] if sides else None
+
+
+def find_untrained(ranges: Sequence[Range], curve: Basin) -> list[str]:
+    """Sentences on the ends of a range of rates that many of the likely best rates lie towards, and
+    near which nothing was trained."""
+    found = []
+    for searched in ranges:
+        for side, share, trained in _open_sides(searched, curve):
+            if share >= BEYOND and not trained and not searched.listed:
+                last, far = curve.rates[0], searched.low
+                if side == "highest":
+                    last, far = curve.rates[-1], searched.high
+                found.append(
+                    f"{searched.name} {last:.3g} is the {side} trained, and the interval of the "
+                    f"best reaches it: more trials, to {far:.4g}, would tell"
+                )
+    return found
+
+
+def _open_sides(searched: Range, curve: Basin) -> Iterator[tuple[str, float, bool]]:
+    """The ends of a range of rates that the interval of the best one reaches and something lies
+    beyond: the side, the share of the likely best rates on it, and whether rates were trained up
+    to it. None where noise alone could give the values: no rate is told from another then."""
+    if searched.name != curve.rate or curve.plain:
+        return
+    ends = (
+        ("lowest", 0, searched.low, searched.least),
+        ("highest", 1, searched.high, searched.most),
+    )
+    for side, place, end, bound in ends:
+        share = _share(curve.rates[-place], searched)
+        if share is not None and end != bound and curve.open[place]:
+            yield side, curve.at_ends[place], abs(share - place) <= TRAINED
+
+
+def _share(value: float, searched: Range) -> float | None:
+    """The place of a value in a range, 0 at its low end and 1 at its high one; None of one outside,
+    or in a range of one value."""
     low, high = searched.low, searched.high
     if searched.scale == "log":
         if value <= 0:
@@ -85,10 +159,16 @@ def _end(value: float, searched: Range) -> str | None:
         value, low, high = math.log(value), math.log(low), math.log(high)
     if low == high:
         return None
-    # Room for rounding: a grid's ends come back from a logarithm.
-    share, near = (value - low) / (high - low), 1e-9 + (0 if searched.listed else NEAR)
-    if not -1e-9 <= share <= 1 + 1e-9:
-        return None  # measured before the range was narrowed
+    share = (value - low) / (high - low)
+    # Room for rounding: a grid's ends come back from a logarithm. What lies outside was measured
+    # before the range was narrowed.
+    return share if -1e-9 <= share <= 1 + 1e-9 else None
+
+
+def _end(value: float, searched: Range) -> str | None:
+    share, near = _share(value, searched), 1e-9 + (0 if searched.listed else NEAR)
+    if share is None:
+        return None
     if share <= near and searched.low != searched.least:
         return "lowest"
     if share >= 1 - near and searched.high != searched.most:
@@ -116,6 +196,7 @@ def _edge(value: float, searched: Range, side: str) -> Edge:
         low=searched.low,
         high=searched.high,
         near=value not in (searched.low, searched.high),
+        far=_end(value, searched) != side,
         line=f"{name}: {_flow(values or suggest)}",
         settings=tuple(settings) if searched.path else (),
         suggest=suggest,

@@ -93,7 +93,7 @@ def find_law(basins: Sequence[Basin], name: str | None, wanted: Mapping[str, Any
             basin.best,
             basin.best_lr,
             basin.spread,
-            basin.open_low or basin.open_high,
+            any(basin.open),
         )
         for basin in sorted(row, key=lambda basin: float(basin.params[name]))
     ]

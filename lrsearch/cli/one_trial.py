@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from lrsearch.cli.diagnosing import complete, diagnosed, read_course
-from lrsearch.cli.stored import StoredRun, curve_of
+from lrsearch.cli.stored import StoredRun, curve_of, view_run
 from lrsearch.errors import UsageError
+from lrsearch.reports.text import one_line
 from lrsearch.reports.view import TrialView
 from lrsearch.spec.flattening import flatten
 from lrsearch.store import is_locked, saved_states
 from lrsearch.trial import CONFIRM, Record, Records, Tested, Trial
+
+_BEST = ("best", "recommended", "top", "winner", "answer", "1st")
+_LAST = ("last", "latest", "newest", "current")
+"""Words for a trial that has a number."""
+
+
+def find_number(text: str, open_run: Callable[[], StoredRun]) -> int:
+    """The number of a trial. Raises UsageError for any other text, with the number that a word such
+    as best may mean."""
+    with contextlib.suppress(ValueError):
+        if (number := int(text)) > 0:
+            return number
+    word, hint = text.strip().lower(), "write --trial 3"
+    if word in (*_BEST, "highest", *_LAST):
+        run = open_run()
+        answer = None if word in _LAST else view_run(run).answer
+        if answer is not None:
+            point = answer.highest if word == "highest" else answer.recommended
+            which = "highest" if word == "highest" else "recommended"
+            hint = f"the {which} point is {point.point}: write --trial {point.trials[0]}"
+        elif word in _LAST and run.history.trials:
+            hint = f"write --trial {max(run.history.trials)}"
+    elif found := re.search(r"[1-9]\d*", text):
+        hint = f"write --trial {found[0]}"
+    told = f"'{one_line(text)}' is no number of a trial, which are 1, 2, 3 and so on"
+    raise UsageError(told, where="--trial", hint=hint)
 
 
 def view_trial(run: StoredRun, number: int) -> TrialView:

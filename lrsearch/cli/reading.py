@@ -54,10 +54,9 @@ Csv = Annotated[
 Raw = Annotated[bool, typer.Option(RAW, hidden=True, help="As --csv raw.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print the points as a Markdown table.")]
 One = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--trial",
-        min=1,
         metavar="N",
         help="Show all that is known of one trial: its curve, why it failed, its output.",
         show_default=False,
@@ -95,7 +94,7 @@ def report(
     junit: options.Junit = None,
 ) -> None:
     """Show what a run has measured, also while it is running."""
-    from lrsearch.cli.one_trial import view_trial
+    from lrsearch.cli.one_trial import find_number, view_trial
     from lrsearch.cli.stored import Unsearched, open_stored, open_to_report, view_run
 
     csv = csv or raw
@@ -111,7 +110,8 @@ def report(
                 hint="leave --csv, --markdown, --html, --all, --where, --sort, --require and "
                 "--junit out",
             )
-        _show_trial(view_trial(open_stored(target, runs), trial), json)
+        number = find_number(trial, lambda: open_stored(target, runs))
+        _show_trial(view_trial(open_stored(target, runs), number), json)
         return
     if junit is not None:
         from lrsearch.cli.output import check_junit

@@ -104,7 +104,12 @@ def summarize_folder(folder: Path) -> RunLine:
     try:
         history = read(folder)
         if not history.sessions:
-            return replace(line, state="empty")
+            tests = see_tests(folder, history)
+            if tests is None:
+                return replace(line, state="empty")
+            state = "running" if is_locked(folder) else "done"
+            epochs, seconds = add_up(find_cost([], Context(spent=find_spent(history))))
+            return replace(line, strategy="range", state=state, epochs=epochs, seconds=seconds)
         run = see(folder, history)
         ledger = run.ledger
         numbers = [each for entry in ledger.entries.values() for each in ledger.latest(entry)]
@@ -125,6 +130,7 @@ def summarize_folder(folder: Path) -> RunLine:
             best=(max if ledger.objective.goal == "max" else min)(known, default=None),
             recommended=answer.value if answer is not None else None,
             confirmed=answer.value if answer is not None and answer.sure else None,
+            decimals=answer.decimals if answer is not None else None,
             epochs=epochs,
             seconds=seconds,
         )
@@ -254,15 +260,15 @@ def view_run(run: StoredRun) -> RunView:
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     refused = run.found.refused if run.found is not None else ""
-    warnings = [f"which rates it searches is not known: {refused}"] if refused else []
+    standing = [f"which rates it searches is not known: {refused}"] if refused else []
     stopped = "" if searching else _stopped(run)
     if not searching and not stopped and (waiting or latest):
-        warnings.append(_describe_end(run, len(waiting), confirmation))
+        standing.append(_describe_end(run, len(waiting), confirmation))
     if run.asked is not None:
         from lrsearch.cli.changed import describe_change
 
         changed = describe_change(run.folder, ledger, run.asked)
-        warnings += [changed] if changed else []
+        standing += [changed] if changed else []
     measured = {entry.number: entry for entry in ledger.entries.values()}
     view = build_view(
         run.spec.name,
@@ -275,7 +281,7 @@ def view_run(run: StoredRun) -> RunView:
             running=len(history.running) if searching else 0,
             # The time of a session that is under way, or was killed, is not known.
             wall_seconds=history.seconds if history.closed is not None else None,
-            warnings=warnings,
+            standing=standing,
             plans=_plans(run),
             data=str(history.sessions[-1]["facts"].get("data", "")),
             found=[each for each in run.found.ranges.values() if each] if run.found else [],
@@ -296,7 +302,7 @@ def view_run(run: StoredRun) -> RunView:
         outside = "the best lies outside what the spec searches now"
         if view.best.strategy == "refine":
             outside = "the best lies outside what the spec searches: a refinement went there"
-        view = replace(view, warnings=(*view.warnings, outside))
+        view = replace(view, standing=(*view.standing, outside))
     if run.spec.kind is not None and _ignores_seeds(view):
         view = replace(view, warnings=(*view.warnings, SEED_UNUSED))
     resumed = run.strategy if latest else min(strategies, default="")

@@ -135,7 +135,7 @@ class Watched:
         if history.closed is None:
             return State("gone", "", command, run.strategy)
         word = summarize_end(history.closed)
-        text = view.stopped or next(iter(view.warnings), "") if word != "done" else view.stopped
+        text = view.stopped or next(iter(view.standing), "") if word != "done" else view.stopped
         if word == "done":  # What comes next stands below, with its reasons.
             return State(word, text or f"{run.strategy} came to its end", "", run.strategy)
         return State(word, text, command, run.strategy)

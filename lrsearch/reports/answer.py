@@ -14,15 +14,17 @@ from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.confirmation import (
     confirmation_notes,
     describe_finalists,
+    describe_level,
     describe_state,
+    find_again,
     plain_control,
+    title_levels,
     title_of,
 )
 from lrsearch.reports.lengths import describe_lengths, plain_lengths
 from lrsearch.reports.rates import describe_basins, spell_span
 from lrsearch.reports.text import (
     count,
-    decimals_for,
     format_fixed,
     format_params,
     format_seconds,
@@ -34,6 +36,9 @@ from lrsearch.reports.text import (
 from lrsearch.reports.view import RunView
 from lrsearch.terminal import command_line
 from lrsearch.trial import Outcome, Record
+
+LONGEST = 24
+"""Characters of a value in the table of curves, of which a longer one keeps the end."""
 
 
 def describe_edge(edge: Edge) -> str:
@@ -55,9 +60,15 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
         basis = "its curve" if answer.curved else count(answer.seeds, "seed")
         basis = "these" if answer.confirmed else basis
         low, high = answer.interval
-        outside = "" if low <= answer.value <= high else ", what was measured being luck"
+        outside = ", what was measured being luck"
+        if answer.mixed:
+            outside = (
+                ", an average over all else that was searched: what was measured is better by "
+                "that, or by luck"
+            )
+        outside = "" if low <= answer.value <= high else outside
         if low < high:  # Seeds that made no difference make nothing certain.
-            parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}{outside}")
+            parts.append(f"likely {_span(answer.interval, answer.decimals)} by {basis}{outside}")
     if answer.tied and not answer.steady:
         others = "other" if len(answer.tied) == 1 else "others"
         parts.append(f"tied with {len(answer.tied)} {others}")
@@ -79,9 +90,8 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
     for edge in answer.edges if alone else ():
         if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.
-        near = "near " if edge.near else ""
-        value = format_value(edge.value)
-        parts.append(f"{one_line(edge.name)} {value} is {near}the {edge.side} searched")
+        parts.append(one_line(edge.place))
+    parts += map(one_line, answer.untrained if alone else ())
     return "; ".join(parts)
 
 
@@ -99,7 +109,7 @@ def choice(answer: Answer) -> str:
     the same."""
     if answer.recommended is answer.highest or answer.steady:
         return ""
-    highest, decimals = answer.highest, decimals_for(answer.value)
+    highest, decimals = answer.highest, answer.decimals
     value = highest.objective
     if answer.confirmation is not None and answer.confirmed:
         winner = answer.confirmation.winner
@@ -114,8 +124,7 @@ def choice(answer: Answer) -> str:
     return f"point {highest.point} {better}, but {told}"
 
 
-def _span(ends: tuple[float, float], like: float) -> str:
-    decimals = decimals_for(like)
+def _span(ends: tuple[float, float], decimals: int | None) -> str:
     texts = [format_fixed(end, decimals) for end in ends]
     for more in range(1, 4):
         if decimals is not None and texts[0] == texts[1] and ends[0] < ends[1]:
@@ -243,12 +252,16 @@ def _spent(cost: Mapping[str, float | None], name: str) -> str:
 
 def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     """Labels and texts of what follows the value and the recommended values."""
+    for each in view.standing:
+        yield "note", one_line(each)
     answer = view.answer
     if answer is None:
         return
     for edge in answer.edges:
         whose = "" if _is_own(answer, edge) else f"of point {view.points[0].point}: "
         yield "edge", whose + describe_edge(edge)
+    for text in answer.untrained:
+        yield "edge", one_line(text)
     yield "evidence", evidence(answer, alone=False)
     if text := choice(answer):
         yield "", text
@@ -269,7 +282,7 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
     if answer.confirmation is not None:
         yield title_of(answer.confirmation), lay_out(describe_finalists(answer), width)
     if answer.basins:
-        rows = describe_basins(answer)
+        rows = describe_basins(answer, most=LONGEST)
         yield "the best rate, and the rates that do as well", lay_out(rows, width)
     if answer.lengths is not None:
         yield describe_lengths(answer, view.objective, width)
@@ -279,12 +292,12 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
             list(describe_law(answer.law, view.records)),
         )
     if answer.importance:
-        rows = [("", "share", "95 %", "best of each value, all else free")]
-        decimals = decimals_for(answer.value)
+        rows = [("", "share", "95 %", title_levels(answer))]
+        decimals = answer.decimals
         for share in answer.importance:
             levels = answer.levels.get(share.name, ())
             best = ", ".join(
-                f"{format_value(level.value)} {format_fixed(level.objective, decimals)}"
+                f"{format_value(level.value)} {describe_level(answer, share.name, level, decimals)}"
                 for level in levels
             )
             low, high = share.interval
@@ -317,7 +330,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 "points": len(basin.readings),
                 "best": basin.best,
                 "best_lr": basin.best_lr,
-                "open": {"low": basin.open_low, "high": basin.open_high},
+                "open": dict(zip(("low", "high"), basin.open, strict=True)),
                 "safe_lr": basin.safe_lr,
                 "within_error": basin.within_error,
                 "within_percent": basin.within_percent,
@@ -349,6 +362,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 {
                     "value": level.value,
                     "objective": level.objective,
+                    "fresh": (again := find_again(answer, name, level.value)) and again.mean,
                     "point": level.point,
                     "points": level.points,
                 }

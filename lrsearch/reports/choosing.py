@@ -28,6 +28,18 @@ _CONDITION = re.compile(
 
 GRAMMAR = "conditions are a name, ==, !=, <, <=, > or >=, and a value, joined by and"
 
+_RANKED = ("best", "rank", "top", "value", "score", "metric", "result")
+"""Words for the order that points have by themselves."""
+
+_CALLED = {
+    **dict.fromkeys(("time", "duration", "runtime", "wall", "cost"), "seconds"),
+    **dict.fromkeys(("trial", "trials", "number", "id", "index", "run"), "point"),
+    **dict.fromkeys(("status", "state"), "outcome"),
+    **dict.fromkeys(("epoch", "steps"), "epochs"),
+    **dict.fromkeys(("diagnosis", "health"), "verdict"),
+}
+"""Words for what is known of each point, and its name."""
+
 _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "=": operator.eq,
@@ -66,7 +78,14 @@ def choose(view: RunView, where: str | None, sort: str | None) -> Chosen | None:
         words.append(f"where {one_line(where)}")
     if sort is not None:
         falling = sort.startswith("-") and sort not in known
-        read = _find(sort.removeprefix("-") if falling else sort, known, "--sort")
+        name = sort.removeprefix("-") if falling else sort
+        if name not in known:
+            raise UsageError(
+                f"no point has a '{one_line(name)}'",
+                where="--sort",
+                hint=_hint_order(sort, known, view) or suggest(name, known),
+            )
+        read = known[name]
         valued = [point for point in points if _order(read(point)) is not None]
         rest = [point for point in points if _order(read(point)) is None]
         points = [
@@ -152,12 +171,23 @@ def _mend(text: str, known: dict[str, Read], points: Sequence[PointSummary]) -> 
     return " ".join(re.sub(r"([A-Za-z_][\w.]*)\s*([<>=!]+)\s*(\S+)", complete, text).split())
 
 
-def _find(name: str, known: dict[str, Read], where: str) -> Read:
+def _hint_order(text: str, known: dict[str, Read], view: RunView) -> str:
+    """The words on an order that a text may mean, "" where that is unknown."""
+    word, objective = text.strip("+- ").lower(), view.objective
+    if word in _RANKED:
+        return "the best stand first without --sort"
+    if word == "worst":
+        return f"write --sort {'-' * (objective.goal == 'min')}{objective.metric}"
+    if meant := _meant_order(text, known):
+        return f"write --sort {meant}"
+    return ""
+
+
+def _find(name: str, known: dict[str, Read]) -> Read:
     if name not in known:
-        hint = suggest(name, known)
-        if where == "--sort" and (meant := _meant_order(name, known)):
-            hint = f"write --sort {meant}"
-        raise UsageError(f"no point has a '{one_line(name)}'", where=where, hint=hint)
+        raise UsageError(
+            f"no point has a '{one_line(name)}'", where="--where", hint=suggest(name, known)
+        )
     return known[name]
 
 
@@ -166,6 +196,8 @@ def _meant_order(text: str, known: Mapping[str, Read]) -> str:
     unknown."""
     first = re.split(r"[\s,;:]+", text.strip("+- "))[0]
     name = first if first in known else means(first).rpartition(".")[2]
+    name = name if name in known else _CALLED.get(first.lower(), "")
+    name = name if name in known else nearest(first, known) or ""
     falling = text.startswith("-") or re.search(r"\b(desc|falling|reverse)", text.lower())
     return f"{'-' if falling else ''}{name}" if name in known else ""
 
@@ -183,7 +215,7 @@ def _parse(
                 hint='--where "lr > 1e-3 and schedule == cosine"',
             )
         name, sign, value = found.groups()
-        read = _find(name.strip('"'), known, "--where")
+        read = _find(name.strip('"'), known)
         quoted = value[0] in "\"'"
         plain = value[1:-1] if quoted else value
         if sign in ("<", "<=", ">", ">="):

@@ -7,6 +7,8 @@ from typing import Any
 
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.confirmation import Confirmation, Finalist, find_share_interval
+from lrsearch.analysis.importance import Level
+from lrsearch.analysis.race import parting
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -48,12 +50,12 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
     found = answer.confirmation
     if found is None:
         return
-    own, decimals = answer.finalist, decimals_for(answer.value)
+    own, decimals = answer.finalist, answer.decimals
     if own is not None:
         if own.searched is not None and own.shrinkage is not None:
             yield "shrinkage", _describe_shrinkage(own, decimals)
         if (control := found.control) is not None:
-            yield "control", _describe_control(own, control, decimals, found.seedless)
+            yield "control", _describe_control(own, control, decimals, found)
     lost = [each for each in found.finalists if each.outcome]
     if lost:
         named = "; ".join(f"{_name(each)} {each.outcome}" for each in lost)
@@ -69,6 +71,31 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
     elif found.seedless:
         yield "fresh", SEED_UNUSED
     yield from _test_notes(answer, found, objective)
+
+
+def find_again(answer: Answer, name: str, value: Any) -> Finalist | None:
+    """The finalist of the best fresh mean of those with a value of a parameter, None where the
+    answer is not confirmed or none was measured again."""
+    if answer.confirmation is None or not answer.confirmed:
+        return None
+    missing = object()
+    again = (each for each in answer.confirmation.finalists if each.mean is not None)
+    return next((each for each in again if each.params.get(name, missing) == value), None)
+
+
+def describe_level(answer: Answer, name: str, level: Level, decimals: int | None) -> str:
+    """The best of a value of a parameter: what the search has measured, and of fresh seeds."""
+    again = find_again(answer, name, level.value)
+    told = format_fixed(level.objective, decimals)
+    if again is None or again.mean is None:
+        return told
+    return f"{told} ({format_fixed(again.mean, decimals)})"
+
+
+def title_levels(answer: Answer) -> str:
+    """The head of the best of each value of a parameter."""
+    fresh = " in the search (fresh seeds)" if answer.confirmed else ""
+    return f"best of each value{fresh}, all else free"
 
 
 def _name(finalist: Finalist) -> str:
@@ -87,7 +114,7 @@ def _describe_shrinkage(own: Finalist, decimals: int | None) -> str:
 
 
 def _describe_control(
-    own: Finalist, control: Finalist, decimals: int | None, seedless: bool
+    own: Finalist, control: Finalist, decimals: int | None, found: Confirmation
 ) -> str:
     which = format_params(control.params)
     number = "" if control.point is None else f"point {control.point}, "
@@ -96,9 +123,21 @@ def _describe_control(
     if control.mean is None:
         return f"{control.outcome or 'not measured'} ({number}{which})"
     told = f"{format_fixed(control.mean, decimals)} ({number}{which})"
-    if own.better is None or seedless:  # One value each: there is no noise to go by.
+    if own.better is None or found.seedless:  # One value each: there is no noise to go by.
         return told
-    return f"{told}, worse with probability {_probability(own.better)}"
+    told += f", worse with probability {_probability(own.better)}"
+    if control.tied and LIKELY < own.better < parting(len(found.finalists)):
+        told += f", and tied: {_describe_parting(found)}"
+    return told
+
+
+LIKELY = 0.9
+"""The probability from which on points that are tied read as if they were not."""
+
+
+def _describe_parting(found: Confirmation) -> str:
+    points = len(found.finalists)
+    return f"it takes {parting(points):.3f} to part two of {points} points"
 
 
 def _probability(share: float) -> str:
@@ -157,7 +196,7 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
     """Rows of a table of the finalists, the first its head."""
     found = answer.confirmation
     assert found is not None
-    decimals = decimals_for(answer.value)
+    decimals = answer.decimals
 
     def number(value: float | None) -> str:
         return "" if value is None else format_fixed(value, decimals)
@@ -197,8 +236,14 @@ def _roles(answer: Answer, finalist: Finalist) -> Iterator[str]:
 def title_of(found: Confirmation) -> str:
     """The title of the table of finalists."""
     splits = "" if found.fixed else ", each with a split of its own"
-    against = " (better: the probability of being better than the control)"
-    return f"measured again on fresh seeds{splits}{against if found.control is not None else ''}"
+    against = ""
+    if found.control is not None:
+        against = "better: the probability of being better than the control"
+        odd = (each.better for each in found.finalists if each.tied and each.better is not None)
+        if any(max(share, 1 - share) > LIKELY for share in odd) and not found.seedless:
+            against += f"; {_describe_parting(found)}"
+        against = f" ({against})"
+    return f"measured again on fresh seeds{splits}{against}"
 
 
 def to_plain(answer: Answer) -> dict[str, Any] | None:

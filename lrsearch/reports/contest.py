@@ -16,7 +16,6 @@ from lrsearch.reports.cells import plain
 from lrsearch.reports.machine import FORMAT, escape_markdown
 from lrsearch.reports.text import (
     count,
-    decimals_for,
     format_fixed,
     format_params,
     format_value,
@@ -65,7 +64,7 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
     if answer is None:
         yield "value", "no point completed"
     else:
-        decimals = decimals_for(answer.value)
+        decimals = answer.decimals
         value = f"{format_fixed(answer.value, decimals)} ({count(answer.seeds, 'seed')})"
         if answer.interval is not None and not answer.seedless:
             low, high = (format_fixed(end, decimals) for end in answer.interval)

@@ -7,7 +7,6 @@ from typing import Any
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.lengths import NAME, Length, Lengths
 from lrsearch.reports.text import (
-    decimals_for,
     format_fixed,
     format_value,
     lay_out,
@@ -23,13 +22,18 @@ def describe_lengths(answer: Answer, objective: Objective, width: int) -> tuple[
     """The title, and the lines, of a table of the budgets and of what it says."""
     assert answer.lengths is not None
     table = lay_out(list_lengths(answer, objective), width)
-    return TITLE, [*table, *tell_lengths(answer)]
+    return title_lengths(answer), [*table, *tell_lengths(answer)]
+
+
+def title_lengths(answer: Answer) -> str:
+    """The title of the table, which is of the search's values, whatever fresh seeds say."""
+    return f"{TITLE} in the search" if answer.confirmed else TITLE
 
 
 def list_lengths(answer: Answer, objective: Objective) -> list[tuple[str, ...]]:
     """The rows of the table, the first its head."""
     assert answer.lengths is not None
-    decimals = decimals_for(answer.highest.objective or 0.0)
+    decimals = answer.decimals
     rated = any(row.lr is not None for row in answer.lengths.rows)
     head = ("budget", one_line(objective.metric), "95 %", "", "lr", "best rate, 95 %", "point")
     rows = [head]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lrsearch.reports.cells import plain
-from lrsearch.reports.text import decimals_for, format_fixed, one_line
+from lrsearch.reports.text import format_fixed, one_line
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ UNREADABLE = ("damaged", "foreign", "unreadable")
 @dataclass(frozen=True)
 class RunLine:
     """A run's row in a list. `state` is running, done, interrupted, stopped (by its time, or an
-    error) or empty (never searched); or one of `UNREADABLE`, for the `reason`. `outcomes` counts
-    the ended trials of the spec as it is now, `unfinished` the others; `best` is the objective of
-    the best point in the search, `recommended` that of the recommended one, as the headline of a
-    report has it, `confirmed` the same, None where no fresh seeds confirm it; `epochs` and
-    `seconds` were trained in all, for range tests and fresh seeds, too. `written` is in seconds
+    error) or empty (never searched, and without a range test); or one of `UNREADABLE`, for the
+    `reason`. `strategy` is range of range tests alone. `outcomes` counts the ended trials of the
+    spec as it is now, `unfinished` the others; `best` is the objective of the best point in the
+    search, `recommended` that of the recommended one, as the headline of a report has it,
+    `confirmed` the same, None where no fresh seeds confirm it, with `decimals` as there; `epochs`
+    and `seconds` were trained in all, for range tests and fresh seeds, too. `written` is in seconds
     since 1970."""
 
     name: str
@@ -45,6 +46,7 @@ class RunLine:
     best: float | None = None
     recommended: float | None = None
     confirmed: float | None = None
+    decimals: int | None = None
     epochs: float = 0.0
     seconds: float = 0.0
     reason: str = ""
@@ -150,7 +152,7 @@ def tell_best(line: RunLine) -> str:
     value = line.recommended
     if value is None or line.objective is None:
         return ""
-    number = format_fixed(float(value), decimals_for(value))
+    number = format_fixed(float(value), line.decimals)
     told = f"{one_line(line.objective.metric)} {number}"
     return told if line.confirmed is None else f"{told}, confirmed"
 

@@ -14,12 +14,11 @@ from lrsearch.reports.characters import WIDTH
 from lrsearch.reports.characters import plain as plain_line
 from lrsearch.reports.confirmation import describe_finalists, title_of
 from lrsearch.reports.confirmation import to_plain as plain_confirmation
-from lrsearch.reports.lengths import TITLE, list_lengths, tell_lengths
+from lrsearch.reports.lengths import list_lengths, tell_lengths, title_lengths
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.rates import plot_rates
 from lrsearch.reports.text import (
     count,
-    decimals_for,
     format_fixed,
     format_params,
     format_value,
@@ -263,7 +262,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     """A heading, the objective through the rate as text, a GitHub table of the points best first,
     and the warnings as a list."""
     best = view.answer.recommended if view.answer is not None else None
-    decimals = decimals_for(best.objective) if best and best.objective is not None else None
+    decimals = None if view.answer is None else view.answer.decimals
 
     def number(value: float | None) -> str:
         return "" if value is None else format_fixed(value, decimals)
@@ -276,14 +275,14 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
             + (f" (deviation {number(spread)} over its seeds)" if spread is not None else "")
             + f" with {escape_markdown(format_params(best.params))}"
         )
-        first = [
-            escape_markdown(f"{label}: {text}" if label else text)
-            for label, text in first_notes(view)
-        ]
-        if view.cost["trials"] or view.cost["range_seconds"]:
-            first.append(f"cost: {describe_cost(view)}")
-        if view.next_command:
-            first.append(f"next: {_code(view.next_command)}")
+    first = [
+        escape_markdown(f"{label}: {text}" if label else text) for label, text in first_notes(view)
+    ]
+    if view.cost["trials"] or view.cost["range_seconds"]:
+        first.append(f"cost: {describe_cost(view)}")
+    if view.next_command:
+        first.append(f"next: {_code(view.next_command)}")
+    if first:
         blocks.append("\n".join(f"- {each}" for each in first))
     blocks += _drawing(view)
     head = ("point", *view.params, view.objective.metric, "deviation", "trials", "outcome")
@@ -328,7 +327,11 @@ def _budgets(view: RunView) -> list[str]:
     rows += [tuple(map(escape_markdown, row)) for row in found]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     told = "\n".join(f"- {escape_markdown(each)}" for each in tell_lengths(view.answer))
-    return [f"{escape_markdown(TITLE.capitalize())}:", table, *([told] if told else [])]
+    return [
+        f"{escape_markdown(title_lengths(view.answer).capitalize())}:",
+        table,
+        *([told] if told else []),
+    ]
 
 
 def _drawing(view: RunView) -> list[str]:

@@ -185,16 +185,18 @@ def spell_span(ends: tuple[float, float]) -> str:
     return f"{format_value(ends[0])} to {format_value(ends[1])}"
 
 
-def describe_basins(answer: Answer) -> list[tuple[str, ...]]:
-    """Rows of a table of all basins, the first its head."""
+def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[str, ...]]:
+    """Rows of a table of all basins, the first its head; of values longer than `most` characters
+    the end."""
     rows: list[tuple[str, ...]] = [
         ("", "best rate", "95 %", "do as well", "decades", "diverges", "sensitivity")
     ]
     for basin in answer.basins:
-        ends = ("... " if basin.open_low else "", " ..." if basin.open_high else "")
+        below, above = basin.open
+        ends = ("... " if below else "", " ..." if above else "")
         rows.append(
             (
-                format_params(basin.params),
+                format_params(basin.params, most),
                 format_value(basin.best),
                 f"{ends[0]}{spell_span(basin.best_lr)}{ends[1]}",
                 spell_span(basin.safe_lr),

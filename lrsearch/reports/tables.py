@@ -25,7 +25,6 @@ from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.rates import plot_rates
 from lrsearch.reports.text import (
     count,
-    decimals_for,
     enumerate_numbers,
     format_bytes,
     format_fixed,
@@ -141,7 +140,8 @@ class _Result:
         dots = "..." if options.ascii_only else "…"
         yield from _headline(view, console, width)
         first = [
-            (label, text, "yellow" if label == "edge" else "") for label, text in first_notes(view)
+            (label, text, "yellow" if label in ("note", "edge") else "")
+            for label, text in first_notes(view)
         ]
         yield from _labelled([*first, *_last_notes(view)], console, width)
         if (plot := plot_rates(view, width=width - 2, encoding=options.encoding)) is not None:
@@ -169,7 +169,7 @@ class _Result:
                 yield Text(f"  {dots} and {more} more: --all", style="dim")
         for title, lines in details(view, width - 2):
             yield Text()
-            yield Text(title, style="bold")
+            yield from hanging(Text(), Text(title, style="bold"), console, width)
             for line in lines:
                 yield from hanging(Text("  "), Text(line), console, width)
         notes = list(_notes(view, dots, self.all_rows))
@@ -246,7 +246,7 @@ def _headline(view: RunView, console: Console, width: int) -> Iterator[Text]:
         yield head
         return
     assert view.answer is not None
-    decimals = decimals_for(view.answer.value)
+    decimals = view.answer.decimals
     value, spread = format_fixed(view.answer.value, decimals), view.answer.spread
     noun = "fresh seed" if view.answer.confirmed else "seed"
     origin = [count(view.answer.seeds, noun)] + ([f"{best.folds} folds"] if best.folds else [])
@@ -311,8 +311,7 @@ def _lines(columns: Sequence[_Column], gap: str) -> tuple[list[str], list[str]]:
 
 
 def _value_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Column]:
-    best = view.best
-    decimals = decimals_for(best.objective) if best and best.objective is not None else None
+    decimals = None if view.answer is None else view.answer.decimals
     values = [
         format_fixed(point.objective, decimals)
         if point.objective is not None

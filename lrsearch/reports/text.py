@@ -90,9 +90,16 @@ def format_fixed(value: float, decimals: int | None) -> str:
     return f"{value:z.{decimals}f}"
 
 
-def format_params(params: Mapping[str, Any]) -> str:
-    """`lr=0.0316 batch_size=64`."""
-    return " ".join(f"{one_line(name)}={format_value(value)}" for name, value in params.items())
+def format_params(params: Mapping[str, Any], most: int | None = None) -> str:
+    """`lr=0.0316 batch_size=64`; of values longer than `most` characters the end."""
+    return " ".join(
+        f"{one_line(name)}={cut_begin(format_value(value), most)}" for name, value in params.items()
+    )
+
+
+def cut_begin(text: str, most: int | None) -> str:
+    """The text, its beginning left out where it is longer than `most`."""
+    return text if most is None or len(text) <= most else f"...{text[3 - most :]}"
 
 
 def cut(text: str, most: int) -> str:
@@ -172,24 +179,32 @@ def fill(text: str, width: int = 100) -> str:
     return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
+BELOW = 2
+"""Tables that stand below one whose columns do not fit."""
+
+
 def lay_out(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Rows in columns, the last ones left out where they do not fit, which is said."""
+    """Rows in columns, without empty ones. Those that do not fit stand in up to `BELOW` further
+    tables, behind the first one again; what has no room there is left out, which is said."""
     from rich.cells import cell_len  # What is for other programs needs no rich.
 
-    columns = list(zip(*rows, strict=True))
+    sizes = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    tables: list[list[int]] = []
     left: list[str] = []
-    while True:
-        widths = [max(map(cell_len, column)) for column in columns]
-        if sum(widths) + 2 * len(widths) <= width or len(columns) < 3:
-            break
-        left.insert(0, columns.pop()[0])
-    told = f"(no room for: {', '.join(left)}; a wider terminal or --json has them)"
-    return [
-        *(
-            "  ".join(
-                cell + " " * (size - cell_len(cell)) for cell, size in zip(row, widths, strict=True)
-            ).rstrip()
-            for row in zip(*columns, strict=True)
-        ),
-        *([told] if left else []),
+    for place in range(1, len(sizes)):
+        if not any(row[place] for row in rows[1:]):
+            continue
+        wide = 0 if not tables else sum(sizes[each] + 2 for each in tables[-1]) + sizes[place]
+        if tables and wide <= width:
+            tables[-1].append(place)
+        elif not tables or (len(tables) <= BELOW and sizes[0] + 2 + sizes[place] <= width):
+            tables.append([0, place])
+        else:
+            left.append(rows[0][place])
+    lines = [
+        "  ".join(row[place] + " " * (sizes[place] - cell_len(row[place])) for place in table)
+        for table in tables or [[0]]
+        for row in rows
     ]
+    told = f"(no room for: {', '.join(left)}; a wider terminal or --json has them)"
+    return [*(line.rstrip() for line in lines), *([told] if left else [])]

@@ -12,7 +12,7 @@ from typing import Any
 from lrsearch.analysis.answer import Answer, find_answer
 from lrsearch.analysis.basin import find_rate
 from lrsearch.analysis.confirmation import Confirmation
-from lrsearch.analysis.edges import Edge, Range, find_edges
+from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import PointSummary, best, columns, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.analysis.tied import ties
@@ -47,8 +47,10 @@ class RunView:
     failed, `whole_command` stopped ones to their end. `repeatability` is the comparison with a
     repeated training, None where none was repeated; `ranges` are the run's range tests, `found` the
     ranges that the spec left to them.
-    `advice` are sentences on what the diagnoses of the trials agree on. `edges` are the ranges at
-    whose ends the best lies, `confirmation` is what fresh measurements say, None without any.
+    `standing` are sentences that one must know to read the answer: whether the search is over,
+    whether its spec has changed since, what was not trained; `warnings` are further ones.
+    `advice` are sentences on what the diagnoses of the trials agree on. `searched` are the ranges
+    that the spec searches, `confirmation` is what fresh measurements say, None without any.
     `stopped` says why the search ended by a rule of its own, "" where it did not; `rounds` are the
     notes on its refinement. `bounds` are those of the searched learning rate, None without any.
     """
@@ -73,8 +75,9 @@ class RunView:
     repeatability: Repeatability | None = None
     ranges: tuple[RangeView, ...] = ()
     found: tuple[Ranged, ...] = ()
+    standing: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
-    edges: tuple[Edge, ...] = ()
+    searched: tuple[Range, ...] = ()
     confirmation: Confirmation | None = None
     stopped: str = ""
     rounds: tuple[Mapping[str, Any], ...] = ()
@@ -84,7 +87,7 @@ class RunView:
     def answer(self) -> Answer | None:
         """The answer of the run, worked out when it is asked for; None where no point has a
         value."""
-        return find_answer(self.points, self.objective, self.edges, self.confirmation)
+        return find_answer(self.points, self.objective, self.searched, self.confirmation)
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,14 @@ class TrialView:
 @dataclass(frozen=True)
 class Context:
     """The facts of a run besides its records, as `RunView` has it. `ranges` are the searched
-    ones; `warnings` are shown before those that follow from the records; `spent` is the cost of
-    what is apart from the records, `replaced` has the results of trials that were trained again."""
+    ones; `standing` is said before what follows from the points; `spent` is the cost of what
+    is apart from the records, `replaced` has the results of trials that were trained again."""
 
     ranges: Sequence[Range] = ()
     hidden: int = 0
     running: int = 0
     wall_seconds: float | None = None
-    warnings: Sequence[str] = ()
+    standing: Sequence[str] = ()
     next_command: str = ""
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
@@ -169,18 +172,18 @@ def build_view(
         params=_columns(kept),
         hidden=context.hidden,
         running=context.running,
-        warnings=(
-            *context.warnings,
+        standing=(
+            *context.standing,
             *([] if context.running else _describe_unmeasured(points, context.ranges)),
-            *([] if confirmed else _comments(points, objective)),
         ),
+        warnings=() if confirmed else tuple(_comments(points, objective)),
         cost=find_cost(results, context),
         next_command=context.next_command,
         plans=context.plans,
         data=context.data,
         found=tuple(context.found),
         advice=tuple(advise(kept)),
-        edges=_edges(points, context.ranges),
+        searched=tuple(context.ranges),
         confirmation=context.confirmation,
         stopped=context.stopped,
         rounds=tuple(context.rounds),
@@ -268,25 +271,6 @@ def _bounds(points: Sequence[PointSummary], ranges: Sequence[Range]) -> tuple[fl
     rate = find_rate(points)
     own = [each for each in ranges if each.name == rate]
     return (own[0].low, own[0].high) if len(own) == 1 and own[0].low > 0 else None
-
-
-def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) -> bool:
-    """Whether another value of a parameter was measured, and gave another result: where a parameter
-    makes no difference, or was not varied yet, its best value at an end means nothing."""
-    others = (
-        point.objective
-        for point in points
-        if point.done and point.params.get(name) not in (None, winner.params.get(name))
-    )
-    return any(value != winner.objective for value in others)
-
-
-def _edges(points: Sequence[PointSummary], ranges: Sequence[Range]) -> tuple[Edge, ...]:
-    """The ranges at whose ends the best of ranked points lies."""
-    if not points or points[0].objective is None:
-        return ()
-    searched = [part for part in ranges if _matters(part.name, points[0], points)]
-    return tuple(find_edges(points[0].params, searched))
 
 
 def _describe_unmeasured(points: Sequence[PointSummary], ranges: Sequence[Range]) -> Iterator[str]:

@@ -34,6 +34,7 @@ from lrsearch.reports.answer import (
     evidence,
     to_plain,
 )
+from lrsearch.reports.text import lay_out
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
 from lrsearch.trial import Objective, Outcome, Record, Result, Trial
@@ -120,6 +121,21 @@ def test_on_a_plain_the_luckiest_reading_is_not_what_it_is_worth(seeds, rates):
 
 def test_the_evidence_of_a_bowl_says_nothing_of_noise_alone():
     assert not any("noise alone" in evidence(find_answer(p, LOSS)) for _, p in draws(10))
+
+
+def test_what_a_point_owes_to_all_else_is_not_called_luck():
+    """The curve of points that differ in more than the rate is of averages."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for place in range(16):
+        rate, decay = RATES[place % 8], float(generator.uniform())
+        rows.append(({"lr": rate, "decay": decay}, [bowl(rate, 1e-2) + 5 * (decay - 0.5) ** 2]))
+    rows.append(({"lr": 1e-2, "decay": 0.5}, [0.1]))
+    answer = find_answer(points_of(rows), LOSS)
+    assert answer.mixed and answer.interval[0] > answer.value == 0.1
+    assert "an average over all else that was searched" in evidence(answer)
+    alike = [({"lr": params["lr"]}, values) for params, values in rows]
+    assert not find_answer(points_of(alike), LOSS).mixed
 
 
 def test_more_seeds_and_less_noise_make_the_interval_narrower():
@@ -599,6 +615,40 @@ def test_a_share_of_a_loop_is_searched_below_1(tmp_path, searched, best, suggest
     assert edge.suggest.get("values", edge.suggest.get("max")) == suggested
 
 
+SEARCHED = Range("lr", 1e-4, 1.0, "log", points=9, path="lr")
+
+
+@pytest.mark.parametrize(
+    ("decades", "best", "noise", "told"),
+    [
+        (8, -0.1, 0.0, "lr 0.56 was best, and the interval of the best lr reaches the highest"),
+        (8, 1.0, 0.0, "lr 0.56 was best, and the interval of the best lr reaches the highest"),
+        (8, -5.0, 0.0, "lr 0.0001 is the lowest searched"),
+        (8, -2.0, 0.0, ""),
+        (9, 1.0, 0.0, "lr 1 is the highest searched"),
+        (5, 1.0, 0.0, "lr 0.1 is the highest trained, and the interval of the best reaches it"),
+        (9, None, 0.02, ""),  # A plain, on whose end the luckiest value lies.
+    ],
+)
+def test_an_edge_of_the_rate_follows_from_its_curve(decades, best, noise, told):
+    """The best may lie beyond where the interval of the best rate reaches the end of the range,
+    wherever the best value was measured; not where noise alone could give the values."""
+    places = {5: [-4, -3.2, -2.4, -1.6, -1], 8: [-4, -3.3, -2.6, -2, -1.4, -0.9, -0.5, -0.25]}
+    places = places.get(decades, [-4 + 0.5 * step for step in range(9)])
+    generator = np.random.default_rng(1)
+    values = [1.0 if best is None else 1 + (place - best) ** 2 / 4 for place in places]
+    values = [value + noise * generator.normal() for value in values]
+    if best is None:
+        values[-1] = min(values) - 1e-3
+    rates = [float(f"{10**place:.2g}") for place in places]
+    rows = [({"lr": rate}, [value]) for rate, value in zip(rates, values, strict=True)]
+    answer = find_answer(points_of(rows), LOSS, [SEARCHED])
+    assert answer.highest.params["lr"] in (rates[0], rates[-1]) or told == ""
+    found = [*map(str, answer.edges), *answer.untrained]
+    assert len(found) == bool(told) and "".join(found).startswith(told)
+    assert not told or bool(answer.edges) == ("trained" not in told)
+
+
 # -- renderings
 
 
@@ -650,14 +700,20 @@ def test_a_rate_that_reads_like_an_end_is_not_said_to_lie_outside(beside, told):
     assert ("not among them" in evidence(replace(answer, recommended=point))) == told
 
 
-def test_columns_that_have_no_room_are_named():
+def test_columns_that_have_no_room_stand_below_or_are_named():
     view = shown_view()
     title = "the best rate, and the rates that do as well"
     wide, narrow = (dict(details(view, width))[title] for width in (200, 62))
     assert "sensitivity" in wide[0] and len(wide) == 3
-    *rows, told = narrow
-    assert len(rows) == 3 and "sensitivity" not in rows[0]
-    assert told.startswith("(no room for: ") and "sensitivity" in told and "--json" in told
+    # What does not fit stands below, behind the names again.
+    assert len(narrow) == 6 and max(map(len, narrow)) <= 62
+    assert "sensitivity" not in narrow[0] and "sensitivity" in narrow[3]
+    assert [line.split()[0] for line in narrow[1:3]] == [line.split()[0] for line in narrow[4:]]
+    words = sorted(" ".join(wide).split())
+    assert sorted({*" ".join(narrow).split()}) == sorted({*words})
+    rows = [("", "one", "empty", "two"), ("long " * 4, "1", "", "2")]
+    *_, told = lay_out(rows, 20)
+    assert told == "(no room for: two; a wider terminal or --json has them)"
 
 
 def test_the_answer_as_json_has_the_documented_keys():

@@ -793,6 +793,9 @@ def test_a_trial_is_shown(failing: Path) -> None:
     assert "step 0" in lrsearch("report", "mine", "--trial", "1").out
     for arguments, message in (
         (("--trial", "4"), "its trials are 1 to 3"),
+        (("--trial", "#2"), "write --trial 2"),
+        (("--trial", "last"), "write --trial 3"),
+        (("--trial", "best"), "the recommended point is 1: write --trial 1"),
         (("--trial", "1", "--csv"), "leave --csv"),
     ):
         said = lrsearch("report", "mine", *arguments)
@@ -853,9 +856,10 @@ def test_report_finds_its_run(here: Path) -> None:
     assert lrsearch("report").out == by_name, "the newest"
     # Of a spec file only the name counts, and what it says otherwise is noted.
     (here / "sub" / "other.yaml").write_text("name: small\nnonsense: 1\n")
-    whole, note = lrsearch("report", "sub/other.yaml").out, "note    sub/other.yaml is not valid"
-    head, _, told = whole.partition(note)
-    assert by_name.startswith(head) and by_name.endswith(told.partition("is shown here\n")[2])
+    whole = " ".join(lrsearch("report", "sub/other.yaml").out.split())
+    head, _, told = whole.partition("note sub/other.yaml is not valid")
+    assert head + told.partition("is shown here ")[2] == " ".join(by_name.split())
+    assert "evidence" in told, "it stands where the answer is read"
     said = lrsearch("report", "--runs", "nowhere")
     assert said.code == 2 and "no runs in nowhere" in said.err
 

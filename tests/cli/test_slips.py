@@ -24,7 +24,10 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
             ("serve", "--port", "99999"),
             "'99999': it takes a number less than or equal to 65535 write --port 8080",
         ),
-        (("report", "--trial", "x"), "--trial: 'x': it takes an integer write --trial 3"),
+        (
+            ("report", "--trial", "x"),
+            "--trial: 'x' is no number of a trial, which are 1, 2, 3 and so on write --trial 3",
+        ),
         (("grid",), "needs CONFIG: the spec, a YAML file write lrsearch grid CONFIG"),
         (("repair",), "lrsearch repair needs RUN"),
         (("grid", "a.yaml", "b.yaml"), "lrsearch grid a.yaml && lrsearch grid b.yaml"),

@@ -16,7 +16,7 @@ from lrsearch.analysis.edges import Range
 from lrsearch.reports import svg
 from lrsearch.reports.answer import evidence
 from lrsearch.reports.characters import SIGNS, choose_signs, draw, plain
-from lrsearch.reports.confirmation import confirmation_notes
+from lrsearch.reports.confirmation import confirmation_notes, title_of
 from lrsearch.reports.marks import Band, Bar, Line, Panel, Points, Rule, Scale, Span
 from lrsearch.reports.rates import FEW, KEY, SHOWN, draw_rates, plot_rates
 from lrsearch.reports.tables import result
@@ -297,6 +297,24 @@ def test_the_last_bits_of_a_mean_are_no_shrinkage(shrinkage, said):
     answer = rates_view(confirmation=Confirmation((own,), 5, over=True)).answer
     [told] = [text for label, text in confirmation_notes(answer, LOSS) if label == "shrinkage"]
     assert told.endswith(said) and ("too good" in told) == ("too good" in said)
+
+
+@pytest.mark.parametrize(("better", "tied"), [(0.985, True), (0.985, False), (0.6, True)])
+def test_a_probability_that_parts_nobody_says_so(better, tied):
+    """A control that is tied, and worse with a high probability, is no contradiction: the reader is
+    told what it takes."""
+    view = rates_view()
+    best, other = view.points[:2]
+    scores = dict.fromkeys(range(5), 1.4)
+    own = Finalist(best.point, best.params, 1.4, 1.4, (1.1, 1.7), scores, better=better, tied=True)
+    control = replace(own, point=other.point, params=other.params, mean=1.5, better=None)
+    again = Confirmation((own, replace(control, control=True, tied=tied)), 5, over=True)
+    answer = rates_view(confirmation=again).answer
+    told = dict(confirmation_notes(answer, LOSS))["control"]
+    assert f"worse with probability {better}" in told
+    takes = "it takes 0.994 to part two of 2 points"
+    assert (f"and tied: {takes}" in told) == (better > 0.9 and tied)
+    assert (takes in title_of(again)) == (better > 0.9)
 
 
 def test_rates_do_as_well_as_one_that_is_among_them():

@@ -95,6 +95,24 @@ def test_the_last_part_of_a_name_is_enough():
     assert numbers(view, "weight_decay < 1e-5") != []
 
 
+@pytest.mark.parametrize(
+    ("sort", "hint"),
+    [
+        ("-acuracy", "write --sort -accuracy"),
+        ("lr:desc", "write --sort -lr"),
+        ("best", "the best stand first without --sort"),
+        ("worst", "write --sort accuracy"),
+        ("time", "write --sort seconds"),
+        ("trial", "write --sort point"),
+        ("zzz", "allowed: point, "),
+    ],
+)
+def test_a_slip_of_an_order_is_told_the_order(view, sort, hint):
+    with pytest.raises(UsageError, match="no point has a") as caught:
+        choose(view, None, sort)
+    assert caught.value.hint.startswith(hint)
+
+
 @pytest.mark.parametrize("where", ["lr >", "", "lr > 1 or lr < 2", "> 3", "lr 3", "lr > 1 and"])
 def test_what_cannot_be_read(view, where):
     with pytest.raises(UsageError, match="conditions are"):

@@ -1,6 +1,7 @@
 """The list of runs fits the terminal: what matters least is told in fewer words, or left out."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -19,6 +20,7 @@ LINES = [
         objective=Objective("accuracy", "max"),
         best=0.98012,
         recommended=0.97791,
+        decimals=4,
     )
     for name in ("older", "a-run-of-many-trials")
 ]
@@ -73,8 +75,10 @@ def test_many_folders_that_are_no_runs_are_named_in_one_line():
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(1.0, "f1 1.000"), (0.991, "f1 0.9910"), (2e-5, "f1 2e-5")]
+    ("value", "decimals", "told"),
+    [(1.0, 3, "f1 1.000"), (0.991, 4, "f1 0.9910"), (2e-5, None, "f1 2e-5")],
 )
-def test_a_value_has_the_decimals_of_its_report(value, told):
+def test_a_value_has_the_decimals_of_its_report(value, decimals, told):
     line = RunLine("x", "runs/x", 1.7e9, objective=Objective("f1", "max"), recommended=value)
+    line = replace(line, decimals=decimals)
     assert tell_best(line) == told

@@ -259,7 +259,7 @@ def hostile_page():
         fields = {**vars(result), "reason": told, "traceback": told, "output": told}
         fields |= {"verdicts": (verdict,), **change}
         records.append(Record(record.trial, record.point, record.params, "grid", Result(**fields)))
-    view = build_view(HOSTILE[0], HOSTILE[1], ACCURACY, records, Context(warnings=HOSTILE))
+    view = build_view(HOSTILE[0], HOSTILE[1], ACCURACY, records, Context(standing=HOSTILE))
     making = Making(
         command=HOSTILE[0],
         codes=[("YAML", HOSTILE[1]), ("PyTorch", HOSTILE[4])],
@@ -329,6 +329,15 @@ def test_finalists_stand_with_their_fresh_seeds():
     text = write_page(view, making)
     page = Outline(text)
     words = " ".join("".join(page.text).split())
+    # Of each schedule stands what fresh seeds say; the search's value is called so.
+    again = {each.params.get("schedule"): each for each in reversed(view.confirmation.finalists)}
+    for name in ("constant", "cosine"):
+        (level,) = (each for each in view.answer.levels["schedule"] if each.value == name)
+        mean, value = f"{again[name].mean:.4f}", f"{level.objective:.4f}"
+        assert f"{name} {value} ({mean})" in words and mean != value
+        assert f"3 fresh seeds; the search's best {value}" in words
+    assert "with its best finalist on fresh seeds" in words
+    assert "best of each in the search: " in words and " trials of the search, by step" in words
     assert "confirmed on 3 fresh seeds" in words and "not confirmed" not in words
     ids = page.values("id")
     assert ids.index("rate") < ids.index("finalists") < ids.index("batch")

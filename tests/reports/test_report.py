@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from lrsearch.analysis.decimals import decimals_among
 from lrsearch.analysis.edges import Range
 from lrsearch.reports.answer import evidence, first_notes
 from lrsearch.reports.apart import abbreviate, tell_apart
@@ -155,6 +156,24 @@ def test_fixed_decimals_keep_four_digits(value):
     assert float(format_fixed(value, decimals_for(value))) == pytest.approx(value, rel=5.1e-4)
 
 
+@pytest.mark.parametrize(
+    ("values", "spreads", "shown"),
+    [
+        ([-1232.6, -1232.1, -1229.8, -1190.0], [], "-1232.6"),
+        ([-1232.6, -1232.1, -1229.8, -1190.0], [0.04, 0.05], "-1232.60"),
+        ([0.0, 0.25, 1.0, 2.25], [], "0.000"),
+        ([0.9811, 0.98, 0.97, 0.9], [0.01], "0.9811"),
+        ([2.345, 2.3452, 2.346, 2.4], [], "2.34500"),
+        ([0.5, 0.5], [], "0.5000"),
+        ([1000.0, 215.0, 0.1], [], "1000"),
+        ([1e-9, 2e-9], [], "1e-9"),
+    ],
+)
+def test_decimals_tell_the_best_values_apart(values, spreads, shown):
+    decimals = decimals_among(values[0], values, spreads)
+    assert format_fixed(values[0], decimals) == shown
+
+
 @given(st.text())
 def test_one_line_is_one_visible_line(text):
     line = one_line(text)
@@ -185,7 +204,7 @@ def test_view_adds_up_and_comments():
     records.append(record(3, 3, {"lr": 0.2}, outcome=None))
     ranges = [Range("lr", 0.01, 0.2, "log")]
     view = build_view(
-        "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, warnings=["first"])
+        "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, standing=["first"])
     )
     spent = {
         "trials": 2,
@@ -198,12 +217,12 @@ def test_view_adds_up_and_comments():
     assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0, "saved_epochs": 0.0}
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     # Every point came to one value: the evidence says so, once.
-    assert view.warnings == ("first",) and view.answer.steady
+    assert view.standing == ("first",) and not view.warnings and view.answer.steady
     # What was not trained yet is no worse than the end.
-    assert view.edges == ()
+    assert view.answer.edges == ()
     worse = record(4, 4, {"lr": 0.15}, 0.5)
     view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))
-    (edge,) = view.edges
+    (edge,) = view.answer.edges
     assert str(edge).startswith("lr 0.01 is the lowest searched")
     # The edge is said once, in a line of its own; alone the evidence has it, too.
     assert "lowest searched" not in dict(first_notes(view))["evidence"]
@@ -345,7 +364,7 @@ def test_markup_and_control_characters_stay_text():
         record(2, 2, params, outcome=Outcome.FAILED, reason="bad [red] :smile: \x1b[2J [/nothing]"),
     ]
     text = rendered(
-        build_view("[bold]run", "f", ACCURACY, records, Context(warnings=["[link]w"])), 120
+        build_view("[bold]run", "f", ACCURACY, records, Context(standing=["[link]w"])), 120
     )
     assert "[bold]run: accuracy" in text
     assert text.count("[red]net[/red]") == 3  # headline and both rows
@@ -960,10 +979,10 @@ def test_values_that_only_the_spec_has_beyond_the_best_are_named():
     records = [record(n, n, {"batch_size": size}, 0.9 - n / 100) for n, size in ((1, 32), (2, 64))]
     ranges = [Range("batch_size", 16, 64, listed=(16, 32, 64), whole=True)]
     view = build_view("r", "runs/r", ACCURACY, records, Context(ranges=ranges))
-    assert view.warnings[0].startswith("batch_size 16 was not trained yet")
+    assert view.standing[0].startswith("batch_size 16 was not trained yet")
     records.append(record(3, 3, {"batch_size": 16}, 0.5))
     view = build_view("r", "runs/r", ACCURACY, records, Context(ranges=ranges))
-    assert not any("not trained yet" in each for each in view.warnings)
+    assert not any("not trained yet" in each for each in view.standing)
 
 
 def test_a_point_of_the_same_value_is_not_called_better():
@@ -973,7 +992,7 @@ def test_a_point_of_the_same_value_is_not_called_better():
 
     own, other = SimpleNamespace(point=10), SimpleNamespace(point=4, objective=0.9)
     answer = SimpleNamespace(
-        recommended=own, highest=other, steady=False, value=0.9,
+        recommended=own, highest=other, steady=False, value=0.9, decimals=4,
         confirmation=None, confirmed=False, why="its schedule is the simplest",
     )  # fmt: skip
     same = "point 4 has the same value: point 10 is recommended since its schedule is the simplest"

@@ -661,6 +661,8 @@ def test_a_foreign_command_or_option_is_told_what_to_write(
      ("mode: train", "write it under objective: {metric: ..., goal: max}, or goal: min"),
      ("monitor: null", "write it under objective: {metric: ..., goal: max}, or goal: min"),
      ("name_: x", "did you mean 'name'?"),
+     ("bayes: {step: 3}", "allowed: trials, startup"),
+     ("random: {step: 3}", "allowed: trials, sampler"),
      ("metric: strange", "write it under objective: {metric: ..., goal: max}, or goal: min")],
 )  # fmt: skip
 def test_a_value_of_which_nobody_knows_is_told_its_key_alone(word: str, hint: str) -> None:

@@ -455,7 +455,7 @@ def test_a_run_whose_tests_cannot_be_planned_is_shown(
     monkeypatch.setattr(ranging, "MOST", 1)
     view = view_run(open_stored(str(whole / "found"), whole))
     assert len(view.records) == 10 and view.best is not None
-    assert any("more than 1 structures" in warning for warning in view.warnings)
+    assert any("more than 1 structures" in warning for warning in view.standing)
     (line,) = list_folder(whole)
     assert line.state == "done" and line.best == view.best.objective
 

@@ -455,11 +455,14 @@ def test_the_command_its_report_and_a_search_after_it(folder: Path) -> None:
     assert again.stdout == said.stdout and journal.read_bytes() == written
     # Before anything is searched.
     assert json.loads(lrsearch("report", "--json").stdout)["ranges"] == document["structures"]
+    (line,) = json.loads(lrsearch("list", "--json").stdout)["runs"]
+    assert (line["state"], line["strategy"], line["best"]) == ("done", "range", None)
+    assert line["epochs"] == pytest.approx(structure["epochs"])
     page = lrsearch("report").stdout
     assert "interval" in page and "└" in page and "Lightning" in page
     assert all(len(line) <= 100 for line in page.splitlines())
     assert "range test" in lrsearch("report", "--markdown").stdout
-    assert "empty" in lrsearch("list").stdout
+    assert "range     done" in lrsearch("list").stdout
     assert lrsearch("report", "--trial", "1").exit_code == 2
     # And after.
     search = ("--set", "train.budget=20ba", "--engine", "solo", *TRAIN)

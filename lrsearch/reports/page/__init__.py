@@ -25,6 +25,7 @@ from lrsearch.diagnosis import HEALTHY
 from lrsearch.reports import svg
 from lrsearch.reports.answer import describe_cost
 from lrsearch.reports.cells import plain
+from lrsearch.reports.confirmation import title_levels
 from lrsearch.reports.marks import Figure
 from lrsearch.reports.page import content, figures, rows
 from lrsearch.reports.page.content import Making
@@ -107,6 +108,7 @@ def write_page(view: RunView, making: Making | None = None, *, served: Served | 
         "subtitle": _subtitle(view),
         "answer": content.describe_answer(view),
         "nothing": _nothing(view),
+        "standing": [one_line(each) for each in view.standing],
         "warnings": [one_line(warning) for warning in view.warnings],
         "codes": [(name, visible(text)) for name, text in making.codes] if view.answer else [],
         "cost": describe_cost(view) if view.cost["trials"] or view.cost["range_seconds"] else "",
@@ -298,8 +300,14 @@ def _nothing(view: RunView) -> str:
 def _schedules(view: RunView, making: Making) -> dict[str, Any]:
     found = content.describe_schedules(view, making)
     cards = [{**each, "drawing": Markup(each["curve"])} for each in found]
-    listed = [[each[key] for key in ("name", "objective", "params", "points")] for each in found]
-    return {"schedules": cards, "schedule_rows": listed}
+    listed = [
+        [each[key] for key in ("name", "objective", "origin", "params", "points")] for each in found
+    ]
+    return {
+        "schedules": cards,
+        "schedule_rows": listed,
+        "schedule_finding": content.tell_schedules(found),
+    }
 
 
 def _meter(share: float, interval: tuple[float, float] | None = None) -> Markup:
@@ -325,6 +333,9 @@ def _importance(view: RunView) -> dict[str, Any]:
         if shared
         else "No share of the variation is surer than noise; the best of each value is below."
     )
+    confirmed = view.answer is not None and view.answer.confirmed
+    searched = " in the search" if confirmed else ""
+    head = title_levels(view.answer) if view.answer is not None else ""
     drawn, listed = [], []
     for each in found:
         share, interval = each["share"], each["interval"]
@@ -335,11 +346,16 @@ def _importance(view: RunView) -> dict[str, Any]:
                 **each,
                 "drawing": _meter(share, interval) if share is not None else "",
                 "percent": f"{share:.0%} ({between})" if share is not None else "",
-                "levels": f"best of each: {levels}" if levels else "",
+                "levels": f"best of each{searched}: {levels}" if levels else "",
             }
         )
         listed.append([each["name"], f"{share:.0%}" if share is not None else "", between, levels])
-    return {"importance": drawn, "importance_rows": listed, "importance_finding": finding}
+    return {
+        "importance": drawn,
+        "importance_rows": listed,
+        "importance_finding": finding,
+        "importance_head": head,
+    }
 
 
 def _verdicts(view: RunView) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.diagnosis import HEALTHY
 from lrsearch.reports.answer import choice, describe_edge, describe_law, evidence
+from lrsearch.reports.confirmation import describe_level, find_again
 from lrsearch.reports.lengths import list_lengths, tell_lengths
 from lrsearch.reports.marks import Figure
 from lrsearch.reports.page.figures import draw_curves, format_objective
@@ -20,7 +21,6 @@ from lrsearch.reports.svg import sparkline
 from lrsearch.reports.text import (
     count,
     cut,
-    decimals_for,
     enumerate_numbers,
     format_fixed,
     format_params,
@@ -97,7 +97,7 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
     answer = view.answer
     if answer is None:
         return None
-    decimals = decimals_for(answer.value)
+    decimals = answer.decimals
     interval = ""
     if answer.interval is not None and not answer.seedless:
         low, high = (format_fixed(end, decimals) for end in answer.interval)
@@ -151,12 +151,12 @@ def advise(view: RunView, making: Making) -> list[Advice]:
     if view.retry_command and view.answer is None:
         why = "no trial came to its end"
         found.append(Advice("Mend what fails, and try again", why, view.retry_command))
-    for edge in view.edges[:2]:
+    for edge in view.answer.edges[:2] if view.answer is not None else ():
         words = [*making.edge_command, *(w for s in edge.settings for w in ("--set", s))]
         command = command_line(words) if making.edge_command and edge.settings else ""
         found.append(
             Advice(
-                f"Search beyond {one_line(edge.name)} {format_value(edge.value)}",
+                f"Search beyond {one_line(edge.name)} {format_value(edge.end)}",
                 one_line(describe_edge(edge)),
                 command,
             )
@@ -166,7 +166,7 @@ def advise(view: RunView, making: Making) -> list[Advice]:
         return found[:ADVICES]
     words = view.next_command.split()
     title, why = _STEPS.get(words[1] if len(words) > 1 else "", ("Go on with the search", ""))
-    why = why or one_line(view.warnings[0] if view.warnings else "the search is not done")
+    why = why or one_line(view.standing[0] if view.standing else "the search is not done")
     return [*found[: ADVICES - 1], Advice(title, why, view.next_command)]
 
 
@@ -195,28 +195,56 @@ _STEPS = {
 # schedules
 
 
-def describe_schedules(view: RunView, making: Making) -> list[dict[str, str]]:
+def describe_schedules(view: RunView, making: Making) -> list[dict[str, Any]]:
     """Each schedule at its own best rate, best first, with its curve in miniature; [] where one
-    alone was searched."""
+    alone was searched. Those that were measured again come first, as fresh seeds have them."""
     answer = view.answer
     levels = answer.levels.get("schedule", ()) if answer else ()
     points = {point.point: point for point in view.points}
     configs = {record.trial.number: record.trial.config for record in view.records}
-    found = []
+    found: list[dict[str, Any]] = []
+    fresh = answer.confirmation if answer is not None else None
+    order = list(fresh.finalists) if fresh is not None else []  # The best mean first.
     for level in levels:
         point = points[level.point]
-        rest = {name: value for name, value in point.params.items() if name != "schedule"}
+        again = find_again(answer, "schedule", level.value) if answer is not None else None
+        searched = format_objective(view, level.objective)
+        value, params, origin = searched, point.params, ""
+        if again is not None:
+            point = points.get(again.point or 0, point)  # A control may be none of the run.
+            value, params = format_objective(view, again.mean), again.params
+            origin = f"{count(again.seeds, 'fresh seed')}; the search's best {searched}"
+        elif answer is not None and answer.confirmed:
+            origin = "of the search, not measured again"
+        rest = {name: each for name, each in params.items() if name != "schedule"}
         config = configs.get(point.trials[0], {})
         found.append(
             {
                 "name": cut(format_value(level.value), LONG_VALUE),
-                "objective": format_objective(view, level.objective),
+                "objective": value,
+                "fresh": again is not None,
+                "place": order.index(again) if again is not None else len(order),
+                "origin": origin,
                 "params": format_params(rest),
                 "points": str(level.points),
                 "curve": _miniature(config, making.samples),
             }
         )
-    return found
+    return sorted(found, key=lambda each: each["place"])
+
+
+def tell_schedules(found: Sequence[Mapping[str, Any]]) -> str:
+    """The two best schedules in a sentence; of those measured again what fresh seeds say, which is
+    not held against the luck of a search."""
+    fresh = [each for each in found if each["fresh"]]
+    best = (fresh or found)[:2]
+    if not best:
+        return ""
+    told = f"{best[0]['name']} comes to {best[0]['objective']}"
+    told += f", {best[1]['name']} to {best[1]['objective']}, each" if best[1:] else ""
+    return (
+        f"{told} {'with its best finalist on fresh seeds' if fresh else 'at the best of all else'}."
+    )
 
 
 MINIATURE = 60
@@ -256,6 +284,7 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
     answer = view.answer
     if answer is None:
         return []
+    decimals = answer.decimals
     shares = {share.name: share for share in answer.importance}
     names = [*shares, *(name for name in answer.levels if name not in shares)]
     found = []
@@ -268,7 +297,7 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
                 "interval": None if share is None else share.interval,
                 "levels": [
                     f"{cut(format_value(level.value), LONG_VALUE)} "
-                    f"{format_objective(view, level.objective)}"
+                    f"{describe_level(answer, name, level, decimals)}"
                     for level in levels
                 ],
             }
@@ -321,6 +350,7 @@ def draw_best(view: RunView, making: Making) -> Figure | None:
     numbers = [n for n in best_trials(view) if making.curves.get(n)][:BEST_CURVES]
     curves = [(format_params(params[number]), number, making.curves[number]) for number in numbers]
     many = "the best trial" if len(curves) == 1 else f"the best {len(curves)} trials"
+    many += " of the search" if view.answer is not None and view.answer.confirmed else ""
     metric = view.objective.metric
     finding = f"{one_line(metric)} of {many}, by step."
     return draw_curves("best", finding, curves, metric, together=True)

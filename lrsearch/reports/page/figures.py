@@ -24,7 +24,6 @@ from lrsearch.reports.marks import (
 from lrsearch.reports.ranges import RangeView, round_ends, tell_range
 from lrsearch.reports.rates import worst_end
 from lrsearch.reports.text import (
-    decimals_for,
     format_fixed,
     format_params,
     format_value,
@@ -256,8 +255,7 @@ def _near_the_end(curves: Sequence[Sequence[tuple[float, float]]]) -> Scale:
 
 
 def format_objective(view: RunView, value: float | None) -> str:
-    """A value of the objective in as many decimals as the best has."""
+    """A value of the objective in as many decimals as the answer has."""
     if value is None:
         return ""
-    best = view.best.objective if view.best else None
-    return format_fixed(value, decimals_for(best) if best is not None else None)
+    return format_fixed(value, None if view.answer is None else view.answer.decimals)

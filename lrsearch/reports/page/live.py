@@ -329,7 +329,7 @@ def draw_course(ended: Sequence[tuple[float, float | None]], objective: Objectiv
     panel = Panel("", Scale(0.0, spent / unit or 1.0), y, marks, f"{name} of training", metric)
     since = spent - best[-1][0]
     finding = (
-        f"The best trial came to {format_fixed(best[-1][1], decimals)} after "
+        f"The best trial of the search came to {format_fixed(best[-1][1], decimals)} after "
         f"{format_seconds(best[-1][0])} of training"
     )
     finding += f"; {format_seconds(since)} since then brought none better." if since > 0 else "."
@@ -480,7 +480,7 @@ def _draw_values(contest: Contest) -> Figure | None:
     metric = one_line(objective.metric)
     panel = Panel("", Scale(0.5, len(known) + 0.5), y, marks, x_names=names, y_label=metric)
     order = sorted(known, key=lambda each: each[1].value, reverse=objective.goal == "max")
-    decimals = decimals_for(order[0][1].value)
+    decimals = order[0][1].decimals
     finding = "; ".join(
         f"{one_line(name)} comes to {format_fixed(answer.value, decimals)}"
         for name, answer, _ in order

@@ -120,7 +120,7 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
     if word in LEFT_OUT:
         return f"leave '{key}' out: {LEFT_OUT[word]}"
     target = means(key)
-    return None if target == ".".join(map(str, path)) else _place(target, outside)
+    return None if target == ".".join(map(str, path)) else _place(target, value, outside)
 
 
 def _rule(word: str, value: Any) -> Any:
@@ -145,13 +145,14 @@ def _time(value: Any) -> str | None:
     return "10m"
 
 
-def _place(target: str, outside: bool) -> str | None:
+def _place(target: str, value: Any, outside: bool) -> str | None:
     """The place of a word's meaning, in words, for a value without a known line."""
     head, _, key = target.partition(".")
     if head == "objective":
         return "write it under objective: {metric: ..., goal: max}, or goal: min"
-    if outside or not key or target.count(".") > 1:
-        return None
+    code = target != "train.step" or isinstance(value, str | Mapping)
+    if outside or not key or target.count(".") > 1 or not code:
+        return None  # A number is no step of the user's own.
     return f"write it as {key}, under {head}"
 
 

@@ -15,7 +15,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ CONFIRMED = 5
 
 @dataclass(frozen=True)
 class Case:
-    """A truth of each point of `PARAMS`, infinite where it diverges, and its noise: its kind, and
+    """A truth of each point of `params`, infinite where it diverges, and its noise: its kind, and
     standard deviations of a seed, which grow by so much to the worst point, and of a split and
     point. Values are in `steps` of 1 where that is not 0."""
 
@@ -50,6 +50,7 @@ class Case:
     mixed: float = 0.01
     steps: int = 0
     kinds: Sequence[str] = ("1x1",)
+    params: Any = field(default_factory=lambda: PARAMS)
 
 
 def bowl(best: float, cliff: float = math.inf) -> Any:
@@ -69,19 +70,34 @@ def shelf() -> Any:
     return found
 
 
+def ridge() -> Any:
+    """A bowl of the rate, and in it a best weight decay for each rate: the less, the higher it
+    is."""
+    decades = np.array(
+        [[math.log10(each[name]) for name in ("lr", "weight_decay")] for each in TWO_D]
+    )
+    best = 0.05 * (1 - np.exp(-(((decades.sum(axis=1) + 5.5) / 1.5) ** 2) / 2))
+    return np.tile(bowl(-2)[:9], 6) + best
+
+
+DECAYS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""More values than part points into curves."""
+
+TWO_D = [{"lr": one["lr"], "weight_decay": decay} for decay in DECAYS for one in PARAMS[:9]]
 EVERY = ("1x1", "0.5x1", "1x3")
 PLAIN, TWO = np.full(18, 0.1), np.repeat([0.1, 0.11], 9)
 CASES = {
     "plain": Case(PLAIN, mixed=0.0, kinds=EVERY),
     "plain of two levels": Case(TWO, mixed=0.0, kinds=EVERY),
     "skewed plain": Case(TWO, "skewed", mixed=0.0),
-    "shelf": Case(shelf(), mixed=0.0),
-    "bowl": Case(bowl(-2, -0.5)),
+    "shelf": Case(shelf(), mixed=0.0, kinds=EVERY),
+    "bowl": Case(bowl(-2, -0.5), kinds=EVERY),
     "best above": Case(bowl(0.6)),
     "best below": Case(bowl(-5)),
     "skewed bowl": Case(bowl(-2, -0.5), "skewed", 0.02, grow=3),
     "heavy tails": Case(bowl(-2, -0.5), "heavy", 0.02),
     "steps of 1/36": Case(bowl(-2, -0.5), seed=0.02, steps=36),
+    "rate and decay": Case(ridge(), mixed=0.0, kinds=("0.5x1", "0.5x3"), params=TWO_D),
 }
 
 SPLIT = 0.02
@@ -116,7 +132,7 @@ def make(name: str, case: Case) -> Table:
     if case.steps:
         values, fresh = (np.round(each * case.steps) / case.steps for each in (values, fresh))
     lost = np.zeros(values.shape, bool)
-    return Table(name, Objective("loss", "min"), PARAMS, values, fresh, lost)
+    return Table(name, Objective("loss", "min"), case.params, values, fresh, lost)
 
 
 def judge(table: Table, kind: str, number: int) -> replays.Row:
@@ -128,15 +144,16 @@ def judge(table: Table, kind: str, number: int) -> replays.Row:
     row = replays.judge_searches(table, found)
     searched = [Range("lr", float(RATES[0]), float(RATES[-1]), "log", points=len(RATES))]
     edges = [bool(find_edges(each.answer.highest.params, searched)) for each in found]
-    widths = [
-        (each.answer.interval[1] - each.answer.interval[0])
-        / table.values[each.answer.recommended.point - 1, each.split].std(ddof=1)
-        for each in found
-        if each.answer.interval is not None
-    ]
+    held, widths = [], []
+    for each in found:
+        if each.answer.interval is not None:
+            own = table.values[each.answer.recommended.point - 1, each.split]
+            low, high = each.answer.interval
+            held.append(low <= own.mean() <= high)
+            widths.append((high - low) / own.std(ddof=1))
     sure = replays.judge_confirmations(table, found, CONFIRMED)
     return {
-        "value_held": row["curve_holds"],
+        "value_held": float(np.mean(held)),
         "width": float(np.median(widths)),
         "best_rate_held": row["best_lr_holds_over_splits"],
         "decades": row["median_decades"],

@@ -17,7 +17,7 @@ from lrsearch.analysis.importance import Level, Share, find_importance, isolate
 from lrsearch.analysis.law import Law, find_law
 from lrsearch.analysis.lengths import NAME, Lengths, epochs_of, find_lengths
 from lrsearch.analysis.points import PointSummary, clip, find_ends, rank, set_apart
-from lrsearch.analysis.tied import close, mean_interval, ties
+from lrsearch.analysis.tied import POOLED, close, mean_interval, pool_noise, ties
 from lrsearch.trial import Objective
 
 FINE = 0.1
@@ -165,12 +165,12 @@ def find_answer(
     value = recommended.objective
     assert value is not None
     basin = _basin_of(recommended, basins)
-    interval, curved = _worth(recommended, basin, rate, limits)
+    interval, curved = _worth(recommended, basin, ranked, limits)
 
     def choose(own: Sequence[PointSummary]) -> tuple[PointSummary, tuple[float, float] | None]:
         first = rank(own, objective)[0]
         chosen, _ = _recommend([first, *close(own, objective)], basins, rate)
-        return chosen, _worth(chosen, _basin_of(chosen, basins), rate, limits)[0]
+        return chosen, _worth(chosen, _basin_of(chosen, basins), ranked, limits)[0]
 
     lengths = find_lengths(
         points,
@@ -255,13 +255,23 @@ def rest_on(
 
 
 def _worth(
-    point: PointSummary, basin: Basin | None, rate: str | None, limits: tuple[float, float]
+    point: PointSummary,
+    basin: Basin | None,
+    ranked: Sequence[PointSummary],
+    limits: tuple[float, float],
 ) -> tuple[tuple[float, float] | None, bool]:
-    """The interval of 95 % of what a point is worth, and whether its curve tells it."""
-    own = point.params.get(rate) if rate is not None else None
-    if basin is not None and is_rate(own):
-        _, *ends = basin.at(cast(float, own))
-        return (min(ends), max(ends)), True
+    """The interval of 95 % of what a point is worth, and whether its curve tells it. A curve whose
+    points differ in more than the rate is one of averages: a point is worth what it says where all
+    that parts them is noise, what was measured where nothing is, else what lies between."""
+    rate = point.params.get(basin.rate) if basin is not None else None
+    if basin is not None and is_rate(rate):
+        ends = list(basin.at(cast(float, rate))[1:])
+        own = [each for each in ranked if agrees(each.params, basin.params)]
+        if any({**each.params, basin.rate: rate} != point.params for each in own):
+            alike = [each for each in own if each.scores.keys() == point.scores.keys()]
+            noise = pool_noise(alike[:POOLED]) if len(point.scores) > 1 else None
+            ends += mean_interval(point, noise) or [cast(float, point.objective)]
+        return (clip(min(ends), limits), clip(max(ends), limits)), True
     interval = mean_interval(point)
     if interval is None:
         return None, False

@@ -381,7 +381,7 @@ def fit(
             groups.append((shared, usable))
     if not groups:
         return None
-    from lrsearch.analysis.curve import Family, gather
+    from lrsearch.analysis.curve import Family, gather, weigh
 
     known = [point.objective for point in points if point.objective is not None]
     worst = gauge.worst(known)
@@ -389,8 +389,8 @@ def fit(
     apart = {repr(each): each for each in optimizers}
     reach = {name: _domain(each, points, rate) for name, each in apart.items()}
     readings = [_read(own, rate, gauge, worst + WORSE) for _, own in groups]
-    repeats = sum(map(len, readings)) / sum(len(own) for _, own in groups)
-    family = Family(tuple(map(gather, readings)), repeats)
+    repeats = statistics.fmean(len(p.scores) for _, own in groups for p in own if p.scores)
+    family = Family(weigh(list(map(gather, readings))), repeats)
     domains = tuple(reach[repr(each)] for each in optimizers)
     return Fit(rate, gauge, tuple(groups), domains, family)
 
@@ -427,7 +427,7 @@ def _read(
     for point in points:
         place = math.log10(point.params[rate])
         if point.objective is None or any(map(gauge.is_blown, point.scores.values())):
-            found += [(place, lost)] * max(1, point.done)
+            found.append((place, lost))  # Once: that is how it counts, and no noise.
             continue
         for key, own in _places(point, gauge).items():
             found.append((place, own - effects.get(key, 0.0)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
 from typing import NamedTuple
@@ -43,6 +43,11 @@ ALIKE = 0.95
 """The share of their variance that curves which bend alike have in common. Whether they bend at
 all is asked of such curves, too, as likely as of others: few readings of each cannot tell."""
 
+GROWTHS, SUREST = (0.0, 0.25, 0.5, 0.75, 1.0), 100.0
+"""The ways in which noise may follow the distance from the best, of which seeds say which: 0 is
+noise that is the same on the scale, 1 such that is the same in the metric, and small on the scale
+far from the best, where that bends; and the most that a reading may be surer there."""
+
 DRAWS = 1200
 """Curves drawn from the posterior, for what follows from a whole curve."""
 
@@ -57,12 +62,24 @@ say."""
 @dataclass(frozen=True)
 class Readings:
     """The readings of one curve: at `places` (distinct, [n]) the mean of `counts` readings, and
-    the sum of their squared deviations from it, `scatter`, over all places."""
+    the sum of their squared deviations from it, `scatter`; the `growth` of their noise is one of
+    `GROWTHS`."""
 
     places: Array
     means: Array
     counts: Array
-    scatter: float
+    scatter: Array
+    growth: float = 0.0
+
+    @cached_property
+    def sureness(self) -> Array:
+        """The precision of a reading at each place, of one near the best as the unit."""
+        return find_sureness(self.means, self.growth)
+
+    @property
+    def weights(self) -> Array:
+        """The readings near the best that those of each place are worth."""
+        return self.counts * self.sureness
 
 
 def gather(readings: Sequence[tuple[float, float]]) -> Readings:
@@ -83,11 +100,34 @@ def gather(readings: Sequence[tuple[float, float]]) -> Readings:
         places=np.array([mean[0] for mean in means]),
         means=np.array([mean[1] for mean in means]),
         counts=np.array([float(len(group)) for group in groups]),
-        scatter=math.fsum(
-            float(((group[:, 1] - mean[1]) ** 2).sum())
-            for group, mean in zip(groups, means, strict=True)
+        scatter=np.array(
+            [((own[:, 1] - mean[1]) ** 2).sum() for own, mean in zip(groups, means, strict=True)]
         ),
     )
+
+
+def weigh(curves: Sequence[Readings]) -> tuple[Readings, ...]:
+    """The curves with the likeliest growth of their noise, by what scatters at one place; 0 where
+    nothing does, as with one seed."""
+    means, counts, scatter = (
+        np.concatenate(parts)
+        for parts in zip(*((c.means, c.counts, c.scatter) for c in curves), strict=True)
+    )
+    freedom, logs = counts - 1, []
+    if not scatter.any():
+        return tuple(curves)
+    for growth in GROWTHS:
+        own = find_sureness(means, growth)
+        logs.append(freedom @ np.log(own) - freedom.sum() * math.log(own @ scatter))
+    growth = GROWTHS[int(np.argmax(logs))]
+    return tuple(replace(curve, growth=growth) for curve in curves)
+
+
+def find_sureness(places: Array, growth: float) -> Array:
+    """The precision of readings at places of the scale, of one near the best as the unit: what is
+    the same in the metric is so much less there as the scale is flatter."""
+    slopes = np.cosh(np.clip(places, 0.0, math.acosh(math.sqrt(SUREST))))
+    return np.asarray(slopes ** (2 * growth))
 
 
 def ends(drawn: Array, tail: float) -> tuple[Array, Array]:
@@ -147,14 +187,14 @@ class Sums(NamedTuple):
         )
 
 
-def reduce(smooth: Array, counts: Array, means: Array, ratios: Sequence[float]) -> Sums:
+def reduce(smooth: Array, weights: Array, means: Array, ratios: Sequence[float]) -> Sums:
     """The sums of readings [n], means of so many each, whose covariance but for noise is `smooth`,
     by one decomposition for all ratios."""
-    root = np.sqrt(counts)
+    root = np.sqrt(weights)
     values, vectors = np.linalg.eigh(root[:, None] * smooth * root[None, :])
     ones, own = vectors.T @ root, vectors.T @ (root * means)
     parts = np.maximum(values, 0.0)[None, :] + np.array(ratios)[:, None]
-    volume = np.log(parts).sum(axis=1) - np.log(counts).sum()
+    volume = np.log(parts).sum(axis=1) - np.log(weights).sum()
     cross, square = ((product / parts).sum(axis=1) for product in (ones * own, own * own))
     return Sums((ones * ones / parts).sum(axis=1), cross, square, volume)
 
@@ -235,6 +275,13 @@ class Family:
         points = self._total / self.repeats
         return 0.5 / NormalDist().inv_cdf((points - 0.375) / (points + 0.25)) ** 2
 
+    def _of(self, length: float) -> tuple[Readings, ...]:
+        """The curves, of this length. Noise alone is the same for all points, whose distance from
+        the best it makes."""
+        if length < math.inf:
+            return self.curves
+        return tuple(replace(curve, growth=0.0) for curve in self.curves)
+
     @cached_property
     def _total(self) -> float:
         return sum(float(curve.counts.sum()) for curve in self.curves)
@@ -254,11 +301,11 @@ class Family:
             length: [
                 reduce(
                     matern(curve.places, curve.places, length),
-                    curve.counts,
+                    curve.weights,
                     curve.means,
                     self._ratios(length),
                 )
-                for curve in self.curves
+                for curve in self._of(length)
             ]
             for length in (*LENGTHS, math.inf)
         }
@@ -272,10 +319,14 @@ class Family:
         if length == math.inf:
             first, scale = PLAIN_SHAPE, (PLAIN_SHAPE - 1 / 3) * self.plain
         shape, whole = first + self._total / 2, sums.lift(LEVEL)
-        scatter = math.fsum(curve.scatter for curve in self.curves)
-        surplus = self._total - sum(len(curve.places) for curve in self.curves)
+        scatter = surplus = 0.0
+        logs = np.log(PRIOR[length]) - whole.volume / 2
+        for curve in self._of(length):
+            scatter += float(curve.sureness @ curve.scatter)
+            surplus += float((curve.counts - 1).sum())
+            logs += float((curve.counts - 1) @ np.log(curve.sureness)) / 2
         scales = scale + (whole.square + scatter / ratios) / 2
-        logs = np.log(PRIOR[length]) - (whole.volume + surplus * np.log(ratios)) / 2
+        logs -= surplus * np.log(ratios) / 2
         logs += first * math.log(scale) - math.lgamma(first)
         logs += math.lgamma(shape) - shape * np.log(scales)
         columns = ratios.tolist(), scales.tolist(), logs.tolist()
@@ -287,8 +338,8 @@ class Family:
     def _judge_alike(self) -> list[Entry]:
         """The entries of curves that bend alike; none of one curve, nor of so many readings that
         each tells enough."""
-        columns = zip(*((c.places, c.means, c.counts) for c in self.curves), strict=True)
-        places, means, counts = (np.concatenate(parts) for parts in columns)
+        columns = zip(*((c.places, c.means, c.weights) for c in self.curves), strict=True)
+        places, means, weights = (np.concatenate(parts) for parts in columns)
         if len(self.curves) == 1 or len(places) > CELLS:
             return []
         which = np.repeat(np.arange(len(self.curves)), [len(c.places) for c in self.curves])
@@ -297,7 +348,7 @@ class Family:
         for length in LENGTHS:
             smooth = matern(places, places, length) * np.where(own, 1.0, ALIKE)
             for apart in APART:
-                sums = reduce(smooth + apart * own, counts, means, RATIOS)
+                sums = reduce(smooth + apart * own, weights, means, RATIOS)
                 found += self._judge(length, apart, sums)
         return found
 
@@ -331,7 +382,9 @@ class Family:
                 mean, spread = self._posterior(number, grid, entry)
                 # The mean of noisy values, which a point is worth, is not where the middle of
                 # their noise on the scale is: sinh(m + e) has the mean sinh(m) exp(var(e) / 2).
-                known[entry] = mean + np.tanh(mean) * _noise(entry) / self.repeats / 2, spread
+                sureness = find_sureness(mean, self._of(entry.length)[number].growth)
+                moved = np.tanh(mean) * _noise(entry) / sureness / self.repeats / 2
+                known[entry] = mean + moved, spread
             mean, spread = known[entry]
             gamma = generator.gamma(entry.shape, size=(DRAWS // ENTRIES, 1))
             noise = generator.standard_normal((DRAWS // ENTRIES, len(grid)))
@@ -342,10 +395,11 @@ class Family:
     def _posterior(self, number: int, grid: Array, entry: Entry) -> tuple[Array, Array]:
         """The mean of a curve on a grid, and a triangular root of its covariance in units of the
         curves' variance."""
-        curve, length = self.curves[number], entry.length
+        length = entry.length
+        curve = self._of(length)[number]
         center, level = self._mean(number, entry)
         own = level + matern(curve.places, curve.places, length)
-        factor = np.linalg.cholesky(own + np.diag(entry.ratio / curve.counts))
+        factor = np.linalg.cholesky(own + np.diag(entry.ratio / curve.weights))
         across = np.linalg.solve(factor, level + matern(curve.places, grid, length))
         mean = center + across.T @ np.linalg.solve(factor, curve.means - center)
         key = length, *grid.tolist()

@@ -172,12 +172,16 @@ def square_error(variance: float, count: int, folds: int) -> float:
     return variance * (1 / count + (1 / (folds - 1) if folds > 1 else 0.0))
 
 
-def mean_interval(point: PointSummary) -> tuple[float, float] | None:
-    """The interval of 95 % of a point's mean over its seeds and folds, None of a single trial."""
+def mean_interval(
+    point: PointSummary, noise: tuple[float, int] | None = None
+) -> tuple[float, float] | None:
+    """The interval of 95 % of a point's mean over its seeds and folds, None of a single trial: by
+    its own spread, or a variance of one trial with its degrees of freedom."""
     if point.objective is None or point.spread is None:
         return None
     count = len(point.scores)
-    reach = student(count - 1) * math.sqrt(square_error(point.spread**2, count, point.folds))
+    variance, freedom = noise or (point.spread**2, count - 1)
+    reach = student(freedom) * math.sqrt(square_error(variance, count, point.folds))
     return point.objective - reach, point.objective + reach
 
 

@@ -94,7 +94,7 @@ def test_the_interval_of_the_best_rate_holds_in_19_of_20_noisy_bowls(monkeypatch
         widths.append(math.log10(high / low))
         _, bottom, top = basin.at(best)
         curve.append(min(bottom, top) <= 1.0 <= max(bottom, top))
-    assert np.mean(held) >= 0.92 and np.mean(curve) >= 0.7
+    assert np.mean(held) >= 0.92 and np.mean(curve) >= 0.88
     assert np.median(widths) < (0.6 if noise < 0.1 else 1.0)
 
 
@@ -117,6 +117,25 @@ def test_on_a_plain_the_luckiest_reading_is_not_what_it_is_worth(seeds, rates):
         # Nor are rates then called worse than others by what a lucky one had.
         assert not (told[-1] and "is not among them" in evidence(answer))
     assert np.mean(held) >= 0.8 and np.mean(told) >= (0.5 if rates < 9 else 0.85)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_curve_of_averages_calls_no_point_lucky_for_what_else_it_has(seeds):
+    """Where points of a curve differ in more than the rate, what a point is worth may be what was
+    measured."""
+    generator, held = np.random.default_rng(0), []
+    for _ in range(6):
+        rows = []
+        for _ in range(24):
+            rate, decay = 10 ** generator.uniform(-4, 0), 10 ** generator.uniform(-6, -1)
+            worth = bowl(rate, 1e-2) + 0.3 * abs(math.log10(decay / 1e-3))
+            values = (worth + 0.01 * generator.normal(size=seeds)).tolist()
+            rows.append(({"lr": rate, "weight_decay": decay}, values, worth))
+        answer = find_answer(points_of([row[:2] for row in rows]), LOSS)
+        low, high = answer.interval
+        assert low <= answer.value <= high and "luck" not in evidence(answer)
+        held.append(low - 0.03 <= rows[answer.recommended.point - 1][2] <= high + 0.03)
+    assert answer.curved and all(held)
 
 
 def test_the_evidence_of_a_bowl_says_nothing_of_noise_alone():

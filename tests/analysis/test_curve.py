@@ -41,7 +41,6 @@ def covariance(curves, length, apart, ratio):
     return smooth + np.diag(ratio / counts)
 
 
-@settings(max_examples=25, deadline=None)
 @given(readings(), st.floats(0, 9), st.sampled_from([0.25, 1.0, math.inf]))
 def test_the_sums_of_a_curve_are_those_of_its_whole_covariance(curve, variance, length):
     smooth = matern(curve.places, curve.places, length)
@@ -54,7 +53,7 @@ def test_the_sums_of_a_curve_are_those_of_its_whole_covariance(curve, variance, 
         assert [own[row] for own in found] == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(readings(), min_size=1, max_size=3))
 def test_curves_share_a_mean_and_nothing_else_but_their_hyperparameters(curves):
     family, grid = Family(tuple(curves)), np.linspace(-4, 4, 5)

@@ -755,7 +755,7 @@ def test_neighbours_change_nothing(name, alone):
 
 @pytest.mark.parametrize("name", ["mlp batch norm", "mlp dropout"])
 @given(data=st.data())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_any_cohort_trains_each_trial_alike(name, alone, data):
     make = structure(name)
     kinds = [
@@ -1418,7 +1418,6 @@ def test_initial_weights_are_kept_of_no_more_seeds_than_there_are_lanes(monkeypa
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
 def test_stacked_losses_are_torch_s_lane_by_lane(data):
     name = data.draw(st.sampled_from(sorted(metrics.LOSSES)))
     lanes, samples, outputs = (data.draw(st.integers(low, 6)) for low in (1, 1, 2))
@@ -1484,7 +1483,6 @@ def test_a_lane_without_smoothing_does_not_see_that_others_have_it(reduction):
 
 
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(2, 5), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
 def test_sums_of_lanes_are_those_of_each(lanes, samples, outputs, seed):
     dice = torch.Generator().manual_seed(seed)
     given_outputs = torch.randn(lanes, samples, outputs, generator=dice).to(DEVICE)

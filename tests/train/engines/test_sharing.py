@@ -19,7 +19,6 @@ import test_train
 from devices import DEVICE, assert_same, assert_same_numbers, exact
 from driving import Fork
 from hypothesis import given as given_by
-from hypothesis import settings
 from hypothesis import strategies as st
 from test_states import INLINE, await_that, curves, lay, report, stop, write
 from test_train import MLP, cohort, config
@@ -502,7 +501,6 @@ def test_other_numbers_and_seeds_share_nothing():
     assert not stems.find_stems(alike, 1000, most=stems.LEAST - 1)
 
 
-@settings(max_examples=50)
 @given_by(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(1, 3),
           st.sampled_from([Plan(), Plan("fused", 4)]), st.booleans())  # fmt: skip
 def test_cohorts_keep_stems_and_their_branches_together(sizes, workers, plan, at_once):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from devices import DEVICE, HOST, ROUNDING, exact, make_generator, same
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import nn
@@ -500,6 +500,7 @@ def used_state(name, config, state):
 
 @pytest.mark.parametrize("name", STACKED)
 @given(data=st.data())
+@settings(max_examples=12)
 def test_lanes_do_not_see_each_other(name, data):
     """Among other lanes, and so with other needs, in another order: the same bits."""
     lanes = data.draw(st.integers(2, 20))

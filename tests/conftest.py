@@ -37,8 +37,9 @@ import hypothesis  # noqa: E402
 sys.dont_write_bytecode = _bytecode
 
 # A change fails by what it changes: examples are the same in every run, and no machine is too slow
-# for them. Others are tried by `pytest --hypothesis-profile=search`.
-hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+# for them. Few do, then: more would tell something once. Others are tried by
+# `pytest --hypothesis-profile=search`.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("same")
 

@@ -1,4 +1,4 @@
-"""The order in which several processes share the tests (`pytest -n 5 --dist worksteal`)."""
+"""The order in which several processes share the tests (`pytest -n 4 --dist worksteal`)."""
 
 from __future__ import annotations
 

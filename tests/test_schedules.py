@@ -75,28 +75,24 @@ def warm(text, start=0.0, shape="linear"):
 
 
 @given(totals, ratios)
-@settings(max_examples=30, deadline=None)
 def test_linear(total, final):
     expected = torch_rates(lambda o: lr_scheduler.LinearLR(o, 1.0, final, total), total)
     np.testing.assert_allclose(ours(named("linear", final=final), total), expected, **EXACT)
 
 
 @given(totals, st.floats(0.3, 5.0))
-@settings(max_examples=30, deadline=None)
 def test_polynomial(total, power):
     expected = torch_rates(lambda o: lr_scheduler.PolynomialLR(o, total, power), total)
     np.testing.assert_allclose(ours(named("polynomial", power=power), total), expected, **EXACT)
 
 
 @given(totals, st.floats(0.0, 2.0))
-@settings(max_examples=30, deadline=None)
 def test_cosine(total, final):
     expected = torch_rates(lambda o: lr_scheduler.CosineAnnealingLR(o, total, eta_min=final), total)
     np.testing.assert_allclose(ours(named("cosine", final=final), total), expected, **EXACT)
 
 
 @given(totals, st.data(), st.integers(1, 3), ratios)
-@settings(max_examples=40, deadline=None)
 def test_cosine_restarts(total, data, mult, final):
     first = data.draw(st.integers(1, total))
     expected = torch_rates(
@@ -107,7 +103,6 @@ def test_cosine_restarts(total, data, mult, final):
 
 
 @given(totals, st.integers(1, 40), st.floats(0.05, 1.0))
-@settings(max_examples=30, deadline=None)
 def test_step(total, every, gamma):
     expected = torch_rates(lambda o: lr_scheduler.StepLR(o, every, gamma), total)
     schedule = named("step", every=f"{every}ba", gamma=gamma)
@@ -115,7 +110,6 @@ def test_step(total, every, gamma):
 
 
 @given(totals, st.data(), st.floats(0.05, 1.0))
-@settings(max_examples=30, deadline=None)
 def test_multistep(total, data, gamma):
     moments = sorted(data.draw(st.sets(st.integers(0, total), min_size=1, max_size=5)))
     expected = torch_rates(lambda o: lr_scheduler.MultiStepLR(o, moments, gamma), total)
@@ -124,7 +118,6 @@ def test_multistep(total, data, gamma):
 
 
 @given(totals, st.floats(0.5, 1.0))
-@settings(max_examples=30, deadline=None)
 def test_exponential(total, gamma):
     expected = torch_rates(lambda o: lr_scheduler.ExponentialLR(o, gamma), total)
     schedule = named("exponential", every="1ba", gamma=gamma)
@@ -141,7 +134,6 @@ def test_exponential(total, gamma):
     st.sampled_from(["cos", "linear"]),
     st.booleans(),
 )
-@settings(max_examples=80, deadline=None)
 def test_one_cycle(total, pct_start, div, final_div, anneal, three_phase):
     # torch divides by zero where a phase's length is nothing at all.
     if three_phase:
@@ -176,7 +168,6 @@ def test_one_cycle(total, pct_start, div, final_div, anneal, three_phase):
 
 @pytest.mark.parametrize("name", ["triangular", "triangular2", "exp_range"])
 @given(totals, st.data(), ratios, st.floats(0.9, 1.0))
-@settings(max_examples=30, deadline=None)
 def test_cyclic(name, total, data, base, gamma):
     half = data.draw(st.integers(1, total))
     own = {"gamma": gamma, "every": "1ba"} if name == "exp_range" else {}
@@ -191,7 +182,6 @@ def test_cyclic(name, total, data, base, gamma):
 
 
 @given(st.integers(2, 120), st.floats(0.01, 1.0), st.floats(0.0, 0.99), ratios)
-@settings(max_examples=30, deadline=None)
 def test_warmup_then_cosine(budget, start, share, final):
     ahead = round(share * budget)
     if ahead >= budget:
@@ -208,7 +198,6 @@ def test_warmup_then_cosine(budget, start, share, final):
 
 
 @given(totals, st.data(), ratios)
-@settings(max_examples=30, deadline=None)
 def test_wsd(total, data, final):
     decay = data.draw(st.integers(1, total))
     step = np.arange(total)
@@ -223,7 +212,6 @@ def test_wsd(total, data, final):
 
 
 @given(totals, st.floats(-8.0, 0.0), st.floats(0.1, 5.0))
-@settings(max_examples=30, deadline=None)
 def test_tanh(total, lower, upper):
     share = np.arange(total + 1) / total
     htd = 0.5 * (1 - np.tanh(lower + (upper - lower) * share))
@@ -235,7 +223,6 @@ def test_tanh(total, lower, upper):
 
 
 @given(totals, st.floats(1.0, 60.0))
-@settings(max_examples=30, deadline=None)
 def test_inverse_sqrt(total, timescale):
     rates = ours(named("inverse_sqrt", timescale=f"{timescale}ba"), total)
     at = duration.parse(f"{timescale}ba").value
@@ -369,7 +356,7 @@ def filled(schedule):
 
 
 @given(ANY, warmups)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60)
 def test_multiples_of_a_rate(schedule, warmup):
     """Never negative, never above the peak, which is the base rate."""
     schedule, budget = filled(schedule), 400
@@ -389,7 +376,7 @@ def test_multiples_of_a_rate(schedule, warmup):
 
 
 @given(ANY, st.sampled_from([2, 5]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 def test_the_shape_does_not_follow_the_batch_size_or_the_budget(schedule, times):
     schedule = filled(schedule)
     if schedule["name"] == "one_cycle":  # Ends with its last step, by torch's convention.
@@ -402,7 +389,7 @@ def test_the_shape_does_not_follow_the_batch_size_or_the_budget(schedule, times)
 
 
 @given(ANY)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 def test_ends_where_it_says(schedule):
     """At `final` one step after the last, whatever else is given; one_cycle with the last."""
     name = schedule["name"]
@@ -421,7 +408,7 @@ JUMPING = ("cosine_restarts", "step", "multistep")
 
 
 @given(ANY, warmups)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 def test_continuous_where_it_should_be(schedule, warmup):
     """Four times the steps, no jump of more than half the size: powers below one are steep."""
     schedule = filled(schedule)
@@ -508,7 +495,7 @@ metrics = st.lists(
     st.sampled_from([0.0, 1e-3, 0.2]),
     st.sampled_from([0.0, 0.1]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 def test_plateau_is_torch_s(values, goal, patience, cooldown, relative, threshold, least):
     if goal == "max":  # torch takes infinity for the best of all, for good.
         values = [value for value in values if not math.isinf(value)]
@@ -540,7 +527,7 @@ def test_plateau_is_torch_s(values, goal, patience, cooldown, relative, threshol
 
 
 @given(st.lists(st.floats(-10, 10), max_size=60), st.booleans(), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 def test_a_plateau_is_one_upside_down_too(values, relative, rises):
     """What torch's relative mode gets wrong for negative metrics."""
     given = {"relative": relative, "threshold": 0.1, "rises": rises, "most": 4.0, "patience": 1}

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -155,7 +155,6 @@ def test_a_point_at_one_number_has_the_rest_at_its_beginning(space):
 
 
 @given(spaces(), st.integers(0, 12))
-@settings(max_examples=60)
 def test_corners_are_all_combinations_of_ends_in_order(space, most):
     axes = {name: ends(part) for name, part in space.dimensions}
     count = math.prod(map(len, axes.values()))
@@ -298,7 +297,6 @@ def test_the_widest_log_range_has_a_middle():
 
 
 @given(spaces())
-@settings(max_examples=60)
 def test_a_grid_has_every_point_once(space):
     points = [point for level in grid(space) for point in level]
     assert len(points) == grid_size(space)
@@ -397,7 +395,6 @@ def finite_spaces(draw):
 
 
 @given(finite_spaces(), st.randoms(use_true_random=False))
-@settings(max_examples=40)
 def test_every_point_of_a_finite_space_is_listed_once(space, random):
     points = every_point(space)
     texts = {text_of(point) for point in points}

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsearch import reporting, store
@@ -398,7 +398,6 @@ results = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     result=results,
     curve=st.integers(0, 5).flatmap(
@@ -426,7 +425,6 @@ def make_records(draw: st.DrawFn) -> Records:
     return Records(steps, *lists, *(draw(numbers) if steps else math.nan for _ in range(2)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(records=make_records(), named=st.sampled_from(["records", "step", "start", "a"]))
 def test_any_records_read_back_bit_for_bit_beside_any_curve(
     tmp_path_factory: pytest.TempPathFactory, records: Records, named: str

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -104,13 +104,11 @@ _WRITTEN = st.text(
 )
 
 
-@settings(deadline=None)
 @given(_WRITTEN)
 def test_letters_of_every_script_stay_as_they_are(text):
     assert visible(text) == text
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(min_codepoint=0x1F300, max_codepoint=0x1F5FF), min_size=2))
 def test_joined_emoji_stay_joined(signs):
     joined = "\u200d".join(signs)
@@ -130,7 +128,6 @@ _ANY = st.text(st.characters()) | st.text(st.sampled_from(HOSTILE + "\n\t'\"\\$`
 """Any text, lone halves of surrogate pairs among them."""
 
 
-@settings(deadline=None)
 @given(_ANY)
 def test_no_text_acts(text):
     shown = visible(text)
@@ -141,7 +138,6 @@ def test_no_text_acts(text):
     assert visible_line(text).splitlines() in ([], [visible_line(text)])
 
 
-@settings(deadline=None)
 @given(_ANY)
 def test_streams_and_consoles_show_the_same(text):
     stream = io.StringIO()
@@ -174,7 +170,6 @@ _WORDS = st.lists(
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-@settings(max_examples=40, deadline=None)
 @given(_WORDS)
 def test_a_shell_reads_a_command_line_as_its_words(words):
     line = command_line(["printf", "%s\\0", *words])
@@ -194,7 +189,6 @@ def test_plain_words_are_quoted_as_ever():
 # -- files
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])) | _WRITTEN)
 def test_exported_texts_read_back_and_act_on_nothing(text):
     document = {"name": "x", "params": {"a": text, "b": ["ok", text]}}
@@ -228,7 +222,6 @@ def rows(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text, newline=""), strict=True))
 
 
-@settings(deadline=None)
 @given(st.lists(_CELLS, min_size=1))
 def test_raw_csv_has_every_text_as_it_is(texts):
     text = to_csv(table(texts), raw=True)
@@ -239,7 +232,6 @@ def test_raw_csv_has_every_text_as_it_is(texts):
         assert (by_point[number][2], by_point[number][-1]) == (given_, given_)
 
 
-@settings(deadline=None)
 @given(st.lists(_CELLS, min_size=1))
 @example(["-1", "-1+1", "=1"])
 def test_csv_runs_in_no_spreadsheet_and_keeps_lines(texts):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrsearch.search.strategy import Partial, Request
+from lrsearch.search.strategy import Request, Unlearning
 from lrsearch.space import Space, grid
-from lrsearch.trial import Outcome, Point
 
 
-class Grid:
+class Grid(Unlearning):
     """Proposes level after level of `space.grid`."""
 
     name = "grid"
@@ -17,16 +16,6 @@ class Grid:
 
     def __init__(self, space: Space) -> None:
         self._levels = grid(space)
-
-    def tell(
-        self,
-        point: Point,
-        outcome: Outcome,
-        value: float | None,
-        replicates: tuple[float, ...] = (),
-        partial: Partial = (),
-    ) -> None:
-        """Learn nothing: a grid follows no results."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """Propose the rest of the coarsest level that is not used up."""

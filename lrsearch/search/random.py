@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from lrsearch.search.start import Start
-from lrsearch.search.strategy import Partial, Repeats, Request, derive_seed
+from lrsearch.search.strategy import Repeats, Request, Unlearning, derive_seed
 from lrsearch.space import Space, draw, draw_random, parameters
-from lrsearch.trial import Outcome, Point
 
 GENERATION = 64
 """Points proposed at once: their number changes none of them."""
 
 
-class Random:
+class Random(Unlearning):
     """Proposal i depends on the spec, the seed and i alone. `start`, where it is given, has the
     points."""
 
@@ -33,16 +32,6 @@ class Random:
         self._repeats = Repeats(space, seed, self.name)
         self._sobol: Any = None
         self._position = 0
-
-    def tell(
-        self,
-        point: Point,
-        outcome: Outcome,
-        value: float | None,
-        replicates: tuple[float, ...] = (),
-        partial: Partial = (),
-    ) -> None:
-        """Learn nothing: random draws follow no results."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """Propose up to `GENERATION` draws."""

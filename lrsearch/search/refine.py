@@ -15,7 +15,7 @@ from lrsearch.analysis.basin import RATES
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.refining import Round, refine
 from lrsearch.errors import UsageError
-from lrsearch.search.strategy import Partial, Request
+from lrsearch.search.strategy import Request, Unlearning
 from lrsearch.space import (
     Dimension,
     Float,
@@ -29,7 +29,7 @@ from lrsearch.space import (
 )
 from lrsearch.spec.model import RefineSettings, Spec
 from lrsearch.spec.searched import find_searched
-from lrsearch.trial import Objective, Outcome, Point
+from lrsearch.trial import Objective, Point
 
 
 def find_refined(spec: Spec, samples: int | None = None) -> list[Range]:
@@ -91,9 +91,10 @@ def flat_name(id_: str) -> str:
     return "lr" if path == "optimizer.lr" else path
 
 
-class Refine:
-    """Proposes the rounds of a refinement, over the space of a widened spec. `round` is the
-    decision that the latest proposals follow, None before the first."""
+class Refine(Unlearning):
+    """Proposes the rounds of a refinement, over the space of a widened spec: a round takes the
+    points with their seeds and folds. `round` is the decision that the latest proposals follow,
+    None before the first."""
 
     name = "refine"
     waits = True
@@ -108,16 +109,6 @@ class Refine:
         self.space, self.ranges = space, tuple(ranges)
         self.settings, self.objective = settings, objective
         self.round: Round | None = None
-
-    def tell(
-        self,
-        point: Point,
-        outcome: Outcome,
-        value: float | None,
-        replicates: tuple[float, ...] = (),
-        partial: Partial = (),
-    ) -> None:
-        """Learn nothing here: a round takes the points with their seeds and folds."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """The points of the next round, none where it is over or all rounds were made."""

@@ -71,6 +71,21 @@ class Strategy(Protocol):
         """The points of the next generation, at most `request.room`; none when it has no more."""
 
 
+class Unlearning:
+    """The part of strategies that keep no results: they follow none, or ask for them when they
+    propose."""
+
+    def tell(
+        self,
+        point: Point,
+        outcome: Outcome,
+        value: float | None,
+        replicates: tuple[float, ...] = (),
+        partial: Partial = (),
+    ) -> None:
+        """Learn nothing."""
+
+
 def derive_seed(seed: int, strategy: str, index: int) -> int:
     """The 32-bit seed of one proposal, from the spec's seed, the strategy and its index."""
     entropy = [seed, zlib.crc32(strategy.encode()), index]

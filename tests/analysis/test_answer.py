@@ -214,7 +214,7 @@ def test_noise_does_not_part_the_rates_that_do_as_well(monkeypatch):
 
 
 @given(st.sampled_from([0.001, 1.0, 1e6]), st.booleans())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_basin_is_the_same_in_any_unit_and_for_any_goal(unit, turned):
     rows = [({"lr": rate}, [bowl(rate, 1e-2) + 0.05 * (i % 3)]) for i, rate in enumerate(RATES)]
     (plain,) = find_basins(points_of(rows), LOSS)
@@ -235,7 +235,6 @@ def test_what_a_seed_does_to_all_points_is_no_noise():
     assert basin.interval[1] - basin.interval[0] < 1.0
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.floats(0, 9), min_size=3, max_size=3), min_size=4, max_size=9))
 def test_the_seeds_of_a_point_lie_around_its_place(values):
     """The scale of curves bends: each seed by itself, and medians of what seeds do, would move
@@ -690,7 +689,7 @@ def test_the_answer_says_its_evidence_in_a_line():
     assert len(rows) == 3 and all(len(row) == len(rows[0]) for row in rows)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(-6, -2), st.floats(0.5, 3.0), st.booleans())
 def test_the_best_at_an_end_of_what_was_measured_is_among_the_rates_that_do_as_well(
     start, width, falling

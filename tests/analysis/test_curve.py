@@ -47,7 +47,6 @@ def covariance(rows, curves, entry, repeats):
     return smooth + np.diag(noise)
 
 
-@settings(max_examples=25, deadline=None)
 @given(readings(), st.floats(0, 9), st.sampled_from([0.25, 1.0, math.inf]))
 def test_the_sums_of_a_curve_are_those_of_its_whole_covariance(rows, variance, length):
     curve = gather(rows)
@@ -61,7 +60,7 @@ def test_the_sums_of_a_curve_are_those_of_its_whole_covariance(rows, variance, l
         assert [own[row] for own in found] == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(readings(), min_size=1, max_size=3), st.sampled_from(GROWTHS))
 def test_curves_share_a_mean_and_nothing_else_but_their_hyperparameters(rows, growth):
     """Each entry weighs what the density of all readings says, and gives the curve that they say;

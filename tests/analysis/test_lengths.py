@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_answer import ACCURACY, RATES, points_of, records_of
 
@@ -213,7 +213,6 @@ lengths = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(lengths)
 def test_the_answer_is_the_best_of_its_rows(pairs):
     rows = [({"lr": 0.1 * (at + 1), "budget": budget}, [value, value + 0.01])

@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -151,7 +151,6 @@ def test_nothing_measured_has_no_winner():
     assert verdict.winner is None and not verdict.steady and not verdict.seedless
 
 
-@settings(max_examples=30)
 @given(st.integers(2, 9), st.integers(0, 2**32 - 1))
 def test_interval_and_probability_are_students(seeds, seed):
     rng = np.random.default_rng(seed)

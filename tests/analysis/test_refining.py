@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_answer import LOSS, points_of
 
@@ -52,7 +52,6 @@ def go(
 
 
 @given(st.floats(-3.5, -0.5), st.floats(0.3, 2.0))
-@settings(max_examples=25, deadline=None)
 def test_it_zooms_in_on_the_best_of_a_bowl(place: float, steep: float) -> None:
     best = 10**place
     rounds, rows = go(

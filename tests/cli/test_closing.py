@@ -218,7 +218,7 @@ for step in range(1, 21):
     print(json.dumps({"step": step, "loss": float(sys.argv[1]) / step}), flush=True)
 """
 OWN = "objective: {metric: loss, goal: min}\nverify: false\nsearch: {lr: [0.01, 0.1, 1.0]}\n"
-LONG = SPEC.replace("60ba", "2000ba").replace("2ba", "200ba")
+LONG = SPEC.replace("60ba", "800ba").replace("2ba", "80ba")
 KINDS = {
     "solo": (LONG, ["--engine", "solo", "--workers", "2"]),
     "lanes": (LONG, ["--engine", "fused", "--lanes", "2", "--workers", "1"]),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import typer.main
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsearch.cli import app
@@ -45,7 +45,6 @@ def parse(strategy, words):
 
 
 @given(st.sampled_from(TRAINING), st.lists(PARTS, max_size=12))
-@settings(deadline=None)
 def test_the_command_that_goes_on_says_what_was_given(strategy, parts):
     words = ["some/spec.yaml", *itertools.chain(*parts)]
     options, command = parse(strategy, words)

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsearch import catalogue
@@ -350,7 +350,6 @@ def test_function_gets_its_arguments():
     st.booleans(),
     st.integers(0, 9),
 )
-@settings(max_examples=60, deadline=None)
 def test_sizes_and_disjointness(samples, validation, test, classes, seed):
     # Each sample carries its own number, which says where it went.
     x = np.arange(samples, dtype=np.float64)[:, None]

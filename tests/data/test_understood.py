@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from test_own_code import own_data, raw_of
@@ -108,7 +108,6 @@ def test_whole_numbers_that_float64_does_not_hold_are_counted_from_the_first():
     assert len(np.unique(x)) == len(x) and abs(x.mean()) < 1e-5 and abs(x.std() - 1) < 1e-5
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.floats(0, 1e12), st.floats(1e-3, 1e3))
 def test_what_is_lost_is_what_lies_far(offset, deviation):
     x = (offset + deviation * np.linspace(-1, 1, 50))[:, None]

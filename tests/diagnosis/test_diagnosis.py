@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsearch.diagnosis import agreements, diagnose, find_certain
@@ -109,7 +109,6 @@ def test_a_curve_alone_tells_as_much_where_the_start_is_known(verdict):
     assert names(told(*training(verdict, recorded=0)))[0] == verdict
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     verdict=st.sampled_from(VERDICTS),
     scale=st.floats(-8, 8).map(lambda power: 10**power),
@@ -128,7 +127,6 @@ def test_no_unit_changes_a_verdict(verdict, scale, unit, denser, seed):
             assert left.confidence == pytest.approx(right.confidence, abs=0.02)
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_curve_has_a_verdict_or_none_and_never_an_error(data):
     number = st.floats(allow_nan=True, allow_infinity=True, width=32)

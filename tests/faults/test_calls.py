@@ -4,10 +4,11 @@ comes to what it would have without."""
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,14 @@ def kills(made: Sequence[str]) -> list[tuple[int, int, int]]:
     return found + [(n, TORN_KILL, 0) for n, function in enumerate(made) if function == "write"]
 
 
+@pytest.fixture(scope="module")
+def made_by(
+    nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], list[str]]:
+    """The calls of each search, whose undisturbed run is made once."""
+    return functools.cache(lambda name: calls(nursery, tmp_path_factory.mktemp("log"), name))
+
+
 @pytest.fixture
 def armed(nursery: Nursery, shim: Path | str) -> Nursery:
     """A nursery whose forks can be armed."""
@@ -119,10 +128,15 @@ def _kept(run: Path, said: Said) -> dict[str, str]:
 @pytest.mark.kind("system call fails")
 @in_lanes_too
 def test_the_nth_call_fails(
-    armed: Nursery, references: References, name: str, tries: Tries, tmp_path: Path
+    armed: Nursery,
+    made_by: Callable[[str], list[str]],
+    references: References,
+    name: str,
+    tries: Tries,
+    tmp_path: Path,
 ) -> None:
     """The command ends in words, or as if nothing had been; nothing that it kept is lost."""
-    made = calls(armed, tmp_path / "log", name)
+    made = made_by(name)
     numbered = itertools.count()
 
     def attempt_one(fault: tuple[int, int, int]) -> None:
@@ -138,9 +152,14 @@ def test_the_nth_call_fails(
 @pytest.mark.kind("killed at a system call")
 @in_lanes_too
 def test_killed_at_the_nth_call(
-    armed: Nursery, references: References, name: str, tries: Tries, tmp_path: Path
+    armed: Nursery,
+    made_by: Callable[[str], list[str]],
+    references: References,
+    name: str,
+    tries: Tries,
+    tmp_path: Path,
 ) -> None:
-    made = calls(armed, tmp_path / "log", name)
+    made = made_by(name)
     numbered = itertools.count()
 
     def attempt_one(fault: tuple[int, int, int]) -> None:
@@ -153,11 +172,16 @@ def test_killed_at_the_nth_call(
 @pytest.mark.kind("power cut at a system call")
 @in_lanes_too
 def test_a_power_cut_at_the_nth_call(
-    armed: Nursery, references: References, name: str, tries: Tries, tmp_path: Path
+    armed: Nursery,
+    made_by: Callable[[str], list[str]],
+    references: References,
+    name: str,
+    tries: Tries,
+    tmp_path: Path,
 ) -> None:
     """What was not synced is gone: the end of the journal, curves and weights. What was reported
     is not."""
-    made = calls(armed, tmp_path / "log", name)
+    made = made_by(name)
     search = SEARCHES[name]
     numbered = itertools.count()
 

@@ -71,7 +71,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "PYTHONPATH": places(folder / "hooks", here),
         "LRSEARCH_FAULTS_ASKED": str(folder / "asked"),
     }
-    Command(folder, "bayes", "small.yaml", "--trials", "2", **environment).wait().check(0)
+    line = ("bayes", "small.yaml", "--trials", "2", "--workers", "1")
+    Command(folder, *line, **environment).wait().check(0)
     names = {name.split(".")[0] for name in (folder / "asked").read_text().splitlines()}
     built_in = {*sys.builtin_module_names, "encodings", "codecs", "io", "abc", "site", "os"}
     found = {name for name in names if name.isidentifier()} - built_in

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from devices import DEVICE
-from forked_loops import ForkedLoops
 from typer.testing import CliRunner
 
 from lrsearch import Stopped
@@ -114,10 +113,8 @@ def folder(example: Example, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_example_trains_and_what_fails_says_why(
-    example: Example, folder: Path, forked_loops: type[ForkedLoops]
-) -> None:
-    forked_loops.fresh = 1
+@pytest.mark.usefixtures("forked_loops")
+def test_an_example_trains_and_what_fails_says_why(example: Example, folder: Path) -> None:
     spec = f"{example.name}.yaml"
     grid = f"grid configs/{spec} --allow-import {example.module}"
     assert f"lrsearch {grid}" in (ROOT / "README.md").read_text()

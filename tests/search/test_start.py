@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -191,7 +191,6 @@ def test_where_weights_start_changes_no_trial():
 
 
 @given(st.floats(-7, 1), st.floats(0.01, 5), st.floats(-5, 1), st.floats(0.3, 1.5), st.booleans())
-@settings(max_examples=60, deadline=None)
 def test_leaning_has_the_prior_s_shares_between_any_ends(low, width, mean, deviation, log):
     dimension = Float(10**low, 10 ** (low + width), log)
 

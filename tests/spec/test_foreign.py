@@ -849,7 +849,7 @@ ANY = st.recursive(
     place=st.sampled_from(["", "train", "search", "data", "model", "objective", "bayes", "params"]),
     kind=st.sampled_from(["built", "command", "neither"]),
 )  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60)
 def test_nothing_foreign_breaks_the_reader(words: dict[str, Any], place: str, kind: str) -> None:
     tree: dict[str, Any] = {}
     if kind == "built":

@@ -963,14 +963,13 @@ def assert_located(spec, point):
 
 
 @given(specs(), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 def test_a_config_is_found_again_at_its_point(spec, data):
     names = [name for name, _ in parameters(spec.space)]
     assert_located(spec, draw(spec.space, {name: data.draw(st.floats(0, 1)) for name in names}))
 
 
 @given(specs())
-@settings(max_examples=40, deadline=None)
 def test_every_point_of_a_grid_is_found_again(spec):
     points = [point for level in grid(spec.space) for point in level]
     for point in points[:: max(1, len(points) // 25)]:
@@ -1176,9 +1175,7 @@ def test_steps_are_epochs_times_samples_over_the_batch():
 
 
 @given(specs(), st.integers(0, 2**16))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_exported_point_is_a_spec_of_that_point_alone(tmp_path, spec, seed):
     (point,) = points_of(spec, 1, seed)
     config = resolve(spec, point, "classification")
@@ -1318,13 +1315,12 @@ def read_or_refuse(make):
 
 
 @given(mutants())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_spec_is_refused_or_works(tree):
     read_or_refuse(lambda: validate(Document("f.yaml", tree), FOLDER, ""))
 
 
 @given(mutants())
-@settings(max_examples=80, deadline=None)
 def test_a_damaged_file_is_refused_or_works(tree):
     read_or_refuse(lambda: read(yaml.safe_dump(tree, sort_keys=False)))
 
@@ -1348,16 +1344,14 @@ PIECES += ["> ", "'", '"', "\t", "---\n", "...\n", "%YAML 1.1\n", "\\U", "1e-3",
 
 
 @given(st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60)
 def test_any_text_is_refused(text):
     with pytest.raises(SpecError):
         read(text)
 
 
 @given(st.binary(max_size=60))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_refused(tmp_path, content):
     path = tmp_path / "spec.yaml"
     path.write_bytes(content)
@@ -1380,7 +1374,7 @@ def test_any_bytes_are_refused(tmp_path, content):
     ),
     st.sampled_from([WHOLE, IMPORTED]),
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=60)
 def test_any_override_is_refused_or_works(overrides, tree):
     def make():
         document = Document("f.yaml", copy.deepcopy(tree))
@@ -1733,7 +1727,6 @@ def trained(draw):
 
 
 @given(trained(), st.dictionaries(st.text(), st.text()), st.integers(), st.none() | st.integers(0))
-@settings(max_examples=60, deadline=None)
 def test_a_trial_key_is_the_hash_of_one_object(case, content, seed, fold):
     _, config = case
     whole = {
@@ -1789,7 +1782,7 @@ def _flattened(space, config):
 
 
 @given(trained())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 def test_params_are_all_in_which_points_differ(case):
     spec, config = case
     assert flatten(spec.space, config) == _flattened(spec.space, config)
@@ -1810,7 +1803,6 @@ def _filled(config):
 
 
 @given(trained(), st.data())
-@settings(max_examples=100, deadline=None)
 def test_a_stored_config_is_filled_with_what_came_since(case, data):
     _, config = case
     stored = json.loads(json.dumps(config))
@@ -1844,7 +1836,7 @@ VALUES = st.sampled_from([None, True, False, 0, 1, 1.0, 0.5, "a", [1], [True], {
 
 
 @given(trained(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 def test_differences_are_found_wherever_they_are(case, data):
     spec, config = case
     for _ in range(data.draw(st.integers(0, 3))):
@@ -1879,7 +1871,6 @@ def _spoil(value):
 
 
 @given(specs(), st.data())
-@settings(max_examples=60, deadline=None)
 def test_a_config_shares_nothing_with_its_spec(spec, data):
     shares = {name: data.draw(st.floats(0, 1)) for name, _ in parameters(spec.space)}
     point = draw(spec.space, shares)

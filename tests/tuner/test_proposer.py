@@ -122,7 +122,7 @@ def test_an_interrupted_search_proposes_what_a_whole_one_does(
         measured = {point_key(proposal.point) for proposal in run.history.proposals}
     assert len(whole) == 22 or len(measured) == size(spec.space)
     assert whole
-    for cut in (1, 4, 7, 11, 19):
+    for cut in (1, 7, 19) if seeds == 1 else (4, 11):
         root = tmp_path / f"cut{cut}"
         shutil.copytree(tmp_path / "before", root)
         for again in range(100):

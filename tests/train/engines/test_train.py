@@ -27,7 +27,7 @@ from devices import (
     same_weights,
     set_noise,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 from torch import nn
@@ -436,7 +436,6 @@ def test_evaluations_rise_to_the_budget(budget, interval):
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
 def test_batches_are_cut_from_shuffled_epochs(samples, size, seed):
     size = min(size, samples)
     stream = randomness.batches(samples, size, seed, DEVICE)
@@ -859,7 +858,6 @@ def test_tied_weights_can_be_saved(place):
 
 
 @given(st.integers(2, 5), st.integers(1, 60), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
 def test_classification_metrics_equal_scikit_learn_s(classes, samples, seed):
     dice = torch.Generator().manual_seed(seed)
     outputs = torch.randn(samples, classes, generator=dice)
@@ -873,7 +871,6 @@ def test_classification_metrics_equal_scikit_learn_s(classes, samples, seed):
 
 
 @given(st.integers(1, 3), st.integers(2, 60), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
 def test_regression_metrics_equal_scikit_learn_s(targets, samples, seed):
     random = np.random.default_rng(seed)
     scale = random.uniform(0.1, 100, targets)

@@ -19,7 +19,7 @@ from lrsearch.trial import Measurement, Objective, Outcome, Workplace
 PLAIN = {**SGD, "momentum": 0, "nesterov": False, "weight_decay": 0}
 ADAM = {**ADAMW, "name": "adam"}
 LOGISTIC = {"name": "logistic"}
-INTERVALS = ("1ba", "2ba", "10ba", "1ep")
+INTERVALS = ("1ba", "10ba", "1ep")
 LEAST = Objective("loss", "min")
 
 NETS = """

@@ -18,7 +18,7 @@ from devices import (
     make_generator,
     noise_state,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_train import cohort, config
 from torch import Tensor
@@ -262,7 +262,6 @@ CHANGES = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(CHANGES, max_size=20))
 def test_lanes_that_share_their_draws_have_each_its_own(
     changes: list[tuple[str, int, int]],

@@ -7,6 +7,8 @@ import csv
 import importlib.util
 import json
 import random
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 
 from lrsearch.cli import app
 
-NEEDED = ("transformers", "tokenizers", "safetensors")
+NEEDED = ("transformers", "safetensors")
 """Imported by the tests alone: it takes half a second, and each process collects all tests."""
 
 pytestmark = pytest.mark.skipif(
@@ -70,22 +72,30 @@ def pretrain(model: Any, ids: torch.Tensor, mask_id: int) -> None:
         optimizer.step()
 
 
+def vocabulary(texts: list[str]) -> list[str]:
+    """A thousand tokens: the characters, and the most frequent words. (A vocabulary learned by
+    `tokenizers` is another one each time.)"""
+    words = Counter(re.findall(r"\w+|[^\w\s]", " ".join(texts).lower()))
+    letters = sorted({letter for word in words for letter in word})
+    found = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    found += [f"##{letter}" for letter in letters]
+    often = sorted(words, key=lambda word: (-words[word], word))
+    return [*found, *(word for word in often if len(word) > 1)][:1000]
+
+
 TEXTS = {"numbers": NUMBERS, "waiting": WAITING}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a BERT, `raw`, which has not been trained, and labelled `texts.csv`."""
-    import tokenizers
     import transformers
 
     folder = tmp_path_factory.mktemp("finetune")
     texts = {label: pieces(modules) for label, modules in TEXTS.items()}
-    trainer: Any = tokenizers.BertWordPieceTokenizer(lowercase=True)
-    every = [text for part in texts.values() for text in part]
-    trainer.train_from_iterator(every, vocab_size=1000, show_progress=False)
     (folder / "raw").mkdir()
-    trainer.save_model(str(folder / "raw"))
+    known = vocabulary([text for part in texts.values() for text in part])
+    (folder / "raw" / "vocab.txt").write_text("\n".join(known), encoding="utf-8")
     tokenizer = transformers.BertTokenizerFast.from_pretrained(str(folder / "raw"))
     tokenizer.save_pretrained(folder / "raw")
     sizes = transformers.BertConfig(
@@ -165,8 +175,8 @@ def test_a_pretrained_start_is_searched_and_is_worth_it(place: Path, encoder: Pa
         found[start].append(trial["objective"])
     means = {start: sum(part) / 4 for start, part in found.items()}
     assert [len(part) for part in found.values()] == [4, 4], "two rates, two schedules"
-    # Half of the texts are of either class; when this was written the means were 0.75 and 0.64.
-    assert report["best"]["objective"] > 0.65, found
+    # Half of the texts are of either class; when this was written the means were 0.62 and 0.55.
+    assert report["best"]["objective"] > 0.6, found
     assert means["encoder"] > means["raw"] + 0.03, found
 
     # The encoder's folder says the same, but other weights in it are another start.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICE, assert_same_numbers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from test_fused import both, tensors
@@ -238,7 +238,6 @@ def test_how_a_model_is_told_its_classes_is_in_the_error(nets, model, told):
 # a logit alone
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 20), st.sampled_from([0.0, 0.1, 0.5]), st.booleans(), st.integers(0, 999))
 def test_a_logit_alone_has_binary_cross_entropy(samples, smoothing, flat, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -455,7 +454,6 @@ def test_a_softmax_too_many_is_told(nets, end, loss, told):
     assert len(found) == (told is not None) and (told is None or told in found[0]), found
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(2, 6), st.integers(0, 999), st.sampled_from(["zeros", "small", "none"]))
 def test_logits_are_no_probabilities(classes, seed, start):
     """Nor those of a last layer that begins at zero."""

@@ -500,7 +500,7 @@ def used_state(name, config, state):
 
 @pytest.mark.parametrize("name", STACKED)
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12)
 def test_lanes_do_not_see_each_other(name, data):
     """Among other lanes, and so with other needs, in another order: the same bits."""
     lanes = data.draw(st.integers(2, 20))

@@ -337,9 +337,7 @@ def _rate_finding(view: RunView, rate: str) -> str:
         own = answer.recommended.params.get(rate)
         if not is_rate(own):
             return f"{name} makes no curve: too few of its values were measured."
-        return (
-            f"The best value was measured at {name} {format_value(own)}; too few were for a curve."
-        )
+        return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
     told = (
         f"{name} from {spell_span((low, high))} does as well as the best, "

@@ -38,8 +38,8 @@ class Answer:
     what it is worth: by its curve (`curved`), else by its seeds, None where there is neither.
     `tied` are the numbers of all points that cannot be told from the best, without the recommended
     one. `basins` come best first, `basin` is the recommended point's. `edges` are the ranges at
-    whose ends the best of the search lies, `untrained` sentences on rates that were not trained,
-    and among which the best may be.
+    whose ends the best lies (the highest; where it is confirmed the recommended one), `untrained`
+    sentences on rates that were not trained, and among which the best may be.
     """
 
     recommended: PointSummary
@@ -179,8 +179,6 @@ def find_answer(
         rate,
         choose,
     )
-    curve = _basin_of(highest, basins)
-    searched = [part for part in ranges if _matters(part.name, highest, points)]
     found = Answer(
         recommended=recommended,
         highest=highest,
@@ -191,8 +189,7 @@ def find_answer(
         tied=tuple(sorted(point.point for point in group if point is not recommended)),
         basins=tuple(basins),
         basin=basin,
-        edges=tuple(find_edges(highest.params, searched, curve)),
-        untrained=tuple(find_untrained(searched, curve)) if curve is not None else (),
+        edges=(),
         law=find_law(basins, batch_size, recommended.params),
         points=points,
         objective=objective,
@@ -201,8 +198,21 @@ def find_answer(
         confirmation=confirmation,
     )
     if confirmation is None or not found.confirmed:
-        return found
-    return rest_on(found, points, objective, confirmation)
+        return _look_beyond(found, highest, ranges)
+    found = rest_on(found, points, objective, confirmation)
+    # Of what holds, not of what was the luckiest of the search.
+    return _look_beyond(found, found.recommended, ranges)
+
+
+def _look_beyond(answer: Answer, point: PointSummary, ranges: Sequence[Range]) -> Answer:
+    """The answer with the ranges at whose ends a point lies."""
+    searched = [part for part in ranges if _matters(part.name, point, answer.points)]
+    curve = _basin_of(point, answer.basins)
+    return replace(
+        answer,
+        edges=tuple(find_edges(point.params, searched, curve)),
+        untrained=tuple(find_untrained(searched, curve)) if curve is not None else (),
+    )
 
 
 def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) -> bool:

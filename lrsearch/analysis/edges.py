@@ -77,7 +77,7 @@ class Edge:
         """The place of the best in words: `lr 1 is the highest searched`."""
         if self.far:
             reaches = f"the interval of the best {self.name} reaches the {self.side} searched"
-            return f"{self.name} {self.value:.4g} was best, and {reaches}"
+            return f"{self.name} {self.value:.3g} was best, and {reaches}"
         return f"{self.name} {self.value:.4g} is {'near ' * self.near}the {self.side} searched"
 
     def __str__(self) -> str:

@@ -196,12 +196,6 @@ def _level(count: int) -> float:
     return CLEAR * min(1.0, 2 / max(1, count - 1))
 
 
-def parting(count: int) -> float:
-    """The probability of being better that it takes, at the end, to part two of `count` points that
-    were measured again."""
-    return 1 - (1 - SPENT) * _level(count) / 2
-
-
 def _keep(
     values: Mapping[int, Sequence[float]], ranked: Sequence[int], sign: float, level: float
 ) -> list[int]:

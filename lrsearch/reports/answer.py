@@ -74,14 +74,17 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
         parts.append(f"tied with {len(answer.tied)} {others}")
     if answer.basin is not None:
         low, high = answer.basin.safe_lr
-        rates, own = _span_of_rates(low, high), answer.recommended.params.get(answer.basin.rate)
+        rates, own = spell_span((low, high)), answer.recommended.params.get(answer.basin.rate)
+        told = f"rates from {rates} do as well"
+        if format_value(low) == format_value(high):
+            rates, told = f"about {rates}", f"only rates about {rates} do as well"
         shown = format_value(own)
         # A rate may lie beyond an end by less than what is shown of both.
         alike = shown in (format_value(low), format_value(high))
         if own is not None and is_rate(own) and not low <= own <= high and not alike:
             parts.append(f"the curve's best rates are {rates}, and {shown} is not among them")
         else:
-            parts.append(f"rates from {rates} do as well")
+            parts.append(told)
         if answer.basin.plain:
             luck = "" if answer.confirmed else ", and the best value luck"
             parts.append(f"noise alone could give such values: perhaps no rate is better{luck}")
@@ -93,10 +96,6 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
         parts.append(one_line(edge.place))
     parts += map(one_line, answer.untrained if alone else ())
     return "; ".join(parts)
-
-
-def _span_of_rates(low: float, high: float) -> str:
-    return f"{format_value(low)} to {format_value(high)}"
 
 
 def _is_own(answer: Answer, edge: Edge) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.confirmation import Confirmation, Finalist, find_share_interval
 from lrsearch.analysis.importance import Level
-from lrsearch.analysis.race import parting
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -126,18 +125,13 @@ def _describe_control(
     if own.better is None or found.seedless:  # One value each: there is no noise to go by.
         return told
     told += f", worse with probability {_probability(own.better)}"
-    if control.tied and LIKELY < own.better < parting(len(found.finalists)):
-        told += f", and tied: {_describe_parting(found)}"
+    if control.tied and own.better > LIKELY:
+        told += " by the two alone, and tied by the noise of all"
     return told
 
 
 LIKELY = 0.9
 """The probability from which on points that are tied read as if they were not."""
-
-
-def _describe_parting(found: Confirmation) -> str:
-    points = len(found.finalists)
-    return f"it takes {parting(points):.3f} to part two of {points} points"
 
 
 def _probability(share: float) -> str:
@@ -241,7 +235,7 @@ def title_of(found: Confirmation) -> str:
         against = "better: the probability of being better than the control"
         odd = (each.better for each in found.finalists if each.tied and each.better is not None)
         if any(max(share, 1 - share) > LIKELY for share in odd) and not found.seedless:
-            against += f"; {_describe_parting(found)}"
+            against += ", by the two alone; tied: not told from the best by the noise of all"
         against = f" ({against})"
     return f"measured again on fresh seeds{splits}{against}"
 

@@ -71,7 +71,13 @@ def tell_lengths(answer: Answer) -> list[str]:
     longest, enough = lengths.rows[-1], lengths.enough
     seeds = len(answer.highest.scores)
     told = []
-    if lengths.longer:
+    own = answer.recommended.params.get(NAME)
+    if lengths.longer and answer.confirmed and own != longest.budget:
+        told.append(
+            f"the longest, {_span(longest)}, has the best value of the search; on fresh seeds "
+            f"{format_value(own)} does as well"
+        )
+    elif lengths.longer:
         parted = any(row.span != row.longest for row in lengths.rows)
         listed = [longest.longest] if parted else [row.budget for row in lengths.rows]
         words = [format_value(each) for each in (*listed, lengths.longer)]

@@ -275,6 +275,8 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
             + (f" (deviation {number(spread)} over its seeds)" if spread is not None else "")
             + f" with {escape_markdown(format_params(best.params))}"
         )
+    else:
+        blocks.append(f"{view.nothing.capitalize()}.")
     first = [
         escape_markdown(f"{label}: {text}" if label else text) for label, text in first_notes(view)
     ]

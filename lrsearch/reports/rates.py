@@ -181,8 +181,9 @@ def _left_out(every: int, groups: int, drawn: int, telling: bool) -> list[str]:
 
 
 def spell_span(ends: tuple[float, float]) -> str:
-    """The ends of a span of rates: `0.01 to 0.1`."""
-    return f"{format_value(ends[0])} to {format_value(ends[1])}"
+    """The ends of a span of rates: `0.01 to 0.1`, one of them where they read alike."""
+    low, high = map(format_value, ends)
+    return low if low == high else f"{low} to {high}"
 
 
 def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[str, ...]]:
@@ -336,14 +337,14 @@ def _rate_finding(view: RunView, rate: str) -> str:
         own = answer.recommended.params.get(rate)
         if not is_rate(own):
             return f"{name} makes no curve: too few of its values were measured."
-        return (
-            f"The best value was measured at {name} {format_value(own)}; too few were for a curve."
-        )
+        return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
     told = (
-        f"{name} from {format_value(low)} to {format_value(high)} does as well as the best, "
+        f"{name} from {spell_span((low, high))} does as well as the best, "
         f"{format_value(basin.best)}"
     )
+    if format_value(low) == format_value(high):
+        told = f"No other {name} does as well as the best, {format_value(basin.best)}"
     if basin.plain:
         told += ", by the curve; noise alone could give such values: perhaps no rate is better"
     if basin.diverges_at is not None:

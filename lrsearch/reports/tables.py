@@ -237,13 +237,7 @@ def _headline(view: RunView, console: Console, width: int) -> Iterator[Text]:
     head = Text.assemble((one_line(view.name), "bold"))
     best = view.answer.recommended if view.answer is not None else None
     if best is None or best.objective is None:
-        if not view.records:
-            head.append(": no trials yet")
-        elif any(point.outcome is None for point in view.points):
-            head.append(": no point has been measured yet")
-        else:
-            head.append(": no point was trained to its end")
-        yield head
+        yield head.append(f": {view.nothing}")
         return
     assert view.answer is not None
     decimals = view.answer.decimals

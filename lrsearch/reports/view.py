@@ -83,6 +83,15 @@ class RunView:
     rounds: tuple[Mapping[str, Any], ...] = ()
     bounds: tuple[float, float] | None = None
 
+    @property
+    def nothing(self) -> str:
+        """Say why there is no answer."""
+        if not self.records:
+            return "no trials yet"
+        if any(point.outcome is None for point in self.points):
+            return "no point has been measured yet"
+        return "no point was trained to its end"
+
     @cached_property
     def answer(self) -> Answer | None:
         """The answer of the run, worked out when it is asked for; None where no point has a

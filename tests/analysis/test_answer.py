@@ -22,6 +22,7 @@ from lrsearch.analysis.basin import (
     group,
     make_gauge,
 )
+from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range, extend, find_edges
 from lrsearch.analysis.importance import find_importance, isolate
 from lrsearch.analysis.law import BestRate, judge_law
@@ -665,6 +666,18 @@ def test_an_edge_of_the_rate_follows_from_its_curve(decades, best, noise, told):
     found = [*map(str, answer.edges), *answer.untrained]
     assert len(found) == bool(told) and "".join(found).startswith(told)
     assert not told or bool(answer.edges) == ("trained" not in told)
+
+
+def test_of_a_confirmed_answer_the_edge_is_that_of_what_holds():
+    rows = [({"m": 4}, [0.1]), ({"m": 8}, [0.11]), ({"m": 16}, [0.5])]
+    points, ranges = points_of(rows), [Range("m", 4, 16, listed=(4, 8, 16), whole=True, path="m")]
+    assert [edge.side for edge in find_answer(points, LOSS, ranges).edges] == ["lowest"]
+    again = [
+        Finalist(each.point, each.params, each.objective, mean, None, {9: mean})
+        for each, mean in zip(reversed(points[:2]), (0.1, 0.3), strict=True)
+    ]
+    confirmed = find_answer(points, LOSS, ranges, Confirmation(tuple(again), 1, over=True))
+    assert confirmed.recommended.point == 2 and confirmed.edges == ()
 
 
 # -- renderings

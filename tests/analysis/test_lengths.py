@@ -10,6 +10,7 @@ from test_answer import ACCURACY, RATES, points_of, records_of
 
 from lrsearch.analysis.answer import find_answer
 from lrsearch.analysis.basin import agrees, double, group
+from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.importance import find_importance
 from lrsearch.analysis.law import Law
 from lrsearch.analysis.lengths import MOST
@@ -96,6 +97,20 @@ def test_a_shorter_budget_wins_where_it_is_tied():
 def test_a_longer_budget_that_is_worse_brings_nothing():
     answer = find_answer(trained(bowls(["5ep", "10ep"], [0.3, 0.1])), LOSS)
     assert tell_lengths(answer)[0] == "5ep is enough: no longer one has a better value"
+
+
+def test_fresh_seeds_of_a_shorter_budget_are_not_contradicted():
+    """Where the recommended point is of a shorter budget nothing is said for longer ones."""
+    points = trained(bowls(["5ep", "10ep"], [0.0, 0.1]))
+    found = find_answer(points, LOSS)
+    assert tell_lengths(found)[0].startswith("the longest, 10ep, has the best value: a longer one")
+    shorter = next(each.point for each in found.lengths.rows if each.budget == "5ep")
+    again = [
+        Finalist(each.point, each.params, each.objective, mean, None, {9: mean})
+        for each, mean in ((shorter, 1.0), (found.highest, 1.5))
+    ]
+    confirmed = find_answer(points, LOSS, (), Confirmation(tuple(again), 1, over=True))
+    assert tell_lengths(confirmed)[0].endswith("of the search; on fresh seeds 5ep does as well")
 
 
 @pytest.mark.parametrize(

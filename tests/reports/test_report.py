@@ -384,6 +384,8 @@ def test_runs_without_a_value_read_well():
     assert "trials  1 waiting" in waiting
     lost = head([record(1, 1, {"lr": 0.1}, outcome=Outcome.DIVERGED)])
     assert lost[0] == "r: no point was trained to its end"
+    told = to_markdown(build_view("r", "f", ACCURACY, [], Context(standing=["stopped"])))
+    assert told.startswith("## r\n\nNo trials yet.\n\n- note: stopped\n")
     assert "      1  diverged  0.1" in lost
 
 

@@ -107,7 +107,7 @@ def write_page(view: RunView, making: Making | None = None, *, served: Served | 
         "title": one_line(view.name),
         "subtitle": _subtitle(view),
         "answer": content.describe_answer(view),
-        "nothing": _nothing(view),
+        "nothing": f"{view.nothing.capitalize()}.",
         "standing": [one_line(each) for each in view.standing],
         "warnings": [one_line(warning) for warning in view.warnings],
         "codes": [(name, visible(text)) for name, text in making.codes] if view.answer else [],
@@ -287,14 +287,6 @@ def _subtitle(view: RunView) -> str:
         parts.append(f"{view.running} running")
     strategies = dict.fromkeys(record.strategy for record in view.records)
     return " · ".join([*parts, *map(one_line, strategies)])
-
-
-def _nothing(view: RunView) -> str:
-    if not view.records:
-        return "No trials yet."
-    if any(point.outcome is None for point in view.points):
-        return "No point has been measured yet."
-    return "No point was trained to its end."
 
 
 def _schedules(view: RunView, making: Making) -> dict[str, Any]:

@@ -135,7 +135,10 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
         if answer.basin.plain:
             yield Chip("perhaps no rate is better", "warn")
         else:
-            yield Chip(f"basin {answer.basin.decades:.1f} decades wide", "good")
+            wide = f"{answer.basin.decades:.1f}"
+            narrow = wide == "0.0"
+            width = "no rate beside it does as well" if narrow else f"basin {wide} decades wide"
+            yield Chip(width, "warn" if narrow else "good")
     number = len(answer.recommended.trials)
     if not answer.confirmed:
         yield Chip(count(answer.seeds, "seed") if number > 1 else "one training", "plain")

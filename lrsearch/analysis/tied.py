@@ -131,9 +131,10 @@ def without_blown(points: Sequence[PointSummary]) -> list[PointSummary]:
 
 def sound(rows: Sequence[Sequence[float]]) -> list[bool]:
     """Whether the spread of each row of values, best row first, is no more than `BLOWN` times the
-    usual one; of all rows where the best one's is."""
+    usual one; of all rows where the best one's is. Of two rows the wider is the usual one: few
+    values that happen to be nearly equal make a blow-up of none."""
     spreads = [_spread(row) for row in rows]
-    usual = statistics.median_low(spreads[:POOLED]) if spreads else 0.0
+    usual = statistics.median_high(spreads[:POOLED]) if spreads else 0.0
     if not usual or spreads[0] > BLOWN * usual:
         return [True] * len(rows)
     return [spread <= BLOWN * usual for spread in spreads]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lrsearch.analysis.race import LEAST, MISS, judge, next_round, student_share
+from lrsearch.analysis.tied import sound
 from lrsearch.trial import Objective
 
 ACCURACY, LOSS = Objective("accuracy", "max"), Objective("loss", "min")
@@ -193,3 +194,11 @@ def test_shuffled_results_do_not_need_the_order_of_a_dictionary():
     other = {0: 0.8, 1: 0.83, 2: 0.81}
     one, two = ({1: own, 2: other} for own in (values, late))
     assert judge(one, [1, 2], ACCURACY, 2) == judge(two, [1, 2], ACCURACY, 2)
+
+
+def test_of_two_points_neither_blew_up_where_one_was_lucky_to_vary_little():
+    scores = {0: {0: 0.900, 1: 0.901, 2: 0.900}, 1: {0: 0.910, 1: 0.895, 2: 0.925}}
+    verdict = judge(scores, [0, 1], ACCURACY)
+    assert {verdict.winner, *verdict.tied} == {0, 1}
+    assert sound([[0.9, 0.901, 0.9], [0.91, 0.895, 0.925]]) == [True, True]
+    assert sound([[0.9, 0.901, 0.9], [0.901, 0.9, 0.899], [0.1, 0.901, 0.9]]) == [True, True, False]

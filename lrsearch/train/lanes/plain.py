@@ -39,16 +39,16 @@ def count_lanes() -> int:
     return int(torch._C._functorch.CVmapInterpreterPtr(top).batchSize())
 
 
-def _axis(tensor: Tensor) -> int | None:
+def axis_of(tensor: Tensor) -> int | None:
     """The dimension of the lanes in the tensor of them all; None of a tensor that they share."""
     if torch._C._functorch.maybe_get_level(tensor) < 0:
         return None
     return int(torch._C._functorch.maybe_get_bdim(tensor))
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def unwrap(tensor: Tensor) -> Tensor:
     """The tensor of all lanes."""
-    return tensor if _axis(tensor) is None else torch._C._functorch.get_unwrapped(tensor)
+    return tensor if axis_of(tensor) is None else torch._C._functorch.get_unwrapped(tensor)
 
 
 # what is mapped
@@ -169,8 +169,8 @@ def _apply_by_lanes(function: type[Any], *args: Any, **kwargs: Any) -> Any:
 
 def _pick(value: Any, lane: int) -> Any:
     """A lane's part of a tensor; other values are unchanged."""
-    axis = _axis(value) if isinstance(value, Tensor) else None
-    return value if axis is None else _whole(value).select(axis, lane)
+    axis = axis_of(value) if isinstance(value, Tensor) else None
+    return value if axis is None else unwrap(value).select(axis, lane)
 
 
 # rules for torch's functions, see `rules.Rules`
@@ -190,10 +190,10 @@ def _set_data(tensor: Tensor, value: Tensor) -> None:
 def _require(tensor: Tensor, needed: bool = True) -> Tensor:
     if level_of_lanes() is None:
         return tensor.requires_grad_(needed)
-    if _axis(tensor) is None:
+    if axis_of(tensor) is None:
         raise NotRecordable(SHARED)
     with temporarily_clear_interpreter_stack():
-        _whole(tensor).requires_grad_(needed)
+        unwrap(tensor).requires_grad_(needed)
     return tensor
 
 
@@ -213,15 +213,15 @@ def _differentiate(
         return torch.autograd.grad(outputs, inputs, grad_outputs, **given)
     ends = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     begins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    axes = [axis for each in (*ends, *begins) if (axis := _axis(each)) is not None]
+    axes = [axis for each in (*ends, *begins) if (axis := axis_of(each)) is not None]
     if len(axes) < len(ends) + len(begins):
         raise NotRecordable(SHARED)
     if grad_outputs is None or isinstance(grad_outputs, Tensor):
         grad_outputs = [grad_outputs] * len(ends)
     with temporarily_clear_interpreter_stack():
         seeds = [_seed(*pair) for pair in zip(ends, grad_outputs, strict=True)]
-        wholes = [_whole(each) for each in begins]
-        found = torch.autograd.grad([_whole(each) for each in ends], wholes, seeds, **given)
+        wholes = [unwrap(each) for each in begins]
+        found = torch.autograd.grad([unwrap(each) for each in ends], wholes, seeds, **given)
     return tuple(
         None if each is None else torch._C._functorch._add_batch_dim(each, axis, level)
         for each, axis in zip(found, axes[len(ends) :], strict=True)
@@ -230,16 +230,16 @@ def _differentiate(
 
 def _seed(output: Tensor, given: Tensor | None) -> Tensor:
     """The gradient of an output of all lanes."""
-    whole, axis = _whole(output), _axis(output)
+    whole, axis = unwrap(output), axis_of(output)
     assert axis is not None
     if given is None:
         if whole.dim() > 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         return torch.ones_like(whole)
-    held = _axis(given)
+    held = axis_of(given)
     if held is None:
         return given.unsqueeze(axis).expand_as(whole)
-    return _whole(given).movedim(held, axis)
+    return unwrap(given).movedim(held, axis)
 
 
 _OWN: Any = Tensor
@@ -258,7 +258,7 @@ PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
 def _make_own(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     """A tensor that torch makes of no lane's numbers, one a lane: it is to be changed in place."""
     level = level_of_lanes()
-    like = [each for each in args if isinstance(each, Tensor) and _axis(each) is not None]
+    like = [each for each in args if isinstance(each, Tensor) and axis_of(each) is not None]
     if level is None or like or kwargs.get("out") is not None or kwargs.get("requires_grad"):
         return function(*args, **kwargs)
     lanes = count_lanes()

@@ -89,21 +89,6 @@ class Answer:
         )
 
     @property
-    def mixed(self) -> bool:
-        """Whether the points of the curve that the interval is of differ in more than the rate."""
-        basin = self.basin
-        if basin is None or not self.curved:
-            return False
-        own = self.recommended.params
-        return any(
-            point.params.get(name) != value
-            for point in self.points
-            if agrees(point.params, basin.params)
-            for name, value in own.items()
-            if name != basin.rate
-        )
-
-    @property
     def confirmed(self) -> bool:
         """Whether the answer rests on fresh measurements."""
         return self.confirmation is not None and self.confirmation.holds

@@ -143,21 +143,6 @@ def test_the_evidence_of_a_bowl_says_nothing_of_noise_alone():
     assert not any("noise alone" in evidence(find_answer(p, LOSS)) for _, p in draws(10))
 
 
-def test_what_a_point_owes_to_all_else_is_not_called_luck():
-    """The curve of points that differ in more than the rate is of averages."""
-    generator = np.random.default_rng(0)
-    rows = []
-    for place in range(16):
-        rate, decay = RATES[place % 8], float(generator.uniform())
-        rows.append(({"lr": rate, "decay": decay}, [bowl(rate, 1e-2) + 5 * (decay - 0.5) ** 2]))
-    rows.append(({"lr": 1e-2, "decay": 0.5}, [0.1]))
-    answer = find_answer(points_of(rows), LOSS)
-    assert answer.mixed and answer.interval[0] > answer.value == 0.1
-    assert "an average over all else that was searched" in evidence(answer)
-    alike = [({"lr": params["lr"]}, values) for params, values in rows]
-    assert not find_answer(points_of(alike), LOSS).mixed
-
-
 def test_more_seeds_and_less_noise_make_the_interval_narrower():
     def width(noise, seeds):
         found = (find_basins(points, LOSS)[0] for _, points in draws(10, noise, seeds))

@@ -45,7 +45,7 @@ from lrsearch.train.device import (
 )
 from lrsearch.train.engines import comparison
 from lrsearch.train.engines.probe import singly
-from lrsearch.train.lanes import draws, rules
+from lrsearch.train.lanes import draws, graphs, rules
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.graphs import Graph
 from lrsearch.train.lanes.recurrent import LAYERS, recur
@@ -688,3 +688,31 @@ def test_data_that_a_gpu_has_no_room_for_end_the_search_with_what_to_do(
     told = " ".join(found.stderr.split())
     assert "the memory of cpu has no room for the samples, which take 0.00" in told
     assert "have them loaded batch by batch" in told and "Traceback" not in told
+
+
+def test_the_host_is_never_far_ahead_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for the step that was launched so many before."""
+    told: list[str] = []
+
+    class Event:
+        made = 0
+
+        def __init__(self) -> None:
+            Event.made += 1
+            self.step = 0
+
+        def record(self) -> None:
+            self.step = sum(each.startswith("step") for each in told) + 1
+            told.append(f"step {self.step}")
+
+        def synchronize(self) -> None:
+            told.append(f"wait for {self.step}")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(graphs, "AHEAD", 2)
+    leads = [graphs.Lead(torch.device(kind)) for kind in ("cpu", "cuda")]
+    for _ in range(4):
+        for lead in leads:
+            lead.keep()
+    assert told == ["step 1", "step 2", "wait for 1", "step 3", "wait for 2", "step 4"]
+    assert Event.made == 2

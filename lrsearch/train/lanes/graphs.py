@@ -7,6 +7,7 @@ reason is kept, and told.
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -184,6 +185,31 @@ class Recorded:
         returns its outputs, which the next replay may overwrite."""
         self.noise.draw()
         return (self.graph or self.tape).replay(*inputs)
+
+
+AHEAD = 64
+"""Steps that a GPU may be behind its host. So many keep it busy; a host that is further on cannot
+tell that the training goes on, how long a step takes, or leave when it is asked to."""
+
+
+class Lead:
+    """The host's lead over a GPU, which is kept from growing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.limited = device.type == "cuda"
+        self._made: deque[torch.cuda.Event] = deque()
+
+    def keep(self) -> None:
+        """Note that a step was launched, and wait for one that was long before, if need be."""
+        if not self.limited:
+            return
+        if len(self._made) < AHEAD:
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        else:
+            event = self._made.popleft()
+            event.synchronize()
+        event.record()
+        self._made.append(event)
 
 
 def fewest_lanes(device: torch.device) -> int:

@@ -22,7 +22,7 @@ from lrsearch.train.batches.transforms import Parts, augment, mixed_loss
 from lrsearch.train.device import release, sum_type, to_device
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.evaluation import Evaluation
-from lrsearch.train.lanes.graphs import Recorded, replayable
+from lrsearch.train.lanes.graphs import Lead, Recorded, replayable
 from lrsearch.train.lanes.plain import fills_what_is_shared
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.stack import Stack
@@ -89,6 +89,7 @@ class Program:
         self.noted: list[tuple[int, int, Tensor]] = []
         """Place, step and `Weights.row` of the steps recorded since somebody took them."""
         self._room: bool | None = None
+        self._lead = Lead(device)
         self._steps: dict[int, Recorded] = {}
 
     # lanes as values
@@ -113,8 +114,8 @@ class Program:
     def advance(self, index: Tensor, numbers: Tensor) -> None:
         """Make some steps. `index` has the samples of each, int64 [steps, batch] where all lanes
         read the same, or [steps, lanes, batch]; `numbers` come from `tabulate`, [steps, groups x
-        scalars, lanes]. Never waits for the device. Raises tape.NotRecordable, and pulse.Leave
-        between two steps; `stack.steps` then counts those made."""
+        scalars, lanes]. Waits for no step but one long before. Raises tape.NotRecordable, and
+        pulse.Leave between two steps; `stack.steps` then counts those made."""
         self.evaluation.forget()
         for samples, scalars in zip(index.unbind(0), numbers.unbind(0), strict=True):
             steps = self.stack.steps
@@ -125,6 +126,7 @@ class Program:
                 self._make(samples, scalars)
             for lane in range(self.stack.lanes):
                 steps[lane] += 1
+            self._lead.keep()
             pulse.beat()
 
     def _make(self, samples: Tensor, scalars: Tensor) -> list[Tensor]:

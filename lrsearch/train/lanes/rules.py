@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.overrides import TorchFunctionMode
 
 from lrsearch.train.device import ATTEND, SHORT_ATTENTION, draws_by_itself
@@ -26,7 +27,7 @@ from lrsearch.train.lanes.linear import (
     move,
     transforms_itself,
 )
-from lrsearch.train.lanes.plain import PLAIN, own_rules
+from lrsearch.train.lanes.plain import PLAIN, axis_of, level_of_lanes, own_rules, unwrap
 from lrsearch.train.lanes.recurrent import CELLS, LAYERS, recur, step
 from lrsearch.train.tape import NotRecordable
 
@@ -152,6 +153,7 @@ class Rules(TorchFunctionMode):
             **{each: functools.partial(_lower, each) for each in (*_LOW, *_LOW_THERE)},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
             **{each: functools.partial(_widen, each) for each in _WIDE},
+            **{each: functools.partial(_pool, each) for each in _POOLS},
             **{each: functools.partial(_multiply, each) for each in _OWN},
             **PLAIN,
             **draw_rules(noise),
@@ -228,6 +230,10 @@ _OWN = (
 """Products that autocast computes in the types of their arguments, on a GPU in the widest of them,
 but for matrices by vectors; vmap makes other products of them."""
 _NORMS = (torch.batch_norm, torch.instance_norm, torch.group_norm, torch.layer_norm)
+TOGETHER = ("cuda",)
+"""Kinds of devices on which batch norm, and pooling, of all lanes is one operation. On a CPU, whose
+operations cost little beside their numbers, last bits stay as they always were."""
+_POOLS = (F.max_pool2d, F.avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
 _BATCH_NORMS = 8
 """Arguments of torch.batch_norm beside its input; whether cuDNN is to be used is the last."""
 
@@ -284,18 +290,73 @@ def _as_given(args: Sequence[Any]) -> Iterator[bool]:
 
 
 def _normalize(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    if func is torch.batch_norm and _has_one_channel(input) and len(args) == _BATCH_NORMS:
-        # torch's rule makes channels of the lanes, here without a copy that would lay them as cuDNN
-        # demands. torch's own kernel takes any layout.
-        args = (*args[:-1], False)
-    if func is torch.batch_norm and input.dim() == 2 and _sums_by_place(input):
-        turned = _normalize(func, input.t().unsqueeze(0).contiguous(), *args, **kwargs)
-        return turned.squeeze(0).t().contiguous()  # The layout in memory decides dropout's noise.
+    if func is torch.batch_norm:
+        func = _normalize_batch
     if not autocast_takes(input):
         return func(input, *args, **kwargs)
     out = func(input.float(), *args, **kwargs)
     wide = input.device.type == "cuda" and func in (torch.group_norm, torch.layer_norm)
     return out if wide else out.to(input.dtype)
+
+
+def _normalize_batch(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    if len(args) == _BATCH_NORMS and input.device.type in TOGETHER:
+        if (out := _normalize_together(input, *args)) is not None:
+            return out
+        if _has_one_channel(input):
+            # torch's rule makes channels of the lanes, here without a copy that would lay them as
+            # cuDNN demands. torch's own kernel takes any layout.
+            args = (*args[:-1], False)
+    if input.dim() == 2 and _sums_by_place(input):
+        turned = torch.batch_norm(input.t().unsqueeze(0).contiguous(), *args, **kwargs)
+        return turned.squeeze(0).t().contiguous()  # The layout in memory decides dropout's noise.
+    return torch.batch_norm(input, *args, **kwargs)
+
+
+def _normalize_together(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    *args: Any,
+) -> Tensor | None:
+    """Batch norm [samples, channels, ...] of all lanes as one of all their channels, by the kernel
+    that solo takes; None where that cannot be done. torch's rule multiplies by the weights and adds
+    the bias in passes of their own, and differentiates them so: six kernels more a layer."""
+    level, given = level_of_lanes(), (weight, bias, mean, variance)
+    axis, held = axis_of(input), [each for each in given if each is not None]
+    # Statistics are changed where they are.
+    if (
+        level is None
+        or axis is None
+        or not all(axis_of(each) == 0 and unwrap(each).is_contiguous() for each in held)
+    ):
+        return None
+    with temporarily_clear_interpreter_stack():
+        lanes = unwrap(input).movedim(axis, 0)
+        rows: Any = [each if each is None else unwrap(each).view(-1) for each in given]
+        out = torch.batch_norm(lanes.transpose(0, 1).flatten(1, 2), *rows, *args)
+        out = out.view(len(out), len(lanes), -1, *out.shape[2:]).transpose(0, 1)
+    return torch._C._functorch._add_batch_dim(out, 0, level)
+
+
+def _pool(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Pooling of all lanes' channels where they lie beside each other, as convolutions and batch
+    norm leave them. torch's rule takes the lanes for samples, which copies all before and after."""
+    level, axis = level_of_lanes(), axis_of(input)
+    if input.device.type not in TOGETHER or level is None or axis is None or input.dim() != 4:
+        return func(input, *args, **kwargs)
+    with temporarily_clear_interpreter_stack():
+        samples = unwrap(input).movedim(axis, 0).transpose(0, 1)
+        lanes, channels = samples.shape[1:3]
+        together = samples.stride(1) == channels * samples.stride(2)
+        if together:
+            out = func(samples.flatten(1, 2), *args, **kwargs)
+            out = out.view(len(out), lanes, channels, *out.shape[2:]).transpose(0, 1)
+    if not together:
+        return func(input, *args, **kwargs)
+    return torch._C._functorch._add_batch_dim(out, 0, level)
 
 
 def _has_one_channel(input: Tensor) -> bool:

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from devices import DEVICE
 from test_draws import assert_lanes_train_as_alone
 from test_train import cohort, config
+from torch import Tensor
+from torch.func import vmap
 
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
-from lrsearch.train.lanes import plain
+from lrsearch.train.lanes import plain, rules
+from lrsearch.train.lanes.draws import Noise
+from lrsearch.train.lanes.rules import Rules
+from lrsearch.train.tape import record
 from lrsearch.trial import Objective, Workplace
 
 pytestmark = [
@@ -291,3 +297,57 @@ def test_what_is_compiled_runs_as_it_was_written() -> None:
     )
     with plain.mapped():
         assert compiled(torch.zeros(())) == 0
+
+
+# What a GPU computes of all lanes at once
+
+
+@pytest.mark.cpu("what a GPU does is done there")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_batch_norm_and_pooling_of_all_lanes_are_each_lane_s_own(
+    training: bool, affine: bool, axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one pass, without the weights' multiplication beside it."""
+    monkeypatch.setattr(rules, "TOGETHER", ("cpu",))
+    dice = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=dice, dtype=torch.float64, requires_grad=True)
+
+    x, weight, bias = draw(3, 4, 2, 8, 8), draw(3, 2), draw(3, 2)
+    own = [weight, bias] if affine else [None, None]
+
+    def apply(x: Tensor, mean: Tensor, variance: Tensor, *own: Tensor | None) -> Tensor:
+        out = F.batch_norm(x, mean, variance, *own, training=training)
+        return F.adaptive_avg_pool2d(F.avg_pool2d(F.max_pool2d(out, 2), 2), (1, 2)).exp()
+
+    def statistics() -> list[Tensor]:
+        return [torch.zeros(3, 2, dtype=torch.float64), torch.ones(3, 2, dtype=torch.float64)]
+
+    held, expected = statistics(), statistics()
+    alone = torch.stack(
+        [
+            apply(x[k], *(each[k] for each in expected), *(e if e is None else e[k] for e in own))
+            for k in range(3)
+        ]
+    )
+    places = (axis, 0, 0, *([0, 0] if affine else [None, None]))
+    with Rules(Noise(())):
+        lanes = vmap(apply, in_dims=places)(x.movedim(0, axis), *held, *own)
+    torch.testing.assert_close(lanes, alone)
+    torch.testing.assert_close(held, expected)
+    inputs = [x, *(each for each in own if each is not None)]
+    found, wanted = (torch.autograd.grad(each.square().sum(), inputs) for each in (lanes, alone))
+    torch.testing.assert_close(found, wanted)
+
+    def step(x: Tensor) -> list[Tensor]:
+        with torch.no_grad(), Rules(Noise(())):
+            return [vmap(apply, in_dims=places)(x, *held, *own)]
+
+    tape, _ = record(step, [x.detach().movedim(0, axis).contiguous()], [*held, weight, bias])
+    called = [str(each) for each in tape.run.__globals__.values()]
+    assert "aten.native_batch_norm.default" in called and "aten.mul.Tensor" not in called
+    # Lanes beside each other need no copies.
+    assert axis == 0 or "aten.clone.default" not in called

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -109,6 +110,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda *_: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda *_: 0)
     monkeypatch.setattr(torch, "Generator", Generator)
+    monkeypatch.setattr(torch.cuda, "Event", Mock)
     monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
     dropout = torch._fused_dropout
     monkeypatch.setattr(torch, "_fused_dropout", lambda x, p, generator: dropout(x, p))

@@ -40,16 +40,16 @@ def count_lanes() -> int:
     return int(torch._C._functorch.CVmapInterpreterPtr(top).batchSize())
 
 
-def _axis(tensor: Tensor) -> int | None:
+def axis_of(tensor: Tensor) -> int | None:
     """The dimension of the lanes in the tensor of them all; None of a tensor that they share."""
     if torch._C._functorch.maybe_get_level(tensor) < 0:
         return None
     return int(torch._C._functorch.maybe_get_bdim(tensor))
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def whole_of(tensor: Tensor) -> Tensor:
     """The tensor of all lanes."""
-    return tensor if _axis(tensor) is None else torch._C._functorch.get_unwrapped(tensor)
+    return tensor if axis_of(tensor) is None else torch._C._functorch.get_unwrapped(tensor)
 
 
 # what is mapped
@@ -170,8 +170,8 @@ def _apply_by_lanes(function: type[Any], *args: Any, **kwargs: Any) -> Any:
 
 def _pick(value: Any, lane: int) -> Any:
     """A lane's part of a tensor; other values are unchanged."""
-    axis = _axis(value) if isinstance(value, Tensor) else None
-    return value if axis is None else _whole(value).select(axis, lane)
+    axis = axis_of(value) if isinstance(value, Tensor) else None
+    return value if axis is None else whole_of(value).select(axis, lane)
 
 
 # rules for torch's functions, see `rules.Rules`
@@ -191,14 +191,14 @@ def _set_data(tensor: Tensor, value: Tensor) -> None:
 def _require(tensor: Tensor, needed: bool = True) -> Tensor:
     if level_of_lanes() is None:
         return tensor.requires_grad_(needed)
-    if _axis(tensor) is not None:  # Of what all lanes share no gradient is taken, see below.
+    if axis_of(tensor) is not None:  # Of what all lanes share no gradient is taken, see below.
         with temporarily_clear_interpreter_stack():
-            _whole(tensor).requires_grad_(needed)
+            whole_of(tensor).requires_grad_(needed)
     return tensor
 
 
 def _requires(tensor: Tensor) -> bool:
-    return (tensor if level_of_lanes() is None else _whole(tensor)).requires_grad
+    return (tensor if level_of_lanes() is None else whole_of(tensor)).requires_grad
 
 
 def _set_required(tensor: Tensor, needed: bool) -> None:
@@ -207,7 +207,7 @@ def _set_required(tensor: Tensor, needed: bool) -> None:
 
 def _register(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Any:
     """Tensor.register_hook: the hook is given each lane's gradient."""
-    axis = _axis(tensor)
+    axis = axis_of(tensor)
     if level_of_lanes() is None or axis is None:
         return tensor.register_hook(hook)  # type: ignore[no-untyped-call]
 
@@ -216,7 +216,7 @@ def _register(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Any:
         return gradient if found is None else found
 
     with temporarily_clear_interpreter_stack():
-        whole: Any = _whole(tensor)
+        whole: Any = whole_of(tensor)
         return whole.register_hook(vmap(change, in_dims=axis, out_dims=axis))
 
 
@@ -232,15 +232,15 @@ def _differentiate(
         return torch.autograd.grad(outputs, inputs, grad_outputs, **given)
     ends = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     begins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    axes = [axis for each in (*ends, *begins) if (axis := _axis(each)) is not None]
+    axes = [axis for each in (*ends, *begins) if (axis := axis_of(each)) is not None]
     if len(axes) < len(ends) + len(begins):
         raise NotRecordable(SHARED)
     if grad_outputs is None or isinstance(grad_outputs, Tensor):
         grad_outputs = [grad_outputs] * len(ends)
     with temporarily_clear_interpreter_stack():
         seeds = [_seed(*pair) for pair in zip(ends, grad_outputs, strict=True)]
-        wholes = [_whole(each) for each in begins]
-        found = torch.autograd.grad([_whole(each) for each in ends], wholes, seeds, **given)
+        wholes = [whole_of(each) for each in begins]
+        found = torch.autograd.grad([whole_of(each) for each in ends], wholes, seeds, **given)
     return tuple(
         None if each is None else torch._C._functorch._add_batch_dim(each, axis, level)
         for each, axis in zip(found, axes[len(ends) :], strict=True)
@@ -249,22 +249,22 @@ def _differentiate(
 
 def _seed(output: Tensor, given: Tensor | None) -> Tensor:
     """The gradient of an output of all lanes."""
-    whole, axis = _whole(output), _axis(output)
+    whole, axis = whole_of(output), axis_of(output)
     assert axis is not None
     if given is None:
         if whole.dim() > 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         return torch.ones_like(whole)
-    held = _axis(given)
+    held = axis_of(given)
     if held is None:
         return given.unsqueeze(axis).expand_as(whole)
-    return _whole(given).movedim(held, axis)
+    return whole_of(given).movedim(held, axis)
 
 
 def _assign(tensor: Tensor, index: Any, value: Any) -> None:
     """`tensor[index] = value`; a mask of the lanes' with one value picks nothing, and so needs no
     shape that depends on it."""
-    mask = isinstance(index, Tensor) and index.dtype is torch.bool and _axis(index) is not None
+    mask = isinstance(index, Tensor) and index.dtype is torch.bool and axis_of(index) is not None
     number = not isinstance(value, Tensor)
     if not mask or not (number or value.dim() == 0) or index.dim() > tensor.dim():
         tensor[index] = value
@@ -283,7 +283,7 @@ def _align(
     zero_infinity: bool = False,
 ) -> Tensor:
     """torch.ctc_loss, the samples of all lanes being one batch."""
-    level, axis = level_of_lanes(), _axis(log_probs)
+    level, axis = level_of_lanes(), axis_of(log_probs)
     given = (log_probs, targets, input_lengths, target_lengths)
     if level is None or axis is None or log_probs.dim() != 3:
         return torch.ctc_loss(*given, blank, reduction, zero_infinity)
@@ -293,12 +293,12 @@ def _align(
         """[samples, ...] of each lane as [lanes x samples, ...]."""
         if not isinstance(each, Tensor):
             return torch.tensor(each).repeat(lanes)
-        held, whole = _axis(each), _whole(each)
+        held, whole = axis_of(each), whole_of(each)
         every = whole.expand(lanes, *whole.shape) if held is None else whole.movedim(held, 0)
         return every.flatten(0, 1)
 
     with temporarily_clear_interpreter_stack():
-        whole = _whole(log_probs).movedim(axis, 1).flatten(1, 2)
+        whole = whole_of(log_probs).movedim(axis, 1).flatten(1, 2)
         lengths = flatten(target_lengths)
         found = torch.ctc_loss(
             whole, flatten(targets), flatten(input_lengths), lengths, blank, 0, zero_infinity
@@ -335,7 +335,7 @@ PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
 def _make_own(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     """A tensor that torch makes of no lane's numbers, one a lane: it is to be changed in place."""
     level = level_of_lanes()
-    like = [each for each in args if isinstance(each, Tensor) and _axis(each) is not None]
+    like = [each for each in args if isinstance(each, Tensor) and axis_of(each) is not None]
     if level is None or like or kwargs.get("out") is not None or kwargs.get("requires_grad"):
         return function(*args, **kwargs)
     lanes = count_lanes()

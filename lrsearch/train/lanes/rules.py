@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lrsearch.train.device import ATTEND, SHORT_ATTENTION, draws_by_itself
+from lrsearch.train.lanes.convolutions import convolve
 from lrsearch.train.lanes.draws import Noise, draw_rules, drop
 from lrsearch.train.lanes.linear import apply, linear, lower, move, transforms_itself
 from lrsearch.train.lanes.plain import PLAIN, own_rules
@@ -193,9 +194,12 @@ def _embedding(
 
 # Under vmap autocast skips functions with a rule there, and rules take no mixed types.
 
-_LOW = (
+_CONVOLUTIONS = (
     *(F.conv1d, F.conv2d, F.conv3d),
     *(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
+)
+_LOW = (
+    *_CONVOLUTIONS,
     *(F.prelu, torch.prelu, torch.linalg.vecdot),
     *(torch.addmm, torch.baddbmm, torch.addbmm, Tensor.addmm, Tensor.baddbmm, Tensor.addbmm),
 )
@@ -234,6 +238,8 @@ def _widen(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
 def _lower(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     low = lower(*args), dict(zip(kwargs, lower(*kwargs.values()), strict=True))
     with _as_given(args):
+        if func in _CONVOLUTIONS:
+            return convolve(func, *low[0], **low[1])
         return func(*low[0], **low[1])
 
 

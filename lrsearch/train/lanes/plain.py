@@ -97,6 +97,24 @@ def mapped() -> Iterator[None]:
             setattr(owner, name, value)
 
 
+_JIT: Any = torch.jit
+
+
+def as_traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function where a graph is traced, as far as libraries ask torch.jit: they look then at no
+    values, such as those of a mask, as a recording demands."""
+
+    def run(*given: Any) -> Any:
+        before = _JIT.is_tracing
+        _JIT.is_tracing = lambda: True
+        try:
+            return function(*given)
+        finally:
+            _JIT.is_tracing = before
+
+    return run
+
+
 def _keep(
     _: object, __: object, context_fn: Callable[[], tuple[Any, Any]], *___: Any, **____: Any
 ) -> Iterator[None]:

@@ -47,7 +47,7 @@ def axis_of(tensor: Tensor) -> int | None:
     return int(torch._C._functorch.maybe_get_bdim(tensor))
 
 
-def unwrap(tensor: Tensor) -> Tensor:
+def whole_of(tensor: Tensor) -> Tensor:
     """The tensor of all lanes."""
     return tensor if axis_of(tensor) is None else torch._C._functorch.get_unwrapped(tensor)
 
@@ -95,6 +95,24 @@ def mapped() -> Iterator[None]:
             del _Base.apply
         for (owner, name, _), value in zip(kept, before, strict=True):
             setattr(owner, name, value)
+
+
+_JIT: Any = torch.jit
+
+
+def as_traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function where a graph is traced, as far as libraries ask torch.jit: they look then at no
+    values, such as those of a mask, as a recording demands."""
+
+    def run(*given: Any) -> Any:
+        before = _JIT.is_tracing
+        _JIT.is_tracing = lambda: True
+        try:
+            return function(*given)
+        finally:
+            _JIT.is_tracing = before
+
+    return run
 
 
 def _keep(
@@ -171,7 +189,7 @@ def _apply_by_lanes(function: type[Any], *args: Any, **kwargs: Any) -> Any:
 def _pick(value: Any, lane: int) -> Any:
     """A lane's part of a tensor; other values are unchanged."""
     axis = axis_of(value) if isinstance(value, Tensor) else None
-    return value if axis is None else unwrap(value).select(axis, lane)
+    return value if axis is None else whole_of(value).select(axis, lane)
 
 
 # rules for torch's functions, see `rules.Rules`
@@ -193,12 +211,12 @@ def _require(tensor: Tensor, needed: bool = True) -> Tensor:
         return tensor.requires_grad_(needed)
     if axis_of(tensor) is not None:  # Of what all lanes share no gradient is taken, see below.
         with temporarily_clear_interpreter_stack():
-            unwrap(tensor).requires_grad_(needed)
+            whole_of(tensor).requires_grad_(needed)
     return tensor
 
 
 def _requires(tensor: Tensor) -> bool:
-    return (tensor if level_of_lanes() is None else unwrap(tensor)).requires_grad
+    return (tensor if level_of_lanes() is None else whole_of(tensor)).requires_grad
 
 
 def _set_required(tensor: Tensor, needed: bool) -> None:
@@ -216,7 +234,7 @@ def _register(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Any:
         return gradient if found is None else found
 
     with temporarily_clear_interpreter_stack():
-        whole: Any = unwrap(tensor)
+        whole: Any = whole_of(tensor)
         return whole.register_hook(vmap(change, in_dims=axis, out_dims=axis))
 
 
@@ -239,8 +257,8 @@ def _differentiate(
         grad_outputs = [grad_outputs] * len(ends)
     with temporarily_clear_interpreter_stack():
         seeds = [_seed(*pair) for pair in zip(ends, grad_outputs, strict=True)]
-        wholes = [unwrap(each) for each in begins]
-        found = torch.autograd.grad([unwrap(each) for each in ends], wholes, seeds, **given)
+        wholes = [whole_of(each) for each in begins]
+        found = torch.autograd.grad([whole_of(each) for each in ends], wholes, seeds, **given)
     return tuple(
         None if each is None else torch._C._functorch._add_batch_dim(each, axis, level)
         for each, axis in zip(found, axes[len(ends) :], strict=True)
@@ -249,7 +267,7 @@ def _differentiate(
 
 def _seed(output: Tensor, given: Tensor | None) -> Tensor:
     """The gradient of an output of all lanes."""
-    whole, axis = unwrap(output), axis_of(output)
+    whole, axis = whole_of(output), axis_of(output)
     assert axis is not None
     if given is None:
         if whole.dim() > 1:
@@ -258,7 +276,7 @@ def _seed(output: Tensor, given: Tensor | None) -> Tensor:
     held = axis_of(given)
     if held is None:
         return given.unsqueeze(axis).expand_as(whole)
-    return unwrap(given).movedim(held, axis)
+    return whole_of(given).movedim(held, axis)
 
 
 def _assign(tensor: Tensor, index: Any, value: Any) -> None:
@@ -293,12 +311,12 @@ def _align(
         """[samples, ...] of each lane as [lanes x samples, ...]."""
         if not isinstance(each, Tensor):
             return torch.tensor(each).repeat(lanes)
-        held, whole = axis_of(each), unwrap(each)
+        held, whole = axis_of(each), whole_of(each)
         every = whole.expand(lanes, *whole.shape) if held is None else whole.movedim(held, 0)
         return every.flatten(0, 1)
 
     with temporarily_clear_interpreter_stack():
-        whole = unwrap(log_probs).movedim(axis, 1).flatten(1, 2)
+        whole = whole_of(log_probs).movedim(axis, 1).flatten(1, 2)
         lengths = flatten(target_lengths)
         found = torch.ctc_loss(
             whole, flatten(targets), flatten(input_lengths), lengths, blank, 0, zero_infinity

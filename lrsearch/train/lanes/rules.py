@@ -18,6 +18,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.overrides import TorchFunctionMode
 
 from lrsearch.train.device import ATTEND, SHORT_ATTENTION, draws_by_itself
+from lrsearch.train.lanes.convolutions import convolve
 from lrsearch.train.lanes.draws import Noise, draw_rules, drop
 from lrsearch.train.lanes.linear import (
     apply,
@@ -27,7 +28,7 @@ from lrsearch.train.lanes.linear import (
     move,
     transforms_itself,
 )
-from lrsearch.train.lanes.plain import PLAIN, axis_of, level_of_lanes, own_rules, unwrap
+from lrsearch.train.lanes.plain import PLAIN, axis_of, level_of_lanes, own_rules, whole_of
 from lrsearch.train.lanes.recurrent import CELLS, LAYERS, recur, step
 from lrsearch.train.tape import NotRecordable
 
@@ -202,9 +203,12 @@ def _embedding(
 
 # Under vmap autocast skips functions with a rule there, and rules take no mixed types.
 
-_LOW = (
+_CONVOLUTIONS = (
     *(F.conv1d, F.conv2d, F.conv3d),
     *(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
+)
+_LOW = (
+    *_CONVOLUTIONS,
     *(F.prelu, torch.prelu, torch.linalg.vecdot),
     *(torch.addmm, torch.baddbmm, torch.addbmm, Tensor.addmm, Tensor.baddbmm, Tensor.addbmm),
 )
@@ -254,6 +258,8 @@ def _lower(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         return func(*args, **kwargs)
     low = lower(*args), dict(zip(kwargs, lower(*kwargs.values()), strict=True))
     with _as_given(args):
+        if func in _CONVOLUTIONS:
+            return convolve(func, *low[0], **low[1])
         return func(*low[0], **low[1])
 
 
@@ -330,12 +336,12 @@ def _normalize_together(
     if (
         level is None
         or axis is None
-        or not all(axis_of(each) == 0 and unwrap(each).is_contiguous() for each in held)
+        or not all(axis_of(each) == 0 and whole_of(each).is_contiguous() for each in held)
     ):
         return None
     with temporarily_clear_interpreter_stack():
-        lanes = unwrap(input).movedim(axis, 0)
-        rows: Any = [each if each is None else unwrap(each).view(-1) for each in given]
+        lanes = whole_of(input).movedim(axis, 0)
+        rows: Any = [each if each is None else whole_of(each).view(-1) for each in given]
         out = torch.batch_norm(lanes.transpose(0, 1).flatten(1, 2), *rows, *args)
         out = out.view(len(out), len(lanes), -1, *out.shape[2:]).transpose(0, 1)
     return torch._C._functorch._add_batch_dim(out, 0, level)
@@ -348,7 +354,7 @@ def _pool(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any)
     if input.device.type not in TOGETHER or level is None or axis is None or input.dim() != 4:
         return func(input, *args, **kwargs)
     with temporarily_clear_interpreter_stack():
-        samples = unwrap(input).movedim(axis, 0).transpose(0, 1)
+        samples = whole_of(input).movedim(axis, 0).transpose(0, 1)
         lanes, channels = samples.shape[1:3]
         together = samples.stride(1) == channels * samples.stride(2)
         if together:

@@ -12,7 +12,7 @@ from torch.func import vmap
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.lanes.draws import Generators, Noise
-from lrsearch.train.lanes.plain import mapped
+from lrsearch.train.lanes.plain import as_traced, mapped
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.models.criterion import Criterion
@@ -129,7 +129,7 @@ class Stack:
         [lanes, ...]."""
 
         def run(parameters: Tensors, fixed: Tensors, *parts: Tree) -> Any:
-            return self.skeleton.apply(function, parameters, fixed, *parts)
+            return self.skeleton.apply(as_traced(function), parameters, fixed, *parts)
 
         with Rules(noise, self.owned), mapped():
             # "different": operations that still draw random numbers are refused by the recording.

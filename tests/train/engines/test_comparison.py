@@ -73,7 +73,14 @@ FUSED = (
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
     *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
     *("Pads", "KeepsRowsOfAGlobal", "LeavesItsHidden"),
-    *("Hooked", "HookedParameter", "HookedTensor", "HookedForFeatures", "Rewrites"),
+    *(
+        "Hooked",
+        "HookedParameter",
+        "HookedTensor",
+        "HookedForFeatures",
+        "Rewrites",
+        "LooksUnlessTraced",
+    ),
 )
 
 CORE = (

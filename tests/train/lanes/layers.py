@@ -208,6 +208,12 @@ LAYERS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
         ),
     ),
     "conv2d, circular": ("image", lambda: nn.Conv2d(1, 4, 3, padding=1, padding_mode="circular")),
+    "conv2d, colours": (
+        "image",
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 3, 1), nn.Conv2d(3, 16, 4, 4), nn.ConvTranspose2d(16, 2, 2, 2)
+        ),
+    ),
     "conv3d": ("volume", lambda: nn.Conv3d(1, 4, 3)),
     "conv transpose": ("image", lambda: nn.ConvTranspose2d(1, 4, 3, stride=2)),
     "batch norm 1d": ("flat", lambda: nn.BatchNorm1d(64)),
@@ -399,9 +405,7 @@ def clip(x: Tensor) -> Tensor:
     x[x[:, 0] < 0] = x.new_tensor(-2)
     tokens = x.long()
     tokens[tokens < 0] = 5
-    seen = torch.zeros(len(x), device=x.device)
-    seen[x[:, 1] > 0] = 1
-    return x * tokens + seen.unsqueeze(1)
+    return x * tokens
 
 
 def align(x: Tensor) -> Tensor:
@@ -1203,9 +1207,19 @@ class Rewrites(Net):
             places = (self.place + torch.arange(len(x), device=x.device)) % 100
             self.queue.index_copy_(1, places, out.detach().T)
             self.place.copy_((self.place + len(x)) % 100)
-        seen = out > 0
+        seen = torch.zeros(out.shape, dtype=torch.bool, device=x.device)
+        seen[out > 0] = True
         mean = (out * seen).sum() / seen.sum().clamp(min=1)
         return torch.where(seen, out, self.queue.mean(1)) + mean
+
+
+class LooksUnlessTraced(Net):
+    """A branch such as those of Hugging Face's models, on what no sample may have."""
+
+    def hidden(self, x):
+        if not torch.jit.is_tracing() and (x < 99).all():
+            return super().hidden(x)
+        return super().hidden(torch.where(x < 99, x, 0.0))
 
 
 class GivesMore(Net):

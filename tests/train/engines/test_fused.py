@@ -750,7 +750,7 @@ def test_neighbours_change_nothing(name, alone):
         ([(plain, 0), (clipped, 0), (decayed, 0), (smooth, 0), (still, 0), *[(short, 0)] * 3], 8),
     ]
     # What an engine does is the same for all; buffers and noise are what lanes could confuse.
-    for chosen, lanes in cases if name in ("mlp batch norm", "mlp dropout") else cases[2::2]:
+    for chosen, lanes in cases if name in ("mlp batch norm", "mlp dropout") else cases[2:5:2]:
         seeds = [seed for _, seed in chosen]
         found = run_fused([own for own, _ in chosen], lanes, seeds=seeds)
         for number, (own, seed) in enumerate(chosen):

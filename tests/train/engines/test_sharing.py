@@ -376,7 +376,7 @@ def assert_none_trains_more(job, made, tmp_path):
     events, _ = train(job)
     own = dict(made)
     assert sum(own.values()) < 0.7 * sum(end.result.steps for end in alone.values())
-    for many in range(1, len(events), 9):
+    for many in range(1, len(events), 14):
         made.clear()
         left = cut(job, events, many, tmp_path)
         found, ends = train(left)

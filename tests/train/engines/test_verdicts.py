@@ -139,7 +139,7 @@ def transform(name, **given):
 
 
 def tuned(*parts, **train):
-    return own_config(*parts, **{"budget": "2ep", **train})
+    return own_config(*parts, **{"budget": "1ep", **train})
 
 
 TUNED = {

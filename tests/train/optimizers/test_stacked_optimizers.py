@@ -23,7 +23,7 @@ from lrsearch.train.optimizers.stacked import clip_gradients
 pytestmark = pytest.mark.usefixtures("on_device")
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
-STEPS, REPLACED, BLOCK = 40, 16, 10
+STEPS, REPLACED, BLOCK = 30, 12, 10
 
 
 def sgd(momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):

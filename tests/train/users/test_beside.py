@@ -99,9 +99,8 @@ def test_with_something_allowed_it_and_what_it_imports_runs(folder, executor):
     (folder / "parts" / "layers.py").write_text(LAYER)
     spec = SPEC.replace("{name: mlp, hidden: [8]}", "{class_path: nets.Net}")
     (folder / "small.yaml").write_text(spec)
-    done = run(
-        "grid", "small.yaml", "--allow-import", "nets", "--executor", executor, "--engine", "solo"
-    )
+    options = ("--executor", executor, "--workers", "1", "--engine", "solo")
+    done = run("grid", "small.yaml", "--allow-import", "nets", *options)
     assert done.returncode == 0, done.stderr
     # `tree` is imported by the allowed module and is nowhere else; `profile` is Python's own.
     ran = (folder / "ran").read_text() if (folder / "ran").exists() else ""
@@ -122,7 +121,7 @@ def test_a_loop_s_process_finds_what_its_module_imports(folder):
     (folder / "mine.py").write_text(LOOP)
     (folder / "helpers.py").write_text("ZERO = 0")
     (folder / "loop.yaml").write_text("loop: mine.train\nobjective: loss\nsearch: {lr: [1.0, 2.0]}")
-    done = run("grid", "loop.yaml", "--allow-import", "mine")
+    done = run("grid", "loop.yaml", "--allow-import", "mine", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert not (folder / "ran").exists(), (folder / "ran").read_text()
 

@@ -60,13 +60,14 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
         basis = "its curve" if answer.curved else count(answer.seeds, "seed")
         basis = "these" if answer.confirmed else basis
         low, high = answer.interval
-        outside = ", what was measured being luck"
-        if answer.mixed:
-            outside = (
-                ", an average over all else that was searched: what was measured is better by "
-                "that, or by luck"
-            )
-        outside = "" if low <= answer.value <= high else outside
+        outside = ""
+        if not low <= answer.value <= high:
+            outside = ", what was measured being luck"
+            if answer.mixed:
+                outside = (
+                    ", an average over all else that was searched: what was measured is better by "
+                    "that, or by luck"
+                )
         if low < high:  # Seeds that made no difference make nothing certain.
             parts.append(f"likely {_span(answer.interval, answer.decimals)} by {basis}{outside}")
     if answer.tied and not answer.steady:

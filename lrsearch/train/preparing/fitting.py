@@ -40,6 +40,7 @@ from lrsearch.train.models.outputs import (
 )
 from lrsearch.train.optimizers.groups import check_groups
 from lrsearch.train.preparing.gradients import check_gradients, refuse_certain
+from lrsearch.train.preparing.pairing import tell_pairs
 from lrsearch.train.users.beside import find_missing
 from lrsearch.trial import Config, Workplace
 
@@ -213,6 +214,7 @@ def _check_model(
         if not taken and raw.images is not None:
             error.hint = error.hint or _IMAGES_HINTS[raw.images]
         raise
+    notes += tell_pairs(criterion, model, batch)
     followed = (_followed(train), "the schedule follows")
     _check_measures(criterion, ((metric, "is the objective"), followed))
     if "class_path" in config or not criterion.stacks or "class_path" in train["optimizer"]:

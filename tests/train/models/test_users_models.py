@@ -115,6 +115,18 @@ NETS = """
         def forward(self, x, y):
             return super().forward(x)
 
+    def of_pairs(outputs, targets):
+        return (outputs - targets.squeeze(1)) ** 2
+
+    def of_own(outputs, targets):
+        return (outputs.flatten() - targets.flatten()) ** 2
+
+    def of_ranks(outputs, targets):
+        return (outputs - outputs.T - targets + targets.T).abs().mean()
+
+    def pairing(model, batch):
+        return ((model(batch[0]) - batch[1].squeeze()) ** 2).mean()
+
     def right(outputs, targets):
         return ((outputs.reshape(-1) > 0) == targets.reshape(-1)).float().mean()
 
@@ -533,6 +545,22 @@ def test_a_number_a_sample_is_the_answer_to_one_target(nets):
         assert together.result.engine == "fused", together.result
         assert_same_numbers(alone.curve, expected)
         np.testing.assert_allclose(together.curve["rmse"], expected["rmse"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"loss": code("of_pairs")}, ["train.loss"]),
+        ({"step": code("pairing"), "loss": None}, ["train.step"]),
+        ({"loss": code("of_own")}, []),
+        ({"loss": code("of_ranks")}, []),
+    ],
+    ids=["pairs", "step", "own", "ranks"],
+)
+def test_outputs_held_against_the_targets_of_all_are_told(nets, part, told):
+    notes = notes_of(nets, code("Lonely", hidden=4), "diabetes", **part)
+    found = [each.partition(":")[0] for each in notes if "against the targets of all" in each]
+    assert found == told
 
 
 @pytest.mark.parametrize(

@@ -211,15 +211,19 @@ def test_a_page_is_complete_without_its_script(forty):
     assert forty.count("<figcaption") == 5 and forty.count("<summary>Table") >= 4
 
 
-def test_sizes(forty):
-    assert len(forty.encode()) < 150_000
+@pytest.fixture(scope="module")
+def many():
+    """The page of 10,000 trials, of which 200 have their curve."""
     view, making = made(10_000)
-    making = Making(curves=dict(list(making.curves.items())[:200]))
-    text = write_page(view, making)
-    assert len(text.encode()) < 2_000_000
-    assert "Of 10000 trials 200 have their curve here" in text
+    return write_page(view, Making(curves=dict(list(making.curves.items())[:200])))
+
+
+def test_sizes(forty, many):
+    assert len(forty.encode()) < 150_000
+    assert len(many.encode()) < 2_000_000
+    assert "Of 10000 trials 200 have their curve here" in many
     # What the table leaves out stands behind it, as text that the script reads, too.
-    rest = re.search(r"<details id=\"rest\">.*?<pre[^>]*>(.*?)</pre>", text, re.S)[1]
+    rest = re.search(r"<details id=\"rest\">.*?<pre[^>]*>(.*?)</pre>", many, re.S)[1]
     assert len(rest.split("\n")) == 1 + 10_000 - rows.FIRST
 
 
@@ -833,10 +837,8 @@ def test_every_kind_of_run_opens(browser, tmp_path, kind):
     page.check()
 
 
-def test_a_run_of_10000_trials_is_sorted_and_filtered(browser, tmp_path):
-    view, making = made(10_000)
-    making = Making(curves=dict(list(making.curves.items())[:200]))
-    page = Page(browser, tmp_path / "page.html", write_page(view, making))
+def test_a_run_of_10000_trials_is_sorted_and_filtered(browser, many, tmp_path):
+    page = Page(browser, tmp_path / "page.html", many)
     page.wait(lambda: page.run("return document.documentElement.dataset.ready"))
     page.check()
     assert page.one("#count").text == "10000 of 10000 trials"

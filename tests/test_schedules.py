@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
@@ -377,15 +377,17 @@ def test_multiples_of_a_rate(schedule, warmup):
 
 @given(ANY, st.sampled_from([2, 5]))
 @settings(max_examples=60)
+@example({"name": "wsd", "decay": "0.55dur", "shape": "sqrt", "final": 0.0}, 5)
 def test_the_shape_does_not_follow_the_batch_size_or_the_budget(schedule, times):
+    """But for rounding, of which a root that begins to fall makes 1e-8."""
     schedule = filled(schedule)
     if schedule["name"] == "one_cycle":  # Ends with its last step, by torch's convention.
         return
     rates = ours(schedule, 200, samples=1000, batch_size=50)
     finer = ours(schedule, 200 * times, samples=1000, batch_size=50 // times)
-    np.testing.assert_allclose(finer[::times], rates, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(finer[::times], rates, rtol=0, atol=1e-7)
     longer = ours(schedule, 200 * times, samples=1000, batch_size=50)
-    np.testing.assert_allclose(longer[::times], rates, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(longer[::times], rates, rtol=0, atol=1e-7)
 
 
 @given(ANY)

@@ -192,7 +192,8 @@ def start_losses(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
         batch = data.spread_out(size)
         kept = copy(batch)  # A user's code may change it in place.
         wide = sum_type(data.device)
-        loss = criterion.loss(model, batch).to(wide)
+        with torch.set_grad_enabled(criterion.step is not None):  # Which may take gradients itself.
+            loss = criterion.loss(model, batch).detach().to(wide)
         return torch.stack([loss, baseline_loss(criterion, model, kept, data.outputs).to(wide)])
 
     return in_chunks(compute, data, criterion)

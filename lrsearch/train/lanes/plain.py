@@ -100,13 +100,19 @@ def mapped() -> Iterator[None]:
 _JIT: Any = torch.jit
 
 
+def _is_traced() -> bool:
+    """Whether a graph is traced; to torch's own code, as that of functional_call, none is."""
+    asking: str = sys._getframe(1).f_globals.get("__name__", "")
+    return asking.partition(".")[0] != "torch"
+
+
 def as_traced(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function where a graph is traced, as far as libraries ask torch.jit: they look then at no
     values, such as those of a mask, as a recording demands."""
 
     def run(*given: Any) -> Any:
         before = _JIT.is_tracing
-        _JIT.is_tracing = lambda: True
+        _JIT.is_tracing = _is_traced
         try:
             return function(*given)
         finally:

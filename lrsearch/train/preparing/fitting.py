@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -189,7 +191,8 @@ def _check_model(
         except (RuntimeError, TypeError, ValueError) as error:
             _refuse_gradients(error, name)
             refuse_certain(error, name)
-            _refuse_misfit(error, model, raw, name, shape, pair)
+            sizes = _hint_sizes(config, shape, raw.outputs, workplace, pair)
+            _refuse_misfit(error, model, raw, name, shape, pair, sizes)
             return parameters, notes
         except any_but_interrupts() as error:
             if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.
@@ -231,16 +234,17 @@ def _refuse_misfit(
     name: str,
     shape: tuple[int, ...] | None,
     pair: Batch,
+    sizes: str,
 ) -> None:
     """Raises ModelError for samples, a `pair` of them of a shape, that a model does not take, where
-    what its forward raised says so."""
+    what its forward raised says so. `sizes` is a hint on them, "" for none."""
     misfit = _MISFIT.search(str(error))
     if isinstance(error, TypeError):  # Arguments that it does not take, or has not got.
         misfit = _ARGUMENTS.search(str(error)) if shape is None else misfit
         misfit = misfit or _CALL.search(str(error))
     if is_out_of_memory(error) or not misfit:
         return
-    samples = _hint_samples(name, shape, str(error))
+    samples = sizes or _hint_samples(name, shape, str(error))
     precision = "" if samples else _hint_precision(error, model)
     told = f"take samples of shape {shape if shape is not None else _outline(pair.x)}"
     told = "compute in float32, as its inputs are" if precision else told
@@ -249,6 +253,35 @@ def _refuse_misfit(
         where=name,
         hint=samples or precision or _hint_images(raw),
     ) from error
+
+
+def _hint_sizes(
+    config: Mapping[str, Any],
+    shape: tuple[int, ...] | None,
+    outputs: int,
+    workplace: Workplace,
+    pair: Batch,
+) -> str:
+    """The argument by which a model takes samples of a shape, where the size that it was given for
+    them is not the one it means, as of a network over time: found by trying. "" for none."""
+    given = config.get("init_args") or {}
+    if "class_path" not in config or shape is None or len(shape) < 2:
+        return ""
+    names = find_classes(config, shape, outputs, workplace)[1]
+    filled = {"in_features": math.prod(shape), "in_channels": shape[0]}
+    for key, size in itertools.product(filled, dict.fromkeys((shape[-1], shape[0]))):
+        if key not in names or key in given or size == filled[key]:
+            continue
+        try:
+            other = {**config, "init_args": {**given, key: size}}
+            found = find_output(
+                _forward(build_model(other, shape, outputs, workplace, pair.x), pair.x)
+            )
+        except any_but_interrupts():
+            continue
+        if not outputs or (isinstance(found, Tensor) and found.shape == (2, outputs)):
+            return f"{key} was filled in as {filled[key]}: write {key}: {size} in its init_args"
+    return ""
 
 
 def _check_measures(criterion: Criterion, used: Iterable[tuple[str | None, str]]) -> None:

@@ -1320,6 +1320,35 @@ def test_what_prepare_refuses(given, error, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "layer", "read", "told"),
+    [
+        ("in_features", "GRU(in_features, 4, batch_first=True)", "x.squeeze(1))[0][:, -1]", "64"),
+        ("in_features", "Linear(in_features, 4)", "x).mean((1, 2))", "64"),
+        ("in_channels", "Conv1d(in_channels, 4, 1)", "x.squeeze(1)).mean(2)", "1"),
+    ],
+)
+def test_a_size_that_the_data_filled_in_otherwise_than_meant_is_found(
+    place, key, layer, read, told
+):
+    where = place(
+        nets=NETS
+        + f"""
+    class Wide(nn.Module):
+        def __init__(self, {key}=8, num_classes=10):
+            super().__init__()
+            self.layer, self.head = nn.{layer}, nn.Linear(4, num_classes)
+        def forward(self, x):
+            return self.head(self.layer({read})
+    """
+    )
+    with pytest.raises(ModelError, match=r"does not take samples of shape \(1, 8, 8\)") as caught:
+        facts(config(net("nets.Wide")), place=where)
+    line = f"{key} was filled in as {told}: write {key}: 8 in its init_args"
+    assert caught.value.hint == line
+    facts(config(net("nets.Wide", **{key: 8})), place=where)
+
+
 def test_different_data_in_one_run_are_refused():
     with pytest.raises(DataError, match="iris and digits hold different data"):
         facts(config(), config(source="iris"))

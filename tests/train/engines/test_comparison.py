@@ -63,6 +63,7 @@ REFUSED = {
     "Half": "not all float32",
     "HookedBackward": "hooks of the backward pass are registered on its module first",
     "HookedAccumulation": "hooks of the backward pass are registered on its module first",
+    "CountsInAHook": "changes the hooks of first.weight, which",
     "Grows": "changes kept, which",
     "SavesMore": "_extra_state",
     "CheckpointsItsInput": "in lanes other parameters get gradients",

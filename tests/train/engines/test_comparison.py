@@ -63,6 +63,7 @@ REFUSED = {
     "Half": "not all float32",
     "HookedBackward": "hooks of the backward pass are registered on its module first",
     "HookedAccumulation": "hooks of the backward pass are registered on its module first",
+    "DiffersALittle": "in lanes the loss differs",
     "CountsInAHook": "changes the hooks of first.weight, which",
     "Grows": "changes kept, which",
     "SavesMore": "_extra_state",

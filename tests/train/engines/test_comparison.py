@@ -64,6 +64,7 @@ REFUSED = {
     "HookedBackward": "hooks of the backward pass are registered on its module first",
     "HookedAccumulation": "hooks of the backward pass are registered on its module first",
     "DiffersALittle": "in lanes the loss differs",
+    "CountsByALength": "changes kept, which",
     "CountsInAHook": "changes the hooks of first.weight, which",
     "Grows": "changes kept, which",
     "SavesMore": "_extra_state",

@@ -69,7 +69,8 @@ def tensors_of(model: nn.Module, names: Iterable[str] = ()) -> dict[str, Place]:
 @contextlib.contextmanager
 def untouchable(model: nn.Module, names: Collection[str]) -> Iterator[list[str]]:
     """Context in which the tensors of these attributes and globals cannot be read until they are
-    written, which raises NotRecordable. What has not been written is then as before, and listed."""
+    written, which raises NotRecordable. What has not been written is then as before, and listed,
+    as is a list or a dict that has other lengths or keys, by which it could count."""
     places = tensors_of(model, names)
     held = [(name, *places[name]) for name in names]
     before = [(scope[key], _spoil(scope, key)) for _, scope, key in held]
@@ -78,9 +79,12 @@ def untouchable(model: nn.Module, names: Collection[str]) -> Iterator[list[str]]
         yield left
     finally:
         for (name, scope, key), (value, parts) in zip(held, before, strict=True):
-            if _is_spoilt(scope.get(key)):
+            now = scope.get(key)
+            if _is_spoilt(now):
                 scope[key] = value
                 _fill(value, parts)
+                left.append(name)
+            elif _outline(now) != _outline(value if parts is None else parts):
                 left.append(name)
 
 
@@ -95,6 +99,13 @@ def _spoil(scope: dict[str, Any], key: str) -> Any:
     spoilt = (_Untouchable() for _ in parts)
     _fill(value, dict(zip(parts, spoilt, strict=True)) if isinstance(parts, dict) else [*spoilt])
     return parts
+
+
+def _outline(value: Any) -> object:
+    """What a value is beside its tensors: kinds, lengths and keys."""
+    if isinstance(value, dict):
+        return {key: _outline(each) for key, each in value.items()}
+    return [*map(_outline, value)] if isinstance(value, list | tuple) else None
 
 
 def _fill(value: Any, parts: Any) -> None:

@@ -98,6 +98,14 @@ def mapped() -> Iterator[None]:
 
 
 _JIT: Any = torch.jit
+_is_tracing: Callable[[], bool] = _JIT.is_tracing
+
+
+def _is_traced() -> bool:
+    """Whether a graph is traced, as a library is told in lanes. torch's own modules are told the
+    truth: while tracing they refuse what lanes take, such as torch.func.functional_call."""
+    asks = sys._getframe(1).f_globals.get("__name__", "")
+    return asks.partition(".")[0] != "torch" or _is_tracing()
 
 
 def _is_traced() -> bool:
@@ -303,10 +311,11 @@ def _align(
     input_lengths: Any,
     target_lengths: Any,
     blank: int = 0,
-    reduction: int = 1,
+    reduction: int = 0,
     zero_infinity: bool = False,
 ) -> Tensor:
-    """torch.ctc_loss, the samples of all lanes being one batch."""
+    """torch.ctc_loss, the samples of all lanes being one batch. By itself it reduces nothing,
+    whatever its signature says."""
     level, axis = level_of_lanes(), axis_of(log_probs)
     given = (log_probs, targets, input_lengths, target_lengths)
     if level is None or axis is None or log_probs.dim() != 3:

@@ -50,6 +50,8 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
             if name in PLACES:
                 named = {f"{prefix}.{key}".strip("."): each for key, each in value.items()}
                 found |= {key: _Same(each) for key, each in named.items()}
+                hooks = {key: getattr(each, "_backward_hooks", None) for key, each in named.items()}
+                found |= {f"the hooks of {key}": look.at(each) for key, each in hooks.items()}
             else:
                 found[path] = look.at(value)
     for name, value in others.items():

@@ -415,8 +415,8 @@ def align(x: Tensor) -> Tensor:
     logits = x.log_softmax(2).transpose(0, 1)
     given = logits, targets.repeat(size, 1)[:size]
     full = torch.full((size,), 8, device=x.device)
-    each = F.ctc_loss(*given, full, lengths, reduction="none")
-    return each.unsqueeze(1) + F.ctc_loss(*given, (8,) * size, (2,) * size)
+    each = torch.ctc_loss(*given, full, lengths).reshape(-1, 1)
+    return each + F.ctc_loss(*given, (8,) * size, (2,) * size)
 
 
 def assign(x: Tensor) -> Tensor:
@@ -1015,6 +1015,20 @@ class HidesTensors(Net):
         return super().hidden(x) + self.noise
 
 
+class CountsByALength(Net):
+    """Of a list whose tensors are all made anew."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.kept = [torch.zeros(1)]
+
+    def hidden(self, x):
+        calls = len(self.kept)
+        h = super().hidden(x) * (1 if calls < 100 else -1)
+        self.kept = [h.detach()] * (calls + self.training)
+        return h
+
+
 class GrowsALayer(Net):
     def hidden(self, x):
         if not hasattr(self, "late"):
@@ -1102,6 +1116,13 @@ class Double(Net):
         return super().forward(x.double())
 
 
+class DiffersALittle(Double):
+    """In lanes, by less than float32 would show."""
+
+    def hidden(self, x):
+        return super().hidden(x) * (1 + 1e-6 * torch.jit.is_tracing())
+
+
 class Mixed(Net):
     def __init__(self, num_classes):
         super().__init__(num_classes)
@@ -1181,6 +1202,14 @@ class HookedAccumulation(Net):
         self.first.weight.register_post_accumulate_grad_hook(lambda each: each.grad.mul_(2))
 
 
+class CountsInAHook(Net):
+    """Of a parameter, in what that hook alone holds."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.first.weight.register_hook(counting())
+
+
 class HookedTensor(Net):
     def hidden(self, x):
         h = super().hidden(x)
@@ -1214,12 +1243,15 @@ class Rewrites(Net):
 
 
 class LooksUnlessTraced(Net):
-    """A branch such as those of Hugging Face's models, on what no sample may have."""
+    """A branch such as those of Hugging Face's models, on what no sample may have; and a call that
+    torch itself refuses while tracing."""
 
     def hidden(self, x):
         if not torch.jit.is_tracing() and (x < 99).all():
             return super().hidden(x)
-        return super().hidden(torch.where(x < 99, x, 0.0))
+        halves = {name: each / 2 for name, each in self.first.named_parameters()}
+        x = torch.where(x < 99, x, 0.0)
+        return torch.tanh(2 * torch.func.functional_call(self.first, halves, x))
 
 
 class GivesMore(Net):

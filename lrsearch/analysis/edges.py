@@ -78,10 +78,11 @@ class Edge:
         if self.far:
             reaches = f"the interval of the best {self.name} reaches the {self.side} searched"
             return f"{self.name} {self.value:.3g} was best, and {reaches}"
-        return f"{self.name} {self.value:.4g} is {'near ' * self.near}the {self.side} searched"
+        return f"{self.name} {_number(self.value)} is {'near ' * self.near}the {self.side} searched"
 
     def __str__(self) -> str:
-        return f"{self.place} ({self.low:.4g} to {self.high:.4g}): the best may lie beyond"
+        low, high = _number(self.low), _number(self.high)
+        return f"{self.place} ({low} to {high}): the best may lie beyond"
 
 
 def find_edges(
@@ -258,6 +259,12 @@ def _limit(end: float, searched: Range, side: str) -> float:
     if end == bound and (searched.open_low if lowest else searched.open_high):
         end = (old + bound) / 2
     return round(end) if searched.whole else float(f"{end:.6g}")
+
+
+def _number(value: float) -> str:
+    """A number in four digits, a whole one in all it has: 65536, not 6.554e+04."""
+    whole = abs(value) < 1e9 and float(value).is_integer()
+    return f"{value:.0f}" if whole else f"{value:.4g}"
 
 
 def _flow(value: Any) -> str:

@@ -654,15 +654,26 @@ def test_an_edge_of_the_rate_follows_from_its_curve(decades, best, noise, told):
 
 
 def test_of_a_confirmed_answer_the_edge_is_that_of_what_holds():
-    rows = [({"m": 4}, [0.1]), ({"m": 8}, [0.11]), ({"m": 16}, [0.5])]
-    points, ranges = points_of(rows), [Range("m", 4, 16, listed=(4, 8, 16), whole=True, path="m")]
-    assert [edge.side for edge in find_answer(points, LOSS, ranges).edges] == ["lowest"]
+    rows = [({"m": 4}, [0.1]), ({"m": 8}, [0.11]), ({"m": 65536}, [0.5])]
+    sizes = (4, 8, 65536)
+    points, ranges = points_of(rows), [Range("m", 4, 65536, listed=sizes, whole=True, path="m")]
+    (edge,) = find_answer(points, LOSS, ranges).edges
+    assert str(edge) == "m 4 is the lowest searched (4 to 65536): the best may lie beyond"
     again = [
         Finalist(each.point, each.params, each.objective, mean, None, {9: mean})
         for each, mean in zip(reversed(points[:2]), (0.1, 0.3), strict=True)
     ]
     confirmed = find_answer(points, LOSS, ranges, Confirmation(tuple(again), 1, over=True))
     assert confirmed.recommended.point == 2 and confirmed.edges == ()
+
+
+def test_where_all_points_came_to_one_value_no_end_is_an_edge():
+    """A divergence beside them does not say that the best lies away from it."""
+    for values, edges in (((0.1, 0.1, None), 0), ((0.1, 0.2, None), 1)):
+        rows = [({"m": size}, [value]) for size, value in zip((4, 8, 16), values, strict=True)]
+        ranges = [Range("m", 4, 16, listed=(4, 8, 16), whole=True, path="m")]
+        answer = find_answer(points_of(rows), LOSS, ranges)
+        assert len(answer.edges) == edges and answer.steady is not bool(edges)
 
 
 # -- renderings

@@ -341,7 +341,10 @@ def test_finalists_stand_with_their_fresh_seeds():
         assert f"{name} {value} ({mean})" in words and mean != value
         assert f"3 fresh seeds; the search's best {value}" in words
     assert "with its best finalist on fresh seeds" in words
-    assert "best of each in the search: " in words and " trials of the search, by step" in words
+    assert (
+        "best of each in the search (fresh seeds): " in words
+        and " trials of the search, by step" in words
+    )
     assert "confirmed on 3 fresh seeds" in words and "not confirmed" not in words
     ids = page.values("id")
     assert ids.index("rate") < ids.index("finalists") < ids.index("batch")

@@ -108,13 +108,14 @@ def find_edges(
 def _open_end(value: float, searched: Range, curve: Basin) -> str | None:
     """The end of a range of rates that the best may lie beyond by its curve: the interval of the
     best rate reaches it, and the best value was measured there, or many of the likely best rates
-    lie there. Where noise alone could give the values, no rate is told from another."""
+    lie there. Of two such ends it is the one where the best value was measured. Where noise alone
+    could give the values, no rate is told from another."""
     sides = [
-        (share, side)
+        (_end(value, searched) == side, share, side)
         for side, share, trained in _open_sides(searched, curve)
         if trained and (share >= BEYOND or _end(value, searched) == side)
     ]
-    return max(sides)[1] if sides else None
+    return max(sides)[2] if sides else None
 
 
 def find_untrained(ranges: Sequence[Range], curve: Basin) -> list[str]:

@@ -667,6 +667,22 @@ def test_of_a_confirmed_answer_the_edge_is_that_of_what_holds():
     assert confirmed.recommended.point == 2 and confirmed.edges == ()
 
 
+def test_of_two_open_ends_the_edge_is_that_of_the_best_value():
+    places = [-4 + 0.5 * step for step in range(9)]
+    rows = [({"lr": 10**each}, [9 - (each + 2) ** 2 + 0.1 * (each + 4)]) for each in places]
+    points = points_of(rows)
+    (edge,) = find_answer(points, LOSS, [SEARCHED]).edges
+    assert edge.side == "lowest" and not edge.far
+    again = [
+        Finalist(each.point, each.params, each.objective, mean, None, {9: mean})
+        for each, mean in ((points[8], 4.9), (points[0], 5.1))
+    ]
+    confirmed = find_answer(points, LOSS, [SEARCHED], Confirmation(tuple(again), 1, over=True))
+    (edge,) = confirmed.edges
+    assert confirmed.basin.at_ends[0] > confirmed.basin.at_ends[1] > 0.025
+    assert edge.side == "highest" and not edge.far
+
+
 def test_where_all_points_came_to_one_value_no_end_is_an_edge():
     """A divergence beside them does not say that the best lies away from it."""
     for values, edges in (((0.1, 0.1, None), 0), ((0.1, 0.2, None), 1)):

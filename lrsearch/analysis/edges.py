@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lrsearch.catalogue import usual_scale
 from lrsearch.frozen import frozen
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def _edge(value: float, searched: Range, side: str) -> Edge:
 
 def extend(searched: Range, side: str) -> dict[str, Any]:
     """The values to search instead where the best lies at an end: {"min", "max"} with "scale" and
-    "points" where it has such, or {"values"}; {} where the parameter goes no further. A grid keeps
+    "points" where it needs such, or {"values"}; {} where the parameter goes no further. A grid keeps
     the values it had: its end moves by whole steps."""
     if searched.listed:
         return _extend_list(searched, side)
@@ -234,6 +235,8 @@ def extend(searched: Range, side: str) -> dict[str, Any]:
         found["points"] = steps + 1 if whole and steps > 0 else searched.points
     if logarithmic:
         found["scale"] = "log"
+    elif usual_scale(searched.name) == "log":  # Else the line, where it is pasted, would be of it.
+        found["scale"] = "linear"
     return found
 
 

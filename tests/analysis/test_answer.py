@@ -503,6 +503,7 @@ def test_one_seed_recommends_the_highest():
         (Range("m", 0.5, 0.9, most=1.0, open_high=True), "highest", {"min": 0.5, "max": 0.95}),
         (Range("d", 0.1, 0.5, least=0.0), "lowest", {"min": 0.0, "max": 0.5}),
         (Range("n", 2, 6, whole=True), "highest", {"min": 2, "max": 8}),
+        (Range("lr", 0.1, 0.5), "highest", {"min": 0.1, "max": 0.7, "scale": "linear"}),
         (Range("b", 32, 128, listed=(32, 64, 128), whole=True), "lowest", [16, 32, 64, 128]),
         (Range("b", 32, 128, listed=(32, 64, 128), whole=True), "highest", [32, 64, 128, 256]),
         (Range("b", 1, 2, listed=(1, 2), whole=True), "lowest", None),

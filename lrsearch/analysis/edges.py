@@ -208,8 +208,8 @@ def _edge(value: float, searched: Range, side: str) -> Edge:
 
 def extend(searched: Range, side: str) -> dict[str, Any]:
     """The values to search instead where the best lies at an end: {"min", "max"} with "scale" and
-    "points" where it needs such, or {"values"}; {} where the parameter goes no further. A grid keeps
-    the values it had: its end moves by whole steps."""
+    "points" where it needs such, or {"values"}; {} where the parameter goes no further. A grid
+    keeps the values it had: its end moves by whole steps."""
     if searched.listed:
         return _extend_list(searched, side)
     low, high, steps = searched.low, searched.high, (searched.points or 0) - 1

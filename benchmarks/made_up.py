@@ -138,12 +138,10 @@ def make(name: str, case: Case) -> Table:
 def judge(table: Table, kind: str, number: int) -> replays.Row:
     """What searches of a kind and their confirmations say of a table: shares, the median width of
     the answer's interval in deviations of a seed, and that of `best_lr` in decades. `edge` are
-    those whose highest value lies at an end; `noise_told` those whose evidence says that noise
-    alone could give such values."""
+    those that an end of the rates is told of as one; `noise_told` those whose evidence says that
+    noise alone could give such values."""
     found = list(replays.searches(table, kind, number))
     row = replays.judge_searches(table, found)
-    searched = [Range("lr", float(RATES[0]), float(RATES[-1]), "log", points=len(RATES))]
-    edges = [bool(find_edges(each.answer.highest.params, searched)) for each in found]
     held, widths = [], []
     for each in found:
         if each.answer.interval is not None:
@@ -157,12 +155,18 @@ def judge(table: Table, kind: str, number: int) -> replays.Row:
         "width": float(np.median(widths)),
         "best_rate_held": row["best_lr_holds_over_splits"],
         "decades": row["median_decades"],
-        "edge": float(np.mean(edges)),
+        "edge": float(np.mean([_tells_edge(each) for each in found])),
         "noise_told": float(np.mean([_says_noise(each) for each in found])),
         "confirmed_held": sure["interval_holds"],
         "truly_best_tied": sure["truly_best_is_tied"],
         "equal_told_apart": replays.judge_equals(table, found, CONFIRMED),
     }
+
+
+def _tells_edge(one: replays.Search) -> bool:
+    highest, searched = one.answer.highest, Range("lr", float(RATES[0]), float(RATES[-1]), "log")
+    curve = replays.basin_of(highest, one.answer.basins)
+    return bool(find_edges(highest.params, [searched], curve))
 
 
 def _says_noise(one: replays.Search) -> bool:

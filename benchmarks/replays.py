@@ -116,7 +116,7 @@ def judge_searches(table: Table, found: Sequence[Search]) -> Row:
         measured = [each.point for each in one.points if math.isfinite(own[each.point - 1])]
         add("truly_best_is_tied", min(measured, key=lambda n: own[n - 1]) in group)
         add("tie_group", len(group))
-        basin = _basin_of(winner, answer.basins)
+        basin = basin_of(winner, answer.basins)
         if basin is not None:
             middle, *ends = (table.sign * each for each in basin.at(winner.params["lr"]))
             add("curve_misses_by", (own[at] - middle) / noise)
@@ -136,7 +136,7 @@ def judge_searches(table: Table, found: Sequence[Search]) -> Row:
     }
 
 
-def _basin_of(point: PointSummary, basins: Sequence[Basin]) -> Basin | None:
+def basin_of(point: PointSummary, basins: Sequence[Basin]) -> Basin | None:
     for basin in basins:
         if all(point.params.get(name) == value for name, value in basin.params.items()):
             return basin

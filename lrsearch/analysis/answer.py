@@ -182,6 +182,8 @@ def find_answer(
         lengths=lengths,
         confirmation=confirmation,
     )
+    if found.steady:  # Nothing says that the best lies anywhere.
+        ranges = ()
     if confirmation is None or not found.confirmed:
         return _look_beyond(found, highest, ranges)
     found = rest_on(found, points, objective, confirmation)

@@ -35,7 +35,8 @@ def decimals_among(best: float, values: Iterable[float], spreads: Iterable[float
     sizes += [gaps[len(gaps) // 4]] if gaps else []
     if base is None or not sizes or not math.isfinite(min(sizes)):
         return base
-    return max(base, min(base + MORE, math.ceil(math.log10(3 / min(sizes)))))
+    # Of a best value of 0 they may be so small that 3 is infinitely many of them.
+    return max(base, min(base + MORE, math.ceil(math.log10(3 / max(min(sizes), 1e-300)))))
 
 
 def in_decimals(value: float) -> str:

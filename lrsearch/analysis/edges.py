@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lrsearch.catalogue import usual_scale
 from lrsearch.frozen import frozen
 
 if TYPE_CHECKING:
@@ -78,10 +79,11 @@ class Edge:
         if self.far:
             reaches = f"the interval of the best {self.name} reaches the {self.side} searched"
             return f"{self.name} {self.value:.3g} was best, and {reaches}"
-        return f"{self.name} {self.value:.4g} is {'near ' * self.near}the {self.side} searched"
+        return f"{self.name} {_number(self.value)} is {'near ' * self.near}the {self.side} searched"
 
     def __str__(self) -> str:
-        return f"{self.place} ({self.low:.4g} to {self.high:.4g}): the best may lie beyond"
+        low, high = _number(self.low), _number(self.high)
+        return f"{self.place} ({low} to {high}): the best may lie beyond"
 
 
 def find_edges(
@@ -107,13 +109,14 @@ def find_edges(
 def _open_end(value: float, searched: Range, curve: Basin) -> str | None:
     """The end of a range of rates that the best may lie beyond by its curve: the interval of the
     best rate reaches it, and the best value was measured there, or many of the likely best rates
-    lie there. Where noise alone could give the values, no rate is told from another."""
+    lie there. Of two such ends it is the one where the best value was measured. Where noise alone
+    could give the values, no rate is told from another."""
     sides = [
-        (share, side)
+        (_end(value, searched) == side, share, side)
         for side, share, trained in _open_sides(searched, curve)
         if trained and (share >= BEYOND or _end(value, searched) == side)
     ]
-    return max(sides)[1] if sides else None
+    return max(sides)[2] if sides else None
 
 
 def find_untrained(ranges: Sequence[Range], curve: Basin) -> list[str]:
@@ -205,8 +208,8 @@ def _edge(value: float, searched: Range, side: str) -> Edge:
 
 def extend(searched: Range, side: str) -> dict[str, Any]:
     """The values to search instead where the best lies at an end: {"min", "max"} with "scale" and
-    "points" where it has such, or {"values"}; {} where the parameter goes no further. A grid keeps
-    the values it had: its end moves by whole steps."""
+    "points" where it needs such, or {"values"}; {} where the parameter goes no further. A grid
+    keeps the values it had: its end moves by whole steps."""
     if searched.listed:
         return _extend_list(searched, side)
     low, high, steps = searched.low, searched.high, (searched.points or 0) - 1
@@ -232,6 +235,8 @@ def extend(searched: Range, side: str) -> dict[str, Any]:
         found["points"] = steps + 1 if whole and steps > 0 else searched.points
     if logarithmic:
         found["scale"] = "log"
+    elif usual_scale(searched.name) == "log":  # Else the line, where it is pasted, would be of it.
+        found["scale"] = "linear"
     return found
 
 
@@ -258,6 +263,12 @@ def _limit(end: float, searched: Range, side: str) -> float:
     if end == bound and (searched.open_low if lowest else searched.open_high):
         end = (old + bound) / 2
     return round(end) if searched.whole else float(f"{end:.6g}")
+
+
+def _number(value: float) -> str:
+    """A number in four digits, a whole one in all it has: 65536, not 6.554e+04."""
+    whole = abs(value) < 1e9 and float(value).is_integer()
+    return f"{value:.0f}" if whole else f"{value:.4g}"
 
 
 def _flow(value: Any) -> str:

@@ -233,8 +233,9 @@ def title_of(found: Confirmation) -> str:
     against = ""
     if found.control is not None:
         against = "better: the probability of being better than the control"
-        odd = (each.better for each in found.finalists if each.tied and each.better is not None)
-        if any(max(share, 1 - share) > LIKELY for share in odd) and not found.seedless:
+        tied = [each.better for each in found.finalists if each.tied and each.better is not None]
+        odd = found.control.tied and any(max(share, 1 - share) > LIKELY for share in tied)
+        if odd and not found.seedless:
             against += ", by the two alone; tied: not told from the best by the noise of all"
         against = f" ({against})"
     return f"measured again on fresh seeds{splits}{against}"

@@ -87,9 +87,11 @@ HUGE = 1e300
 
 
 def spanning(values: Iterable[float], *, log: bool = False, room: float = 0.06) -> Scale:
-    """A scale that holds values, but for huge ones, with some room at both ends. Without values, or
-    with one value alone, it is one around that."""
-    kept = [value for value in values if abs(value) <= HUGE and (value > 0 or not log)]
+    """A scale that holds values, but for huge ones, and on a log scale tiny ones, with some room at
+    both ends. Without values, or with one value alone, it is one around that."""
+    most = HUGE**0.5 if log else HUGE  # The ratio of two of them is a number, too.
+    least = 1 / most if log else -most
+    kept = [value for value in values if least <= value <= most]
     low, high = (min(kept), max(kept)) if kept else (0.1 if log else 0.0, 1.0)
     if log:
         factor = (high / low) ** room if high > low else 3.0

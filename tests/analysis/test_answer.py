@@ -503,6 +503,7 @@ def test_one_seed_recommends_the_highest():
         (Range("m", 0.5, 0.9, most=1.0, open_high=True), "highest", {"min": 0.5, "max": 0.95}),
         (Range("d", 0.1, 0.5, least=0.0), "lowest", {"min": 0.0, "max": 0.5}),
         (Range("n", 2, 6, whole=True), "highest", {"min": 2, "max": 8}),
+        (Range("lr", 0.1, 0.5), "highest", {"min": 0.1, "max": 0.7, "scale": "linear"}),
         (Range("b", 32, 128, listed=(32, 64, 128), whole=True), "lowest", [16, 32, 64, 128]),
         (Range("b", 32, 128, listed=(32, 64, 128), whole=True), "highest", [32, 64, 128, 256]),
         (Range("b", 1, 2, listed=(1, 2), whole=True), "lowest", None),
@@ -654,15 +655,42 @@ def test_an_edge_of_the_rate_follows_from_its_curve(decades, best, noise, told):
 
 
 def test_of_a_confirmed_answer_the_edge_is_that_of_what_holds():
-    rows = [({"m": 4}, [0.1]), ({"m": 8}, [0.11]), ({"m": 16}, [0.5])]
-    points, ranges = points_of(rows), [Range("m", 4, 16, listed=(4, 8, 16), whole=True, path="m")]
-    assert [edge.side for edge in find_answer(points, LOSS, ranges).edges] == ["lowest"]
+    rows = [({"m": 4}, [0.1]), ({"m": 8}, [0.11]), ({"m": 65536}, [0.5])]
+    sizes = (4, 8, 65536)
+    points, ranges = points_of(rows), [Range("m", 4, 65536, listed=sizes, whole=True, path="m")]
+    (edge,) = find_answer(points, LOSS, ranges).edges
+    assert str(edge) == "m 4 is the lowest searched (4 to 65536): the best may lie beyond"
     again = [
         Finalist(each.point, each.params, each.objective, mean, None, {9: mean})
         for each, mean in zip(reversed(points[:2]), (0.1, 0.3), strict=True)
     ]
     confirmed = find_answer(points, LOSS, ranges, Confirmation(tuple(again), 1, over=True))
     assert confirmed.recommended.point == 2 and confirmed.edges == ()
+
+
+def test_of_two_open_ends_the_edge_is_that_of_the_best_value():
+    places = [-4 + 0.5 * step for step in range(9)]
+    rows = [({"lr": 10**each}, [9 - (each + 2) ** 2 + 0.1 * (each + 4)]) for each in places]
+    points = points_of(rows)
+    (edge,) = find_answer(points, LOSS, [SEARCHED]).edges
+    assert edge.side == "lowest" and not edge.far
+    again = [
+        Finalist(each.point, each.params, each.objective, mean, None, {9: mean})
+        for each, mean in ((points[8], 4.9), (points[0], 5.1))
+    ]
+    confirmed = find_answer(points, LOSS, [SEARCHED], Confirmation(tuple(again), 1, over=True))
+    (edge,) = confirmed.edges
+    assert confirmed.basin.at_ends[0] > confirmed.basin.at_ends[1] > 0.025
+    assert edge.side == "highest" and not edge.far
+
+
+def test_where_all_points_came_to_one_value_no_end_is_an_edge():
+    """A divergence beside them does not say that the best lies away from it."""
+    for values, edges in (((0.1, 0.1, None), 0), ((0.1, 0.2, None), 1)):
+        rows = [({"m": size}, [value]) for size, value in zip((4, 8, 16), values, strict=True)]
+        ranges = [Range("m", 4, 16, listed=(4, 8, 16), whole=True, path="m")]
+        answer = find_answer(points_of(rows), LOSS, ranges)
+        assert len(answer.edges) == edges and answer.steady is not bool(edges)
 
 
 # -- renderings

@@ -18,7 +18,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import lrsearch
@@ -341,7 +341,10 @@ def test_finalists_stand_with_their_fresh_seeds():
         assert f"{name} {value} ({mean})" in words and mean != value
         assert f"3 fresh seeds; the search's best {value}" in words
     assert "with its best finalist on fresh seeds" in words
-    assert "best of each in the search: " in words and " trials of the search, by step" in words
+    assert (
+        "best of each in the search (fresh seeds): " in words
+        and " trials of the search, by step" in words
+    )
     assert "confirmed on 3 fresh seeds" in words and "not confirmed" not in words
     ids = page.values("id")
     assert ids.index("rate") < ids.index("finalists") < ids.index("batch")
@@ -527,6 +530,8 @@ def ended(value):
 NUMBERS = st.floats(width=64) | st.sampled_from([0.0, 1e308, -1e308, 1.0, 1.0 + 2**-52])
 
 
+@example([], [1.0, 2.2250738585072014e-308], True)
+@example([], [1e300, 1e-300], True)
 @given(
     st.lists(st.tuples(NUMBERS, NUMBERS), max_size=20), st.lists(NUMBERS, max_size=5), st.booleans()
 )

@@ -326,7 +326,7 @@ def _importance(view: RunView) -> dict[str, Any]:
         else "No share of the variation is surer than noise; the best of each value is below."
     )
     confirmed = view.answer is not None and view.answer.confirmed
-    searched = " in the search" if confirmed else ""
+    searched = " in the search (fresh seeds)" if confirmed else ""
     head = title_levels(view.answer) if view.answer is not None else ""
     drawn, listed = [], []
     for each in found:

@@ -74,9 +74,9 @@ def test_what_was_compared_is_there_whenever_it_is_stopped(tmp_path: Path) -> No
     first = running.stdout.readline()
     running.kill()
     running.communicate()
-    assert first.startswith("1/113 logistic: float64 "), first
+    assert first.startswith("1/116 logistic: float64 "), first
     found = json.loads(written(tmp_path).read_text())
-    assert "logistic" in found["families"] and found["of"] == 113
+    assert "logistic" in found["families"] and found["of"] == 116
 
 
 def test_a_difference_beyond_its_tolerance_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,12 +108,6 @@ def _is_traced() -> bool:
     return asks.partition(".")[0] != "torch" or _is_tracing()
 
 
-def _is_traced() -> bool:
-    """Whether a graph is traced; to torch's own code, as that of functional_call, none is."""
-    asking: str = sys._getframe(1).f_globals.get("__name__", "")
-    return asking.partition(".")[0] != "torch"
-
-
 def as_traced(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function where a graph is traced, as far as libraries ask torch.jit: they look then at no
     values, such as those of a mask, as a recording demands."""

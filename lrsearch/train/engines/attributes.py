@@ -102,7 +102,7 @@ def _spoil(scope: dict[str, Any], key: str) -> Any:
 
 
 def _outline(value: Any) -> object:
-    """The structure of a value without its tensors: kinds, lengths and keys."""
+    """The kinds, lengths and keys of a value, its tensors left out."""
     if isinstance(value, dict):
         return {key: _outline(each) for key, each in value.items()}
     return [*map(_outline, value)] if isinstance(value, list | tuple) else None

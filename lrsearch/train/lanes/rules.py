@@ -150,7 +150,7 @@ class Rules(TorchFunctionMode):
             # device, would wait for the garbage collector.
             ATTEND: _AttentionRule(noise),
             torch.embedding: _embedding,
-            F.gaussian_nll_loss: _unwrap(F.gaussian_nll_loss, _TRUSTING),
+            F.gaussian_nll_loss: _lose_negative,
             **{each: functools.partial(_lower, each) for each in (*_LOW, *_LOW_THERE)},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
             **{each: functools.partial(_widen, each) for each in _WIDE},
@@ -397,6 +397,14 @@ class _Trusting:
 
 
 _TRUSTING = _Trusting()
+
+
+def _lose_negative(input: Tensor, target: Tensor, var: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """F.gaussian_nll_loss, which a lane loses by a negative variance, as a trial alone raises."""
+    if isinstance(var, Tensor):
+        var = torch.where(var < 0, math.nan, var)
+    out: Tensor = _unwrap(F.gaussian_nll_loss, _TRUSTING)(input, target, var, *args, **kwargs)
+    return out
 
 
 @functools.cache

@@ -50,8 +50,9 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
             if name in PLACES:
                 named = {f"{prefix}.{key}".strip("."): each for key, each in value.items()}
                 found |= {key: _Same(each) for key, each in named.items()}
-                hooks = {key: getattr(each, "_backward_hooks", None) for key, each in named.items()}
-                found |= {f"the hooks of {key}": look.at(each) for key, each in hooks.items()}
+                found |= {
+                    f"the hooks of {key}": look.at(_hooks_of(each)) for key, each in named.items()
+                }
             else:
                 found[path] = look.at(value)
     for name, value in others.items():
@@ -88,6 +89,12 @@ def _reached(scopes: Iterable[str]) -> list[str]:
 
 def _globals(owner: ModuleType | type) -> list[tuple[str, object]]:
     return [(name, value) for name, value in vars(owner).items() if not name.startswith("__")]
+
+
+def _hooks_of(part: object) -> object:
+    """The hooks of a parameter's gradient, which no attribute of a module holds."""
+    kinds = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    return [getattr(part, each, None) for each in kinds] if isinstance(part, Tensor) else None
 
 
 class _Same:
@@ -374,6 +381,10 @@ class Memory:
                 if name not in skipped:
                     _refuse_iterator(value, f"{place}.{name}".strip("."))
                     found[place, name] = look.at(value)
+            if isinstance(each, nn.Module):
+                for name, part in each._parameters.items():
+                    own = f"{place}.{name}".strip(".")
+                    found[f"what hooks of {own} hold", ""] = look.at(_hooks_of(part))
         for name, value in self.roots.items():
             owner = _owner(value)
             if isinstance(owner, FunctionType):

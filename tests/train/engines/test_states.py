@@ -247,6 +247,9 @@ ODD = """
                     seen[0] += 1
                     return 1.0 + 0.01 * seen[0]
                 self.scale = scale
+            if kind == "hook":
+                calls = itertools.count(1)
+                self.head.weight.register_hook(lambda each: each / next(calls))
 
         def forward(self, x):
             x = x.flatten(1)
@@ -376,7 +379,7 @@ ODD = """
 REMEMBERED = ("counter", "list", "buffer", "tensor", "numpy", "generator", "python", "inner")
 UNSEEN = {
     "global": "SEEN", "class": "total", "count": "ticks", "closure": "scale",
-    "replaced": "helper",
+    "replaced": "helper", "hook": "what hooks of head.weight hold",
 }  # fmt: skip
 
 

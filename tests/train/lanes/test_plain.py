@@ -312,6 +312,17 @@ def test_what_is_compiled_runs_as_it_was_written() -> None:
         assert compiled(torch.zeros(())) == 0
 
 
+def test_a_negative_variance_loses_its_lane_alone() -> None:
+    """A trial alone raises, which lanes cannot, and would go on with the least variance."""
+    variance = torch.tensor([[1.0, 0.0], [1.0, -1.0]], requires_grad=True)
+    zeros = torch.zeros(2)
+    with Rules(Noise(())):
+        found = vmap(lambda var: F.gaussian_nll_loss(zeros, zeros, var))(variance)
+    assert found[1].isnan() and found[0] == F.gaussian_nll_loss(zeros, zeros, variance[0])
+    (slope,) = torch.autograd.grad(found[0], variance)
+    assert slope[0].isfinite().all() and not slope[1].any()
+
+
 # What a GPU computes of all lanes at once
 
 

@@ -197,6 +197,8 @@ def test_files_that_are_no_spec(tmp_path):
         (b"hello", "this is 'hello'"),
         (b"\xfe\x00\x80", "not a text file"),
         (b"a: 1\nb: \xe9", "spec.yaml:2: not a text file: byte 0xE9"),
+        (b"a: \xe9", "if it is text, write iconv -f LATIN1 -t UTF-8"),
+        (b"a: \x80", "if it is text, write iconv -f CP1252 -t UTF-8"),
         ("a: 1".encode("utf-16"), "in UTF-16"),
         (b"data = digits", "write data: digits"),
         (b"\x89PNG\r\n\x1a\n" + bytes(70000), "64 KiB"),

@@ -256,6 +256,8 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         ("validation: 0.2", "validation: {folds: 1800}", 2, "data.validation.folds", "1800 folds"),
         ("0.2", "0.6, test: 0.4", 2, "data.test", "leave nothing to train on"),
         ("data: {name: digits", "data: {name: digitz", 2, "data.name", "did you mean 'digits'?"),
+        ("data: {", "Data: {", 2, "Data", "write data: in the place of Data:"),
+        ("train:\n", "TRAIN:\n", 4, "TRAIN", "write train: in the place of TRAIN:"),
         ("0.2", "0.2, sorce: a", 2, "data.sorce", "unknown key"),
         ("name: mlp", "name: mpl", 3, "model.name", "unknown model 'mpl'"),
         ("name: mlp", "name: mpl", 3, "model.name", "did you mean 'mlp'?"),

@@ -557,7 +557,13 @@ def _using(path: Path) -> Iterator[None]:
                 hint="everything journaled before is safe; make room and run the same command",
             ) from error
         gone = error.errno == errno.ENOENT and not path.parent.exists()
-        hint = f"{path.parent} was removed while the run was written" if gone else ""
+        hint = (
+            f"{path.parent} is not there, or was removed while the run was written" if gone else ""
+        )
+        if error.errno == errno.EROFS:
+            hint = "nothing can be written there; --runs DIR names a folder where it can"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            hint = "this user may not; --runs DIR names a folder that it may use"
         if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
             hint = "this file system may have no locks; --runs DIR names a folder on another"
         raise RunError(f"cannot use {path}: {error.strerror or error}", hint=hint) from error

@@ -872,7 +872,7 @@ def test_folders_that_were_deleted_are_made_again(tmp_path: Path) -> None:
         (tmp_path / "demo" / "curves").rename(tmp_path / "curves")
         with pytest.raises(RunError, match="curves") as caught:
             run.ended(4, make_result(), {})
-    assert "curves was removed while the run was written" in caught.value.hint
+    assert "curves is not there, or was removed while the run was written" in caught.value.hint
 
 
 def test_what_is_emptied_is_begun_again_beside_the_copy(tmp_path: Path) -> None:
@@ -1081,6 +1081,23 @@ def test_a_file_system_without_locks_is_named(
     with pytest.raises(RunError, match="No locks available") as caught:
         open_run(tmp_path)
     assert "--runs" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EROFS, "nothing can be written there; --runs DIR names a folder where it can"),
+        (errno.EACCES, "this user may not; --runs DIR names a folder that it may use"),
+        (errno.ENOENT, "nowhere is not there, or was removed while the run was written"),
+    ],
+)
+def test_what_a_folder_refuses_is_told_with_a_way_out(
+    tmp_path: Path, number: int, hint: str
+) -> None:
+    path = tmp_path / "nowhere" / "demo"
+    with pytest.raises(RunError) as caught, store._using(path):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.hint.endswith(hint) and str(path) in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lrsearch.catalogue import CROSS_ENTROPY
 from lrsearch.errors import DataError
+from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.sources import suggest_column
 
 Array = NDArray[Any]
@@ -273,12 +274,15 @@ def check_categories(name: str, count: int, where: str) -> None:
 
 
 def flow(names: Sequence[str]) -> str:
-    """Names as a YAML list."""
-    plain = [
-        name if name.replace("_", "").isalnum() and not name[0].isdigit() else json.dumps(name)
-        for name in names
-    ]
-    return f"[{', '.join(plain)}]"
+    """Names as a YAML list; in quotes where they would be read as anything but this text."""
+    return f"[{', '.join(map(_in_yaml, names))}]"
+
+
+def _in_yaml(name: str) -> str:
+    plain = name.replace("_", "").isalnum() and not name[0].isdigit()
+    if plain and plain_scalar(name) == name:  # null and true are no text.
+        return name
+    return json.dumps(name, ensure_ascii=False)
 
 
 # columns of both kinds, and the whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lrsearch.errors import DataError
-from lrsearch.spec.sources import find_kind
+from lrsearch.spec.sources import find_kind, guess_encoding
 
 
 def read_utf8(source: str) -> str:
@@ -39,13 +39,8 @@ def read_utf8(source: str) -> str:
         raise DataError(
             f"not UTF-8 text: byte 0x{content[start]:02x} on this line",
             where=_place(source, content, start),
-            hint=f"convert it, such as with: iconv -f {_guess(content)} -t UTF-8 OLD > NEW",
+            hint=f"convert it, such as with: iconv -f {guess_encoding(content)} -t UTF-8 OLD > NEW",
         ) from error
-
-
-def _guess(content: bytes) -> str:
-    """The likely encoding of text in Latin letters: Windows has letters where Latin-1 has none."""
-    return "CP1252" if any(0x80 <= each < 0xA0 for each in set(content)) else "LATIN1"
 
 
 def _place(source: str, content: bytes, at: int) -> str:

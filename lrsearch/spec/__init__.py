@@ -11,6 +11,7 @@ from lrsearch.spec.document import MAX_BYTES, read_document
 from lrsearch.spec.imports import check_imports, needed_imports
 from lrsearch.spec.model import Spec
 from lrsearch.spec.overrides import apply_override
+from lrsearch.spec.sources import guess_encoding
 from lrsearch.spec.validate import validate
 from lrsearch.terminal import path_word, quote
 
@@ -92,13 +93,20 @@ def _nearest_spec(path: Path) -> Path | None:
 def _explain_bytes(content: bytes, source: str, error: UnicodeDecodeError) -> Fault:
     """The fault of a file that is no text in UTF-8."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        hint = f"write iconv -f UTF-16 -t UTF-8 {quote(path_word(source))} > utf8.yaml"
+        hint = _convert("UTF-16", source)
         return Fault(0, "", "the file is in UTF-16, and a spec is YAML in UTF-8", source, hint)
     if b"\0" in content:
         return Fault(0, "", "not a text file: a spec is YAML in UTF-8", source)
     line = content.count(b"\n", 0, error.start) + 1
     byte = f"byte 0x{content[error.start]:02X}"
-    return Fault(line, "", f"not a text file: {byte} is none of UTF-8's, as a spec has", source)
+    message = f"not a text file: {byte} is none of UTF-8's, as a spec has"
+    return Fault(
+        line, "", message, source, f"if it is text, {_convert(guess_encoding(content), source)}"
+    )
+
+
+def _convert(encoding: str, source: str) -> str:
+    return f"write iconv -f {encoding} -t UTF-8 {quote(path_word(source))} > utf8.yaml"
 
 
 __all__ = ["Spec", "check_imports", "needed_imports", "read_spec", "read_text"]

@@ -186,7 +186,8 @@ class Reader:
                 continue
             # In confirm, seed is a slip of seeds, though at the top there is a seed, too.
             slip = bool(path) and key in TOP_LEVEL and f"{key}s" in allowed
-            hint = "" if slip else self.advice((*path, key), raw[key])
+            hint = self._capital(path, raw, key, allowed)
+            hint = hint or ("" if slip else self.advice((*path, key), raw[key]))
             if path and not hint and key in TOP_LEVEL and not slip:
                 hint = f"'{key}' stands at the top level, beside {path[0]}"
             if hint:
@@ -202,6 +203,16 @@ class Reader:
                 continue
             hint = suggest(key, allowed, hint) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
+
+    def _capital(self, path: Path, raw: Mapping[str, Any], key: str, allowed: Iterable[str]) -> str:
+        """The hint for the key of a block that is an allowed one but for its capitals, as `Train`:
+        what stands in the block may be right as it is. "" for any other."""
+        small = str(key).lower()
+        written = isinstance(raw[key], Mapping) and (*path, key) in self.document.lines
+        if small in raw or small not in allowed or not written:
+            return ""
+        self.near(path, small, allowed)
+        return f"write {small}: in the place of {key}:"
 
     def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         """A value in its canonical form; a fault, and the value unchanged, where it is not

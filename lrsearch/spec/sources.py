@@ -58,6 +58,11 @@ def find_kind(start: bytes) -> tuple[str, str] | None:
     return next((told for mark, told in MARKS.items() if start.startswith(mark)), None)
 
 
+def guess_encoding(content: bytes) -> str:
+    """The likely encoding of text in Latin letters: Windows has letters where Latin-1 has none."""
+    return "CP1252" if any(0x80 <= each < 0xA0 for each in set(content)) else "LATIN1"
+
+
 def tell_no_parquet(path: FilePath) -> str:
     """The hint for a file that does not begin as a Parquet file does; "" for one that does."""
     with path.open("rb") as file:

@@ -478,6 +478,15 @@ BAD = {
         "bad.csv:5: column 'age' has no value here: it is empty (one of 2 such rows); others with "
         "missing values: 'town' (1) drop the columns (drop: [age, town]), take those rows out",
     ),
+    "names that YAML would misread": (
+        text_of(
+            [["Größe in m²", "null", "y"], *([["", row][row > 0]] * 2 + [row] for row in range(30))]
+        ),
+        "",
+        """bad.csv:2: column 'Größe in m²' has no value here: it is empty (the only such row); """
+        """others with missing values: 'null' (1) drop the columns """
+        """(drop: ["Größe in m²", "null"])""",
+    ),
     "nan": (
         text_of(edited((4, 1, "NaN"))),
         "",

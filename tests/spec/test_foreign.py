@@ -261,6 +261,10 @@ ROWS: list[tuple[str, str, str]] = [
     # data and model
     (built(data="houses.csv"), "data.name",
      "write data: {name: csv, source: houses.csv, target: column_to_predict}"),
+    (built(data="{name: houses.csv, test: 0.1}"), "data.name",
+     "write data: {name: csv, source: houses.csv, target: column_to_predict, test: 0.1}"),
+    (built(data="{path: a.npz, classes: 3, validation: 0.1}"), "data",
+     "write data: {name: npz, source: a.npz, validation: 0.1}"),
     (built(data="{name: csv, path: houses.csv, label: price}"), "data.path",
      "write source: houses.csv"),
     (built(data="{name: npz, file: a.npz}"), "data.file", "write source: a.npz"),

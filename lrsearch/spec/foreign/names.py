@@ -378,6 +378,8 @@ def data(value: Any) -> Any:
             own = {"class_path": name, "init_args": rest} if rest else {"class_path": name}
             return {**own, **beside}
         kind = _DATA.get(plain(name)) if name else None
+        if path is None and name and _kind(name) is not None:  # {name: houses.csv, ...}
+            kind, path = None, name
         if isinstance(path, str):
             folders = {"dir", "root", "folder", "directory", "data_dir", "image_dir", "root_dir"}
             kind = kind or _kind(path) or ("images" if folders & set(words) else None)
@@ -385,7 +387,11 @@ def data(value: Any) -> Any:
             if found and kind in ("csv", "parquet"):
                 named = ("target", *TARGETS)
                 found["target"] = next((words[key] for key in named if key in words), COLUMN)
-            return found
+            if found is None or kind is None:
+                return None
+            alien = {*catalogue.IMPORTED} - {*catalogue.DATA[kind].parameters}
+            beside = {key: words[key] for key in _BESIDE_DATA if key in words and key not in alien}
+            return {**found, **beside}
         return kind
     if not isinstance(value, str) or value in catalogue.DATA:
         return None

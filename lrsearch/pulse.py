@@ -28,10 +28,12 @@ TRYING = "trying lanes"
 
 @dataclass(frozen=True)
 class Alive:
-    """A sign of life: the activity, and its step, 0 where steps do not count."""
+    """A sign of life: the activity, its step, 0 where steps do not count, and the seconds since a
+    process of the user's said anything, 0 where there is none."""
 
     activity: str
     step: int
+    quiet: float = 0.0
 
 
 class Leave(KeyboardInterrupt):
@@ -45,6 +47,7 @@ class Pulse:
 
     activity: str = ""
     step: int = 0
+    quiet: float = 0.0
     lost: float = 0.0
     _last: float = 0.0
     _due: float = math.inf
@@ -83,13 +86,15 @@ class Pulse:
         finally:
             self._unbroken -= 1
 
-    def beat(self, step: int = 0) -> None:
-        """Beat. `step` is the training's, after a step. Raises Leave where this process was asked
-        to leave."""
+    def beat(self, step: int = 0, *, quiet: float = 0.0) -> None:
+        """Beat. `step` is the training's, after a step; `quiet` are the seconds since a process of
+        the user's that is waited for said anything. Raises Leave where this process was asked to
+        leave."""
         if self._asked and not self._unbroken:
             raise Leave("asked to leave")
         if step:
             self.step = step
+        self.quiet = quiet
         self._last = now = time.monotonic()
         if now >= self._due:
             self._tell(now)
@@ -127,7 +132,7 @@ class Pulse:
     def _tell(self, now: float) -> None:
         self._due = now + INTERVAL
         if self._listener is not None:
-            self._listener(Alive(self.activity, self.step))
+            self._listener(Alive(self.activity, self.step, self.quiet))
 
 
 _pulse = Pulse()

@@ -64,11 +64,13 @@ that wait for a disk."""
 
 @dataclass
 class _Life:
-    """The last activity a job told, the seconds spent on it, and the job's last step."""
+    """The last activity a job told, the seconds spent on it, the job's last step, and how long a
+    process of the user's had been quiet."""
 
     activity: str = ""
     spent: float = 0.0
     step: int = 0
+    quiet: float = 0.0
 
 
 class _Process:
@@ -307,7 +309,7 @@ class Local:
                 life, silence = worker.jobs[handle], self._time - worker.heard
                 pid, stopped = worker.process.pid, silence > TICK and worker.stopped
                 told = (life.activity, life.spent, life.step)
-                found.append(Heard(handle, silence, *told, pid, stopped))
+                found.append(Heard(handle, silence, *told, pid, stopped, life.quiet))
         return found
 
     def end(self, handle: int, reason: str) -> None:
@@ -456,7 +458,7 @@ class Local:
                 life = worker.jobs.get(handle)
                 if life is not None:
                     life.spent = life.spent if event.activity == life.activity else 0.0
-                    life.activity, life.step = event.activity, event.step
+                    life.activity, life.step, life.quiet = event.activity, event.step, event.quiet
             elif handle in worker.jobs:
                 self._ready.append((handle, event))
                 if isinstance(event, Terminal):

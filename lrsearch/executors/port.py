@@ -70,7 +70,8 @@ Terminal = Finished | Raised | Died
 class Heard:
     """The state of a job that runs in another process: it was silent for `silence` seconds, told
     its `activity` last ("" where it never did) and has been at it for `spent` seconds; `step` is
-    its last step. `stopped` says whether its `process`, an id, is stopped, as by SIGSTOP. Time in
+    its last step. A process of the user's that it waits for has said nothing for `quiet` seconds.
+    `stopped` says whether its `process`, an id, is stopped, as by SIGSTOP. Time in
     which the driver itself was stopped, or the machine slept, is not counted."""
 
     handle: int
@@ -80,6 +81,7 @@ class Heard:
     step: int
     process: int
     stopped: bool
+    quiet: float
 
 
 class Executor(Protocol):

@@ -2,6 +2,9 @@
 
 Trainings tell about once a second that they go on (see `pulse`). One that does not is stopped,
 hangs in a user's code or makes a very long step; which of these cannot be seen from outside.
+
+A command and a loop run in processes of their own. Their worker goes on, whatever they do; of them
+it is watched that they say something now and then.
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ TICK = 1.0
 
 QUIET = 60.0
 """Seconds of silence until the user is told; the next word comes after twice as many."""
+
+MUTE = 600.0
+"""The same of a process of the user's that says nothing: many print once an epoch, or at the end.
+Where some were quiet for longer and went on, twice as long."""
 
 SLACK = 10.0
 """Seconds of silence up to which no job is ended: a live one ends its trial itself when its time is
@@ -62,6 +69,9 @@ class Watch:
     hear: Callable[[Heard], None] = lambda _: None
     cut: dict[int, Cut] = field(default_factory=dict)
     _told: dict[int, float] = field(default_factory=dict)
+    _quiet: dict[int, float] = field(default_factory=dict)
+    _warned: dict[int, float] = field(default_factory=dict)
+    _usual: float = 0.0
     _looked: float = 0.0
 
     def events(self) -> list[tuple[int, object]]:
@@ -71,7 +81,10 @@ class Watch:
             events = self.executor.events(TICK)
             if time.monotonic() - self._looked >= TICK:  # Others may say much meanwhile.
                 self._looked = time.monotonic()
-                for heard in self.executor.heard():
+                present = self.executor.heard()
+                for gone in self._quiet.keys() - {each.handle for each in present}:
+                    self._resume(gone)
+                for heard in present:
                     self.hear(heard)
                     self._look(heard)
             if events or pulse.asked() or not self.executor.busy:
@@ -91,6 +104,18 @@ class Watch:
         elif heard.silence >= self._told.get(heard.handle, QUIET):
             self._told[heard.handle] = 2 * self._told.get(heard.handle, QUIET)
             self.note(tell_silence(heard, subject))
+        if heard.quiet < self._quiet.get(heard.handle, 0.0):
+            self._resume(heard.handle)
+        self._quiet[heard.handle] = heard.quiet
+        least = self._warned.get(heard.handle, max(MUTE, 2 * self._usual))
+        if subject.timeout is None and heard.quiet >= least:
+            self._warned[heard.handle] = 2 * heard.quiet
+            self.note(tell_quiet(heard, subject))
+
+    def _resume(self, handle: int) -> None:
+        """A process said something, or ended: as quiet as it was others may be."""
+        self._usual = max(self._usual, self._quiet.pop(handle))
+        self._warned.pop(handle, None)
 
 
 def is_over(heard: Heard, subject: Subject) -> bool:
@@ -133,6 +158,16 @@ def tell_silence(heard: Heard, subject: Subject) -> str:
     return (
         f"{text}: it may hang, or make a very long step; Ctrl-C ends the search, and nothing is "
         "lost; a line such as timeout: 30m in the spec ends such a trial by itself"
+    )
+
+
+def tell_quiet(heard: Heard, subject: Subject) -> str:
+    """A sentence to the user on a process of the user's that says nothing."""
+    last = f", its last {subject.place}" if subject.place else ""
+    return (
+        f"{subject.name} has said nothing for {heard.quiet / 60:.0f} minutes{last}: it may hang, "
+        "or print at its end alone; Ctrl-C ends the search, and nothing is lost; a line such as "
+        "timeout: 30m in the spec ends such a trial by itself"
     )
 
 

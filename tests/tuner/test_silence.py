@@ -344,6 +344,33 @@ def test_a_command_whose_worker_is_stopped_fails_and_ends(
     assert gone(int(pid.read_text()))
 
 
+def test_a_command_that_says_nothing_is_told_of_and_its_kin_are_not(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As quiet as one was that went on others may be, and a timeout says enough."""
+    monkeypatch.setattr(silence, "MUTE", 0.5)
+    monkeypatch.setattr(silence, "TICK", 0.1)
+    for name, seconds in (("late", 3), ("soon", 1.5)):
+        script = f"import time; time.sleep({seconds}); print('{{\"loss\": 1}}')"
+        (here / f"{name}.py").write_text(script)
+    spec = {
+        "name": "quiet",
+        "command": f"{sys.executable} {{script}}",
+        "objective": {"metric": "loss", "goal": "min"},
+        "search": {"script": ["late.py", "soon.py"]},
+        "verify": False,
+    }
+    (here / "quiet.yaml").write_text(yaml.safe_dump(spec))
+    command = ["grid", "quiet.yaml", "--allow-command", "--workers", "1"]
+    said = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert said.exit_code == 0, said.output
+    told = [line for line in said.stderr.splitlines() if "has said nothing for" in line]
+    assert told and all(each.startswith("trial 1 has said nothing for") for each in told), told
+    assert "it may hang, or print at its end alone; Ctrl-C" in told[0]
+    timed = [*command, "--fresh", "--set", "timeout=1m", "--set", "search.script=[soon.py]"]
+    assert "said nothing" not in CliRunner().invoke(app, timed, catch_exceptions=False).stderr
+
+
 # The rules
 
 
@@ -356,6 +383,7 @@ HEARD = st.builds(
     step=st.integers(0, 100),
     process=st.just(4711),
     stopped=st.booleans(),
+    quiet=st.just(0.0),
 )
 
 

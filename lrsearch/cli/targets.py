@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lrsearch.cli.going_on import beginning, searching_first, spec_name
 from lrsearch.errors import LrsearchError, RunError, UsageError
-from lrsearch.store import list_runs, names, newest
+from lrsearch.store import holds_run, list_runs, names, newest
 from lrsearch.terminal import path_word, quote
 
 
@@ -35,7 +35,13 @@ def find_run(target: str | None, root: Path) -> Path:
             return folder
         raise _unsearched(path, folder)
     if is_folder:
-        return newest(path) if names(path) and not (path / "run.json").exists() else path
+        if names(path) and not (path / "run.json").exists():
+            return newest(path)
+        found = [each for each in (path, root / path) if holds_run(each)]
+        if found:
+            return found[0]
+        there = path.parent if names(path.parent) else root
+        raise RunError(f"{path} is not a run", hint=list_runs(there, path.name))
     if path.suffix in (".yaml", ".yml"):
         raise _missing_spec(path, root)
     # A path says where to look; a name is one under `root`, as is what leads nowhere else.

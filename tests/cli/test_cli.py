@@ -849,6 +849,7 @@ class Net(nn.Linear):
 
 def test_report_finds_its_run(here: Path) -> None:
     (here / "sub").mkdir()
+    (here / "small").mkdir()  # A folder that is no run hides none.
     by_name = lrsearch("report", "small").out
     assert by_name.startswith("small: ")
     for target in ("small.yaml", "runs/small", here / "runs" / "small"):
@@ -869,6 +870,7 @@ def test_a_run_that_is_not_there_is_answered_with_those_that_are(here: Path, com
     for name in ("smalls", "wine", "tall"):
         shutil.copytree("runs/small", f"runs/{name}")
     shutil.copytree("runs", "elsewhere")
+    (here / "specs").mkdir()
     (here / "new.yaml").write_text(SPEC.replace("name: small", "name: wines"))
     for target, said in (
         ("nothing", "runs in runs: "),
@@ -880,6 +882,7 @@ def test_a_run_that_is_not_there_is_answered_with_those_that_are(here: Path, com
         ("wine.yaml", "did you mean 'wine'? runs in runs: wine, "),
         ("new.yaml", "did you mean 'wine'? runs in runs: wine, "),
         ("new", "did you mean the spec new.yaml?"),
+        ("specs", "specs is not a run\n  runs in runs: "),
     ):
         done = lrsearch(command, target)
         assert (done.code, done.out) == (2, ""), (target, done)

@@ -189,11 +189,16 @@ class Basin:
         return None if self.diverges_at is None else self.diverges_at / self.best
 
     def at(self, rate: float) -> tuple[float, float, float]:
-        """The curve at a rate and both ends of its band."""
+        """The curve at a rate and both ends of its band, between the places it was worked out at:
+        beside a cliff the nearest of them would be off by as much as the noise."""
         place = min(max(bisect.bisect_left(self.rates, rate), 1), len(self.rates) - 1)
-        if abs(math.log(self.rates[place - 1] / rate)) < abs(math.log(self.rates[place] / rate)):
-            place -= 1
-        return self.middle[place], self.low[place], self.high[place]
+        left, right = self.rates[place - 1], self.rates[place]
+        share = clip(math.log(rate / left) / math.log(right / left), (0.0, 1.0))
+        middle, low, high = (
+            own[place - 1] * (1 - share) + own[place] * share
+            for own in (self.middle, self.low, self.high)
+        )
+        return middle, low, high
 
 
 def find_rate(points: Sequence[PointSummary]) -> str | None:
@@ -390,7 +395,8 @@ def fit(
     reach = {name: _domain(each, points, rate) for name, each in apart.items()}
     readings = [_read(own, rate, gauge, worst + WORSE) for _, own in groups]
     repeats = statistics.fmean(len(p.scores) for _, own in groups for p in own if p.scores)
-    family = Family(weigh(list(map(gather, readings))), repeats)
+    curves = weigh([gather(own, worst + WORSE) for own in readings])
+    family = Family(curves, repeats)
     domains = tuple(reach[repr(each)] for each in optimizers)
     return Fit(rate, gauge, tuple(groups), domains, family)
 

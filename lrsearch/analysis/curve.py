@@ -63,13 +63,20 @@ say."""
 class Readings:
     """The readings of one curve: at `places` (distinct, [n]) the mean of `counts` readings, and
     the sum of their squared deviations from it, `scatter`; the `growth` of their noise is one of
-    `GROWTHS`."""
+    `GROWTHS`. Where the trainings diverged, `lost`, the mean is a value that stands for that."""
 
     places: Array
     means: Array
     counts: Array
     scatter: Array
+    lost: NDArray[np.bool_]
     growth: float = 0.0
+
+    @property
+    def sound(self) -> Readings:
+        """The readings where trainings did not diverge."""
+        columns = self.places, self.means, self.counts, self.scatter, self.lost
+        return Readings(*(own[~self.lost] for own in columns), growth=self.growth)
 
     @cached_property
     def sureness(self) -> Array:
@@ -82,9 +89,9 @@ class Readings:
         return self.counts * self.sureness
 
 
-def gather(readings: Sequence[tuple[float, float]]) -> Readings:
+def gather(readings: Sequence[tuple[float, float]], lost: float = math.inf) -> Readings:
     """Readings (place, value) of one curve; those of a place are taken together, and where there
-    are very many, those of a cell."""
+    are very many, those of a cell. `lost` is the value of trainings that diverged."""
     places = sorted({place for place, _ in readings})
     if len(places) > CELLS:
         low, width = places[0], (places[-1] - places[0]) / CELLS
@@ -96,6 +103,7 @@ def gather(readings: Sequence[tuple[float, float]]) -> Readings:
         held.setdefault(cell[place], []).append((place, value))
     groups = [np.array(held[index]) for index in sorted(held)]
     means = [group.mean(axis=0) for group in groups]
+    least = [group[:, 1].min() for group in groups]
     return Readings(
         places=np.array([mean[0] for mean in means]),
         means=np.array([mean[1] for mean in means]),
@@ -103,6 +111,7 @@ def gather(readings: Sequence[tuple[float, float]]) -> Readings:
         scatter=np.array(
             [((own[:, 1] - mean[1]) ** 2).sum() for own, mean in zip(groups, means, strict=True)]
         ),
+        lost=np.array(least) >= lost,
     )
 
 
@@ -247,24 +256,17 @@ class Family:
             for apart in self._apart
             for entry in self._judge(length, apart, add([sums.lift(apart) for sums in own]))
         ]
-        most = max(entry.weight for entry in table)
-        sizes = [math.exp(entry.weight - most) for entry in table]
-        alike = math.fsum(math.exp(entry.weight - most) for entry in self._judge_alike())
-        bent = math.fsum(
-            size for entry, size in zip(table, sizes, strict=True) if entry.length < math.inf
-        )
-        if alike and bent:
-            # How fast they bend is asked of each curve alone, since another may lie elsewhere.
-            share = (1 + alike / bent) / 2
-            sizes = [
-                size * share if entry.length < math.inf else size
-                for entry, size in zip(table, sizes, strict=True)
-            ]
-        whole = math.fsum(sizes)
+        # How fast they bend is asked of each curve alone, since another may lie elsewhere.
+        bent = _add_logs([entry.weight for entry in table if entry.length < math.inf])
+        logs = [
+            entry.weight + (self._bent - bent if entry.length < math.inf else 0.0)
+            for entry in table
+        ]
+        whole = _add_logs(logs)
         return [
-            entry._replace(weight=size / whole)
-            for entry, size in zip(table, sizes, strict=True)
-            if size > 0.005 / len(self._apart) * whole
+            entry._replace(weight=math.exp(own - whole))
+            for entry, own in zip(table, logs, strict=True)
+            if own - whole > math.log(0.005 / len(self._apart))
         ]
 
     @property
@@ -272,19 +274,36 @@ class Family:
         """The variance of a point's noise where there is nothing else: on a scale where the median
         lies at asinh(1) from the best of so many points, which is that of so many normal variates
         (Blom 1958)."""
-        points = self._total / self.repeats
+        points = self._count(math.inf) / self.repeats
         return 0.5 / NormalDist().inv_cdf((points - 0.375) / (points + 0.25)) ** 2
 
     def _of(self, length: float) -> tuple[Readings, ...]:
         """The curves, of this length. Noise alone is the same for all points, whose distance from
-        the best it makes."""
+        the best it makes; where trainings diverged it says nothing."""
         if length < math.inf:
             return self.curves
-        return tuple(replace(curve, growth=0.0) for curve in self.curves)
+        return tuple(replace(curve.sound, growth=0.0) for curve in self.curves)
+
+    def _count(self, length: float) -> float:
+        """The readings of curves of this length."""
+        return sum(float(curve.counts.sum()) for curve in self._of(length))
 
     @cached_property
-    def _total(self) -> float:
-        return sum(float(curve.counts.sum()) for curve in self.curves)
+    def _bent(self) -> float:
+        """The logarithm of how likely the readings are where curves bend, each on its own or all
+        alike. Whether they bend at all those say where trainings did not diverge: a cliff that
+        stands for a divergence is no bend among them."""
+        if any(curve.lost.any() for curve in self.curves):
+            return replace(self, curves=tuple(curve.sound for curve in self.curves))._bent
+        own = [
+            entry.weight
+            for length, sums in self._sums.items()
+            if length < math.inf
+            for apart in self._apart
+            for entry in self._judge(length, apart, add([each.lift(apart) for each in sums]))
+        ]
+        alike = [entry.weight for entry in self._judge_alike()]
+        return _add_logs([*own, *(alike or own)]) - math.log(2)
 
     @property
     def _apart(self) -> tuple[float, ...]:
@@ -318,7 +337,7 @@ class Family:
         first, scale = SHAPE, SCALE
         if length == math.inf:
             first, scale = PLAIN_SHAPE, (PLAIN_SHAPE - 1 / 3) * self.plain
-        shape, whole = first + self._total / 2, sums.lift(LEVEL)
+        shape, whole = first + self._count(length) / 2, sums.lift(LEVEL)
         scatter = surplus = 0.0
         logs = np.log(PRIOR[length]) - whole.volume / 2
         for curve in self._of(length):
@@ -384,13 +403,24 @@ class Family:
                 # their noise on the scale is: sinh(m + e) has the mean sinh(m) exp(var(e) / 2).
                 sureness = find_sureness(mean, self._of(entry.length)[number].growth)
                 moved = np.tanh(mean) * _noise(entry) / sureness / self.repeats / 2
-                known[entry] = mean + moved, spread
+                known[entry] = self._fall(number, grid, entry.length, mean + moved), spread
             mean, spread = known[entry]
             gamma = generator.gamma(entry.shape, size=(DRAWS // ENTRIES, 1))
             noise = generator.standard_normal((DRAWS // ENTRIES, len(grid)))
             found.append(mean + np.sqrt(entry.scale / gamma) * (noise @ spread.T))
         drawn: Array = np.concatenate(found)
         return drawn
+
+    def _fall(self, number: int, grid: Array, length: float, mean: Array) -> Array:
+        """The mean of a curve on a grid, of one that does not bend with what stands for a
+        divergence from the last place without one on."""
+        curve = self.curves[number]
+        if length < math.inf or not curve.lost.any():
+            return mean
+        beside = np.interp(grid, curve.places, curve.lost) > 0
+        near = np.abs(grid[:, None] - curve.places[~curve.lost]).min(axis=1, initial=math.inf)
+        fallen = beside & (near > np.diff(grid).max(initial=0.0))
+        return np.where(fallen, curve.means[curve.lost].max(), mean)
 
     def _posterior(self, number: int, grid: Array, entry: Entry) -> tuple[Array, Array]:
         """The mean of a curve on a grid, and a triangular root of its covariance in units of the
@@ -430,6 +460,12 @@ class Family:
         ends /= ends[-1]
         places = np.searchsorted(ends, (np.arange(ENTRIES) + 0.5) / ENTRIES)
         return [self.weights[int(place)] for place in places]
+
+
+def _add_logs(logs: Sequence[float]) -> float:
+    """The logarithm of a sum by the logarithms of its parts."""
+    most = max(logs)
+    return most + math.log(math.fsum(math.exp(each - most) for each in logs))
 
 
 def _noise(entry: Entry) -> float:

@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from lrsearch.frozen import frozen
+from lrsearch.terminal import short
 
 Numbers = Sequence[float]
 
@@ -333,8 +334,8 @@ def _refuse_edge(found: _Read, early: bool) -> Refusal:
 
 
 def _show(rate: float) -> str:
-    """A rate to two digits: 0.011, 1.4e-05."""
-    return f"{rate:.2g}"
+    """A rate to two digits: 0.011, 1.4e-5."""
+    return short(rate, 2)
 
 
 RULES = ("steepest", "valley", "slide", "minimum_10", "lightning")

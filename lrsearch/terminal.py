@@ -43,6 +43,12 @@ def visible(text: str) -> str:
     return _SUSPECT.sub(_show, text)
 
 
+def short(value: float, digits: int = 6) -> str:
+    """A number in so many digits, as one would write it: 0.011, 1e-5, 2.5e6."""
+    mantissa, _, power = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(power)}" if power else mantissa
+
+
 def visible_line(text: str) -> str:
     """The text as by `visible`, on one line: line feeds and tabs become escapes, too."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from lrsearch.analysis.basin import Basin, agrees, find_basins, find_batch_size, find_rate, is_rate
 from lrsearch.analysis.confirmation import Confirmation, Finalist
@@ -195,9 +195,15 @@ def _look_beyond(answer: Answer, point: PointSummary, ranges: Sequence[Range]) -
     """The answer with the ranges at whose ends a point lies."""
     searched = [part for part in ranges if _matters(part.name, point, answer.points)]
     curve = _basin_of(point, answer.basins)
+    edges = [
+        edge
+        for edge in find_edges(point.params, searched, curve)
+        if (curve is not None and edge.name == curve.rate)
+        or not _is_rivalled(edge.name, point, answer)
+    ]
     return replace(
         answer,
-        edges=tuple(find_edges(point.params, searched, curve)),
+        edges=tuple(edges),
         untrained=tuple(find_untrained(searched, curve)) if curve is not None else (),
     )
 
@@ -211,6 +217,30 @@ def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) ->
         if point.done and point.params.get(name) not in (None, winner.params.get(name))
     )
     return any(value != winner.objective for value in others)
+
+
+def _is_rivalled(name: str, best: PointSummary, answer: Answer) -> bool:
+    """Whether another value of a parameter cannot be told from the best point's: that of a tied
+    point, or of a curve whose band reaches the best curve of its value. Of two values the better
+    one always lies at an end, which alone says nothing of what lies beyond."""
+
+    def is_other(params: Mapping[str, Any]) -> bool:
+        return name in params and params[name] != best.params[name]
+
+    group = {*answer.tied, answer.recommended.point, answer.highest.point}
+    if any(point.point in group and is_other(point.params) for point in answer.points):
+        return True
+    again = answer.confirmation.finalists if answer.confirmation and answer.confirmed else ()
+    if any(is_other(each.params) for each in again):
+        return False
+    curves = [basin for basin in answer.basins if name in basin.params]
+    own = [basin.value for basin in curves if not is_other(basin.params)]
+    reached = [basin.interval for basin in curves if is_other(basin.params)]
+    if not own or not reached:
+        return False
+    if answer.objective.goal == "max":
+        return max(high for _, high in reached) >= max(own)
+    return min(low for low, _ in reached) <= min(own)
 
 
 def rest_on(

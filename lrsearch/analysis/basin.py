@@ -7,12 +7,12 @@ import bisect
 import contextlib
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import duration
-from lrsearch.analysis.points import PointSummary, clip, columns, find_ends, same, written
+from lrsearch.analysis.gauge import LARGEST, Gauge, bound, make_gauge
+from lrsearch.analysis.points import PointSummary, clip, columns, same, written
 from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Outcome
 
@@ -37,7 +37,8 @@ TAIL = 0.025
 """The share of drawn curves left out at each end of an interval of 95 %."""
 
 PERCENT = 0.01
-"""The share of the best value under which a loss of quality is none to speak of."""
+"""The share of the best value under which a loss of quality is none to speak of; of one below 0
+there is no such share, since its 0 is no mark."""
 
 CLEAR = 4.0
 """Deviations of noise from which on a measured value is clearly worse than the best one, which is
@@ -56,13 +57,6 @@ SPLIT_SHIFT, SEED_SHIFT = 0.23, 0.12
 """Decades by which the best rate of one split of the data, and of one seed, lies off that of all of
 them: standard deviations, which no reading of that split and seed shows. Set on measured tables."""
 
-LARGEST = 1e300
-"""The largest value, and distance between two, that is reckoned with: beyond it sums and squares
-are not finite."""
-
-FARTHEST = math.asinh(LARGEST)
-"""The place of it on a gauge whose unit is 1."""
-
 RATES = ("lr", "learning_rate", "learning-rate", "eta")
 """Names of a learning rate, the likeliest first."""
 
@@ -72,57 +66,9 @@ BUDGET = "budget"
 _BATCHES = ("batch_size", "batch-size", "bs", "batch")
 
 
-def _bound(value: float) -> float:
-    return clip(value, (-LARGEST, LARGEST))
-
-
-BLOWN_UP = 1e5
-"""The ratio to the usual gap and to the best value from which on a gap is that of a blow-up."""
-
-
-@frozen
-class Gauge:
-    """The scale that curves are fitted on: 0 is the best value measured, growing as values get
-    worse, evenly at first, then as the logarithm (asinh of the gap in units of `size`). On it a
-    cliff is a slope, and the noise is nearly the same everywhere."""
-
-    best: float
-    size: float
-    sign: float
-    ends: tuple[float, float] = (-math.inf, math.inf)
-    """The least and the greatest value that there is, see `find_ends`."""
-
-    def measure(self, value: float) -> float:
-        """A value of the objective on this scale."""
-        place = self.sign * (self.best - value) / self.size
-        if abs(place) <= LARGEST:  # As nearly always.
-            return math.asinh(place)
-        return math.asinh(_bound(_bound(self.sign * (self.best - value)) / self.size))
-
-    def is_blown(self, value: float) -> bool:
-        """Whether a value is that of a training that blew up: it says no more than a divergence
-        does of what lies beside it."""
-        return min(self.sign * (self.best - value), LARGEST) > self._limit
-
-    @cached_property
-    def _limit(self) -> float:
-        return BLOWN_UP * max(self.size, abs(self.best))
-
-    def worst(self, values: Iterable[float]) -> float:
-        """The place on this scale of the worst value of a training that did not blow up."""
-        # In one pass, since a run may have thousands: `is_blown` of each takes ten times as long.
-        limit, best, sign = self._limit, self.best, self.sign
-        sound = [value for value in values if min(sign * (best - value), LARGEST) <= limit]
-        return self.measure(min(sound) if sign > 0 else max(sound))
-
-    def value(self, place: float) -> float:
-        """The value of the objective at a place of this scale."""
-        gap = self.size * math.sinh(clip(place, (-FARTHEST, FARTHEST)))
-        return clip(_bound(self.best - self.sign * _bound(gap)), self.ends)
-
-
-PLAIN = 0.1
-"""The probability that the rate makes no difference from which on that is said."""
+PLAIN = 0.05
+"""The probability that the rate makes no difference from which on that is said: hardly more than
+before any reading, since few readings say little against it."""
 
 
 @frozen
@@ -189,15 +135,13 @@ class Basin:
         return None if self.diverges_at is None else self.diverges_at / self.best
 
     def at(self, rate: float) -> tuple[float, float, float]:
-        """The curve at a rate and both ends of its band, between the places it was worked out at:
-        beside a cliff the nearest of them would be off by as much as the noise."""
+        """The curve at a rate and both ends of its band. Beside a cliff that at the nearest place
+        would be off by as much as the noise."""
         place = min(max(bisect.bisect_left(self.rates, rate), 1), len(self.rates) - 1)
-        left, right = self.rates[place - 1], self.rates[place]
-        share = clip(math.log(rate / left) / math.log(right / left), (0.0, 1.0))
-        middle, low, high = (
-            own[place - 1] * (1 - share) + own[place] * share
-            for own in (self.middle, self.low, self.high)
-        )
+        left, right = map(math.log, self.rates[place - 1 : place + 1])
+        part = clip((math.log(rate) - left) / (right - left), (0.0, 1.0))
+        columns = (own[place - 1 : place + 1] for own in (self.middle, self.low, self.high))
+        middle, low, high = ((1 - part) * first + part * last for first, last in columns)
         return middle, low, high
 
 
@@ -341,23 +285,6 @@ def _parts(values: Sequence[Any], batch: bool) -> bool:
     return 1 < different <= most
 
 
-def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | None:
-    """The scale of the objective's values, None where they do not vary, or are too large to."""
-    values = [point.objective for point in points if point.objective is not None]
-    if not values:
-        return None
-    sign = 1.0 if objective.goal == "max" else -1.0
-    best = max(values) if sign > 0 else min(values)
-    if abs(best) >= LARGEST:  # All beyond it are one to what is reckoned with.
-        return None
-    gaps = sorted([min(abs(best - value), LARGEST) for value in values])
-    # Of half the points, or of half of those that are worse than the best at all.
-    size = gaps[len(gaps) // 2] or statistics.median([gap for gap in gaps if gap] or [0.0])
-    if not size > 1e-12 * abs(best):
-        return None
-    return Gauge(best, size, sign, find_ends(objective, values))
-
-
 @frozen
 class Fit:
     """Curves of the objective through the parameter `rate`, on the scale of `gauge`: one of the
@@ -395,8 +322,7 @@ def fit(
     reach = {name: _domain(each, points, rate) for name, each in apart.items()}
     readings = [_read(own, rate, gauge, worst + WORSE) for _, own in groups]
     repeats = statistics.fmean(len(p.scores) for _, own in groups for p in own if p.scores)
-    curves = weigh([gather(own, worst + WORSE) for own in readings])
-    family = Family(curves, repeats)
+    family = Family(weigh([gather(own, worst + WORSE) for own in readings]), repeats)
     domains = tuple(reach[repr(each)] for each in optimizers)
     return Fit(rate, gauge, tuple(groups), domains, family)
 
@@ -435,33 +361,35 @@ def _read(
         if point.objective is None or any(map(gauge.is_blown, point.scores.values())):
             found.append((place, lost))  # Once: that is how it counts, and no noise.
             continue
-        for key, own in _places(point, gauge).items():
-            found.append((place, own - effects.get(key, 0.0)))
+        own = [value - effects.get(key, 0.0) for key, value in point.scores.items()]
+        found += [(place, each) for each in _places(own, gauge)]
     return found
 
 
-def _places(point: PointSummary, gauge: Gauge) -> dict[Any, float]:
-    """The places of a point's scores on the gauge, moved so that their mean is the place of their
-    mean value: the scale bends, and they would be nearer to the best by themselves."""
-    places = {key: gauge.measure(value) for key, value in point.scores.items()}
+def _places(values: Sequence[float], gauge: Gauge) -> list[float]:
+    """The places of a point's values on the gauge, moved so that their mean is the place of their
+    mean: the scale bends, and they would be nearer to the best by themselves."""
+    places = list(map(gauge.measure, values))
     if len(places) < 2:  # As in most runs.
         return places
-    mean = statistics.fmean(map(_bound, point.scores.values()))
-    off = gauge.measure(mean) - statistics.fmean(places.values())
-    return {key: place + off for key, place in places.items()}
+    mean = statistics.fmean(map(bound, values))
+    off = gauge.measure(mean) - statistics.fmean(places)
+    return [place + off for place in places]
 
 
 def _find_effects(points: Sequence[PointSummary], gauge: Gauge) -> dict[Any, float]:
-    """The effect of each seed and fold that most points have, on all of them alike."""
-    keys = {frozenset(point.scores) for point in points if point.objective is not None}
-    common = max(keys, key=len) if keys else frozenset()
-    measured = [_places(point, gauge) for point in points if point.objective is not None]
+    """The effect of each seed and fold that most points have: what it adds to the metric of the
+    better half, the median; bad points are noisier."""
+    measured = [point for point in points if point.objective is not None]
+    measured.sort(key=lambda point: -gauge.sign * (point.objective or 0.0))
+    common = max((frozenset(point.scores) for point in measured), key=len, default=frozenset())
+    known = [point.scores for point in measured if common <= point.scores.keys()]
     effects = {}
     for key in common if len(common) > 1 else ():
-        apart = [
-            own[key] - statistics.fmean(own.values()) for own in measured if common <= own.keys()
-        ]
-        effects[key] = statistics.median(apart)
+        better = known[: (len(known) + 1) // 2]
+        effects[key] = statistics.median(
+            [own[key] - statistics.fmean(own.values()) for own in better]
+        )
     # They add to nothing, as medians need not: else they would move all points.
     middle = statistics.fmean(effects.values()) if effects else 0.0
     return {key: each - middle for key, each in effects.items()}
@@ -500,6 +428,7 @@ def _describe(
     first, last = nearest_ends(bests, TAIL)
     values = np.array([gauge.value(float(place)) for place in middle])
     error = float(drawn[:, best].std())
+    reach = [gauge.value(float(each[best])) for each in (low, high)]
     gaps = np.abs(values - values[best])
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
     # A curve through a cliff may run below what was measured beside it. Where there may be noise
@@ -536,11 +465,11 @@ def _describe(
         high=_values(gauge, low if gauge.sign > 0 else high),
         best=rate_at(grid[best]),
         value=float(values[best]),
-        interval=_interval(gauge, float(low[best]), float(high[best])),
+        interval=(min(reach), max(reach)),
         best_lr=(rate_at(first), rate_at(last)),
         at_ends=(float((bests < left + step / 2).mean()), float((bests > right - step / 2).mean())),
         within_error=around((middle <= middle[best] + error) & sound),
-        within_percent=around((gaps <= PERCENT * abs(values[best])) & sound),
+        within_percent=around((gaps <= PERCENT * max(0.0, values[best])) & sound),
         diverges_at=float(min(lost)) if lost else None,
         sensitivity=float(gaps[near].mean()),
         spread=float(bests.std()),
@@ -568,14 +497,14 @@ def find_worse(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[
     triples = zip(better, better[1:], better[2:], strict=False)
     bends = [min(abs(first - 2 * second + third), LARGEST) for first, second, third in triples]
     spreads = [
-        statistics.stdev(map(_bound, point.scores.values())) / math.sqrt(len(point.scores))
+        statistics.stdev(map(bound, point.scores.values())) / math.sqrt(len(point.scores))
         for point in points
         if point.objective is not None and len(point.scores) > 1
     ]
     noise = [statistics.median(bends) / 0.6745 / math.sqrt(6)] if len(bends) >= BENDS else []
     noise += [statistics.median(spreads)] if spreads else []
     limit = CLEAR * max(noise) if noise else UNSURE * (middle - best)
-    limit = max(limit, PERCENT * abs(best))
+    limit = max(limit, PERCENT * max(0.0, -gauge.sign * best))
     return [at for at, value in measured.items() if value - best > limit]
 
 
@@ -589,11 +518,6 @@ def _shift(points: Sequence[PointSummary]) -> float:
 
 def _values(gauge: Gauge, places: Array) -> tuple[float, ...]:
     return tuple(gauge.value(float(place)) for place in places)
-
-
-def _interval(gauge: Gauge, low: float, high: float) -> tuple[float, float]:
-    ends = sorted((gauge.value(low), gauge.value(high)))
-    return ends[0], ends[1]
 
 
 def _around(good: Any, best: int) -> tuple[int, int]:

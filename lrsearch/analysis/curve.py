@@ -75,8 +75,10 @@ class Readings:
     @property
     def sound(self) -> Readings:
         """The readings where trainings did not diverge."""
-        columns = self.places, self.means, self.counts, self.scatter, self.lost
-        return Readings(*(own[~self.lost] for own in columns), growth=self.growth)
+        columns = (self.places, self.means, self.counts, self.scatter)
+        places, means, counts, scatter = (own[~self.lost] for own in columns)
+        lost = self.lost[~self.lost]
+        return Readings(places, means, counts, scatter, lost, self.growth)
 
     @cached_property
     def sureness(self) -> Array:

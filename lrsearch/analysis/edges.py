@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.catalogue import usual_scale
 from lrsearch.frozen import frozen
+from lrsearch.terminal import short
 
 if TYPE_CHECKING:
     from lrsearch.analysis.basin import Basin
@@ -78,7 +79,7 @@ class Edge:
         """The place of the best in words: `lr 1 is the highest searched`."""
         if self.far:
             reaches = f"the interval of the best {self.name} reaches the {self.side} searched"
-            return f"{self.name} {self.value:.3g} was best, and {reaches}"
+            return f"{self.name} {short(self.value, 3)} was best, and {reaches}"
         return f"{self.name} {_number(self.value)} is {'near ' * self.near}the {self.side} searched"
 
     def __str__(self) -> str:
@@ -130,8 +131,8 @@ def find_untrained(ranges: Sequence[Range], curve: Basin) -> list[str]:
                 if side == "highest":
                     last, far = curve.rates[-1], searched.high
                 found.append(
-                    f"{searched.name} {last:.3g} is the {side} trained, and the interval of the "
-                    f"best reaches it: more trials, to {far:.4g}, would tell"
+                    f"{searched.name} {short(last, 3)} is the {side} trained, and the interval of "
+                    f"the best reaches it: more trials, to {short(far, 4)}, would tell"
                 )
     return found
 
@@ -268,7 +269,7 @@ def _limit(end: float, searched: Range, side: str) -> float:
 def _number(value: float) -> str:
     """A number in four digits, a whole one in all it has: 65536, not 6.554e+04."""
     whole = abs(value) < 1e9 and float(value).is_integer()
-    return f"{value:.0f}" if whole else f"{value:.4g}"
+    return f"{value:.0f}" if whole else short(value, 4)
 
 
 def _flow(value: Any) -> str:
@@ -278,7 +279,7 @@ def _flow(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, float):
-        text = f"{value:.12g}"
-        # YAML 1.1 takes 1e-05 for text elsewhere; lrsearch takes both.
+        text = short(value, 12)
+        # YAML 1.1 takes 1e-5 for text elsewhere; lrsearch takes it.
         return text if "." in text or "e" in text else f"{text}.0"
     return json.dumps(value)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.basin import LEVELS, TAIL, WORSE, is_rate, make_gauge, read_number
+from lrsearch.analysis.basin import LEVELS, TAIL, WORSE, is_rate, read_number
+from lrsearch.analysis.gauge import make_gauge
 from lrsearch.analysis.points import PointSummary, columns, rank, same, written
 from lrsearch.trial import Objective, Outcome
 

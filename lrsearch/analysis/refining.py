@@ -23,6 +23,7 @@ from lrsearch.analysis.edges import Range, extend
 from lrsearch.analysis.points import PointSummary, rank, set_apart
 from lrsearch.catalogue import SETTINGS
 from lrsearch.frozen import frozen
+from lrsearch.terminal import short
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -429,7 +430,7 @@ def describe_round(body: Mapping[str, Any]) -> str:
         parts.append(f"the best {body['name']} lies between {_span(body['interval'])}")
         if body["before"] is not None:
             parts[0] += f" (before: {_span(body['before'])})"
-        value = f"{body['metric']} {in_decimals(body['value'])} at {body['best']:.3g}"
+        value = f"{body['metric']} {in_decimals(body['value'])} at {short(body['best'], 3)}"
         curves = f", {body['curves']} curves may hold the best" if body["curves"] > 1 else ""
         parts.append(value + curves)
     points = "1 point" if body["points"] == 1 else f"{body['points']} points"
@@ -453,4 +454,4 @@ def describe_reason(found: Round) -> str:
 
 
 def _span(ends: Sequence[float]) -> str:
-    return f"{ends[0]:.3g} and {ends[1]:.3g}"
+    return f"{short(ends[0], 3)} and {short(ends[1], 3)}"

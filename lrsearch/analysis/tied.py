@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-from lrsearch.analysis.points import PointSummary, rank
+from lrsearch.analysis.points import LARGEST, PointSummary, rank
 from lrsearch.trial import Objective
 
 ERROR = 0.05
@@ -176,9 +176,10 @@ def square_error(variance: float, count: int, folds: int) -> float:
 def mean_interval(
     point: PointSummary, noise: tuple[float, int] | None = None
 ) -> tuple[float, float] | None:
-    """The interval of 95 % of a point's mean over its seeds and folds, None of a single trial: by
-    its own spread, or a variance of one trial with its degrees of freedom."""
-    if point.objective is None or point.spread is None:
+    """The interval of 95 % of a point's mean over its seeds and folds, by its own spread, or a
+    variance of one trial with its degrees of freedom. None of a single trial, and of values beyond
+    what is reckoned with."""
+    if point.objective is None or point.spread is None or abs(point.objective) >= LARGEST:
         return None
     count = len(point.scores)
     variance, freedom = noise or (point.spread**2, count - 1)

@@ -19,7 +19,7 @@ from lrsearch.cli.foreign import check_device
 from lrsearch.cli.interruptible import Interruptible
 from lrsearch.errors import RunLocked, UsageError
 from lrsearch.sweeps import HIGHEST, LOWEST, RATES, SEEDS, STEPS, make_rates, share_steps
-from lrsearch.terminal import command_line, path_word, quote, visible_line
+from lrsearch.terminal import command_line, path_word, quote, short, visible_line
 
 if TYPE_CHECKING:
     from lrsearch.reports.live import Progress
@@ -128,15 +128,15 @@ def _check_rates(low: float, high: float) -> None:
     """Raises UsageError for rates that a sweep cannot run between."""
     for name, rate in (("--min", low), ("--max", high)):
         if not 0.0 < rate < math.inf:
-            raise UsageError(f"a rate is a number above 0, not {rate:g}", where=name)
+            raise UsageError(f"a rate is a number above 0, not {short(rate)}", where=name)
     if low * LEAST_SPAN > high * (1 + 1e-9):
         least, most = min(low, high), max(low, high)
         if least * LEAST_SPAN > most:
             most = least * LEAST_SPAN
         raise UsageError(
-            f"from {low:g} to {high:g} is no range to look for a descent and a rise in",
+            f"from {short(low)} to {short(high)} is no range to look for a descent and a rise in",
             where="--max",
-            hint=f"a sweep covers two decades at least: --min {least:g} --max {most:g}",
+            hint=f"a sweep covers two decades at least: --min {short(least)} --max {short(most)}",
         )
 
 
@@ -232,7 +232,7 @@ def _tell_plan(structures: Sequence[Structure], manner: Manner, facts: Facts, ea
     print(
         f"range would make {count(len(structures), 'range test')} of "
         f"{count(manner.seeds, 'seed')}, {each} each, "
-        f"lr {manner.rates[0]:g} to {manner.rates[-1]:g}"
+        f"lr {short(manner.rates[0])} to {short(manner.rates[-1])}"
     )
     for line in (f"on {facts.device_name}", facts.data):
         print(f"  {visible_line(line)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lrsearch.diagnosis.nearby import numbers_of
+from lrsearch.terminal import short
 
 HEALTHY = "healthy"
 
@@ -80,8 +81,8 @@ class Witness:
         """The place where it trained."""
         if self.model:
             return "with " + " ".join(f"{name} {value}" for name, value in self.model.items())
-        others = "".join(f", {name} {value:.3g}" for name, value in self.beside.items())
-        return f"at lr {self.rate:.3g}{others}"
+        others = "".join(f", {name} {short(value, 3)}" for name, value in self.beside.items())
+        return f"at lr {short(self.rate, 3)}{others}"
 
     def tell(self, verdict: str) -> str:
         """Say how it did."""
@@ -95,7 +96,7 @@ class Witness:
         if self.missed < 0.005:
             told = f"trial {self.number} {self.where} ended no worse"
         return told + (
-            f", and nothing is learned at lr {self.beyond:.3g}"
+            f", and nothing is learned at lr {short(self.beyond, 3)}"
             if math.isfinite(self.beyond)
             else ""
         )
@@ -133,7 +134,9 @@ def _beside(verdict: str, witness: Witness) -> str:
         case "dead":
             return "try rates around that, or another initialisation or activation"
     return (
-        f"try rates around {witness.rate:.3g}" if witness.missed >= 0 else "try rates around that"
+        f"try rates around {short(witness.rate, 3)}"
+        if witness.missed >= 0
+        else "try rates around that"
     )
 
 
@@ -197,7 +200,7 @@ def _remedied(
     """The remedy, which nothing `beside` the verdict contradicts."""
 
     def by(factor: float) -> str:
-        return f" ({rate * factor:.2g})" if math.isfinite(rate) and rate > 0 else ""
+        return f" ({short(rate * factor, 2)})" if math.isfinite(rate) and rate > 0 else ""
 
     match verdict:
         case "diverged" if evidence.get("step") == 0.0:

@@ -121,7 +121,9 @@ def _span(ends: tuple[float, float], decimals: int | None) -> str:
     texts = [format_fixed(end, decimals) for end in ends]
     for more in range(1, 4):
         if decimals is not None and texts[0] == texts[1] and ends[0] < ends[1]:
-            texts = [format_fixed(end, decimals + more) for end in ends]
+            texts = [
+                format_fixed(end, decimals + (more if decimals >= 0 else -more)) for end in ends
+            ]
     return " to ".join(texts)
 
 

@@ -84,7 +84,10 @@ def _number(value: float, digits: int) -> str:
 
 
 def format_fixed(value: float, decimals: int | None) -> str:
-    """`value` with so many decimals, or four significant digits where that is None."""
+    """`value` with so many decimals, of a number below 0 with so many significant digits; with four
+    of those where that is None."""
+    if decimals is not None and decimals < 0:
+        return format_value(float(value), -decimals)
     if decimals is None or abs(value) >= 1e6:
         return format_value(float(value), 4)
     return f"{value:z.{decimals}f}"

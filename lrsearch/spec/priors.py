@@ -18,6 +18,7 @@ from lrsearch.duration import parse, texts
 from lrsearch.space import Choice, Dimension, Float, Space, parameters, parse_name
 from lrsearch.spec.model import Spec
 from lrsearch.spec.values import show
+from lrsearch.terminal import short
 
 FAR = 2.0
 """Deviations from a prior's mean beyond which a range leaves the prior out."""
@@ -238,13 +239,12 @@ def _describe_rates(spec: Spec) -> list[str]:
                 continue
             low, high = (10 ** (prior.mean + end * prior.deviation) for end in (-1, 1))
             rate = "lr / (1 - momentum)" if prior.momentum else "lr"
-            told = f"{rate} of {label} {low:.1g} to {high:.1g}"
+            told = f"{rate} of {label} {short(low, 1)} to {short(high, 1)}"
             ends = _ends(dimensions[name])
             factors = _factors(spec, option, number, optimizer) if prior.momentum else [1.0]
             if ends and all(leaves_out(*ends, prior, factor) for factor in factors):
-                told += (
-                    f", which {ends[0]:g} to {ends[1]:g} leaves out: from the middle of the range"
-                )
+                first, last = map(short, ends)
+                told += f", which {first} to {last} leaves out: from the middle of the range"
             parts.append(told)
     return list(dict.fromkeys(parts))
 

@@ -19,6 +19,7 @@ from lrsearch.spec.reader import Reader
 from lrsearch.spec.settling import settle
 from lrsearch.spec.values import AUTO, Unfit, check_duration, check_value, is_auto, show, write
 from lrsearch.sweeps import HIGHEST, LOWEST
+from lrsearch.terminal import short
 
 _COUNT = Parameter("int", low=1, high=100_000)
 
@@ -249,7 +250,7 @@ def _read_range(
         log = False
     if log and low <= 0:
         hint = _settled(reader, path, parameter, {**raw, "scale": "log"}, "or scale: linear")
-        reader.fault((*path, "min"), f"min {low:g} has no place on a log scale", hint)
+        reader.fault((*path, "min"), f"min {short(low)} has no place on a log scale", hint)
     if len(reader.faults) > before:
         return None
     if not log and "scale" not in raw and low > 0 and high / low >= WIDE:

@@ -23,6 +23,7 @@ from lrsearch.space import (
 from lrsearch.spec.model import OPEN, ConfirmSettings, Outside, Spec, resolve, steps_of
 from lrsearch.spec.priors import describe_start
 from lrsearch.spec.values import bare, show, write
+from lrsearch.terminal import short
 
 
 def first_point(space: Space) -> dict[str, object]:
@@ -46,7 +47,7 @@ def describe_dimension(dimension: Dimension) -> str:
     unit = getattr(dimension, "unit", "")
     if isinstance(dimension, Float) and dimension.auto:
         return f"found by a range test, log{_count_points(dimension)}"
-    text = f"{dimension.low:g}{unit} to {dimension.high:g}{unit}"
+    text = f"{short(dimension.low)}{unit} to {short(dimension.high)}{unit}"
     text += ", log" if dimension.log else ", linear"
     return text + _count_points(dimension)
 

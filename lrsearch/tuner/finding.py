@@ -32,6 +32,7 @@ from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.model import Spec
 from lrsearch.spec.values import write
 from lrsearch.store import History, Run
+from lrsearch.terminal import short
 from lrsearch.trial import Facts, Ranged, RangeTest, Workplace
 from lrsearch.tuner.ledger import Content, content_of
 from lrsearch.tuner.ranging import (
@@ -196,7 +197,7 @@ def _tell(params: Mapping[str, Any]) -> str:
 
 
 def _rate(value: float) -> str:
-    return f"{value:g}" if 1e-4 <= value < 1e4 else write(value)
+    return short(value)
 
 
 # what is found

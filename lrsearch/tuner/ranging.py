@@ -16,6 +16,7 @@ from lrsearch.space import Choice, Dimension, Float, Space, parameters, parse_na
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import TRAINING_VERSION, Spec, identity, resolve
 from lrsearch.store import Run
+from lrsearch.terminal import short
 from lrsearch.train.jobs import SWEEP
 from lrsearch.trial import Config, Facts, Sweep, Swept, Trial, Workplace
 from lrsearch.tuner.ledger import content_of
@@ -277,7 +278,7 @@ def read_interval(body: Mapping[str, Any]) -> sweeps.Interval | sweeps.Refusal:
 def _tell(found: sweeps.Interval | sweeps.Refusal) -> str:
     if isinstance(found, sweeps.Refusal):
         return f"no range: {found.reason}"
-    return f"lr {found.low:.2g} to {found.high:.2g}"
+    return f"lr {short(found.low, 2)} to {short(found.high, 2)}"
 
 
 def measure(

@@ -20,10 +20,10 @@ from lrsearch.analysis.basin import (
     find_basins,
     find_rate,
     group,
-    make_gauge,
 )
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range, extend, find_edges
+from lrsearch.analysis.gauge import make_gauge
 from lrsearch.analysis.importance import find_importance, isolate
 from lrsearch.analysis.law import BestRate, judge_law
 from lrsearch.analysis.points import summarize

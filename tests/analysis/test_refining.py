@@ -250,7 +250,7 @@ def test_a_round_is_told_in_a_line() -> None:
     )
     # As the tables of a report write it.
     assert "; loss 1.000 at 0.03; " in describe_round({**body, "value": 1.0})
-    assert "; loss 3.1e-05 at 0.03; " in describe_round({**body, "value": 3.1e-5})
+    assert "; loss 3.1e-5 at 0.03; " in describe_round({**body, "value": 3.1e-5})
     none = describe_round({**body, "points": 0, "round": 0, "state": "narrow"})
     assert none.startswith("refine, before any round: ")
     over = {**body, "points": 0, "round": 3, "state": "rounds"}

@@ -267,7 +267,7 @@ def test_the_report_fits_and_has_its_parts_in_order(width, encoding):
     assert max(map(len, lines)) <= width
     titles = [line.count("  batch_size=") for line in lines if line.startswith("  batch_size=")]
     assert titles[:2] == ([1, 1] if width == 60 else [2, 1])  # The second is of the table below.
-    order = ["r: loss", "edge", "evidence", "cost", "loss by lr", "  point", "the best rate,"]
+    order = ["r: loss", "evidence", "cost", "loss by lr", "  point", "the best rate,"]
     places = [next(i for i, line in enumerate(lines) if line.startswith(o)) for o in order]
     assert places == sorted(places)
 

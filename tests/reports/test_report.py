@@ -223,14 +223,18 @@ def test_view_adds_up_and_comments():
     assert view.answer.edges == ()
     worse = record(4, 4, {"lr": 0.15}, 0.5)
     view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))
+    # A point away from the end has the best value, too.
+    assert view.answer.edges == ()
+    tie, seeds = view.warnings
+    assert tie == "point 2 has the best's value exactly"
+    assert "one seed" in seeds
+    records[1] = record(2, 2, {"lr": 0.1}, 0.8)
+    view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))
     (edge,) = view.answer.edges
     assert str(edge).startswith("lr 0.01 is the lowest searched")
     # The edge is said once, in a line of its own; alone the evidence has it, too.
     assert "lowest searched" not in dict(first_notes(view))["evidence"]
     assert evidence(view.answer).endswith("lr 0.01 is the lowest searched")
-    tie, seeds = view.warnings
-    assert tie == "point 2 has the best's value exactly"
-    assert "one seed" in seeds
 
 
 def test_several_seeds_replace_the_note_on_one():

@@ -275,14 +275,14 @@ def test_check_says_where_a_search_begins():
         return describe(spec_of(*given, **named))
 
     assert "first 8 points of bayes lean to what is usual from scratch" in said(RANGE, "adamw")
-    assert "lr of adamw 8e-05 to 0.003" in said(RANGE, "adamw")
+    assert "lr of adamw 8e-5 to 0.003" in said(RANGE, "adamw")
     assert "lr / (1 - momentum) of sgd 0.009 to 0.7; small batches first" in said(
         RANGE + ", batch_size: [16, 32]"
     )
     decay = "optimizer.weight_decay: {min: 0, max: 0.1, scale: linear}"
     assert "sgd 0.009 to 0.7; little weight decay first." in said(f"{RANGE}, {decay}")
     assert "to 0.7; little dropout first." in said(f"{RANGE}, model.dropout: [0.0, 0.5]")
-    assert "1e-08 to 1e-06 leaves out: from the middle of the range" in said(
+    assert "1e-8 to 1e-6 leaves out: from the middle of the range" in said(
         "lr: {min: 1e-8, max: 1e-6}", "adamw"
     )
     assert "rates of adagrad, which has no prior, from the middle" in said(RANGE, "adagrad")

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from lrsearch.spec.malformed import TEXTS, explain, find_odd, is_in_odd_quotes
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
+MOST_MENDED = 20
+"""Lines of a text that are mended; one with more of them is another kind of file."""
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _TIGHT = re.compile(r"([A-Za-z_][\w.]*):(?!//)(\S+)")
@@ -99,29 +101,74 @@ def parse(text: str, source: str) -> Document:
 
 
 def read_document(text: str, source: str) -> Document:
-    """Read one YAML document, its faults kept in it. Raises SpecError only where the text stops
-    being YAML, or is too long."""
+    """Read one YAML document, its faults kept in it. A line that is no YAML is a fault, and read as
+    what it was meant to be. Raises SpecError only where nobody knows what that is, or for a text
+    that is too long."""
     import yaml  # Stored specs, which most commands read, are no YAML.
 
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
-    document = Document(source, None)
-    builder = _Builder(document, text)
-    try:
-        builder.read(_events(text))
-    except yaml.MarkedYAMLError as error:
-        line, problem, hint = explain(text, error)
-        others = [fault for fault in builder.faults if fault.line != line]
-        raise SpecError([*others, Fault(line, "", problem, source, hint)]) from None
-    except yaml.YAMLError as error:
-        reason, place = getattr(error, "reason", str(error)), getattr(error, "position", None)
-        char = getattr(error, "character", None)
-        if place is None or not isinstance(char, int) or unicodedata.category(chr(char)) != "Cc":
-            raise SpecError([Fault(0, "", f"not a text file: {reason}", source)]) from None
-        told = f"a control character (U+{char:04X}) stands there, and YAML has none"
-        line = len(re.findall(r"\r\n|\r|\n", text[:place])) + 1
-        raise SpecError([Fault(line, "", told, source, "take it away")]) from None
-    return document
+    text, slips = _plain_indentation(text, source)
+    lines: list[int] = []
+    while True:
+        document = Document(source, None)
+        builder = _Builder(document, text)
+        try:
+            builder.read(_events(text))
+        except yaml.MarkedYAMLError as error:
+            from lrsearch.spec.mending import mend
+
+            line, problem, hint = explain(text, error)
+            lines = lines or [*range(1, text.count("\n") + 3)]
+            mended = mend(text, error, line, lines) if len(slips) < MOST_MENDED else None
+            if mended is None:
+                told = [each for each in builder.faults if each.line != line]
+                told = [replace(each, line=_place(lines, each.line)) for each in told]
+                fault = Fault(_place(lines, line), "", problem, source, hint)
+                raise SpecError([*slips, *told, fault]) from None
+            place = _place(lines, mended.line if mended.told else line)
+            slips.append(Fault(place, "", mended.told or problem, source, mended.hint))
+            text = mended.text
+            lines[mended.line - 1 : mended.line] = [lines[mended.line - 1]] * mended.count
+            continue
+        except yaml.YAMLError as error:
+            raise SpecError([_no_text(error, text, source)]) from None
+        if slips:
+            document.lines = {path: _place(lines, at) for path, at in document.lines.items()}
+            faults = [replace(each, line=_place(lines, each.line)) for each in document.faults]
+            document.faults = [*slips, *faults]
+        return document
+
+
+def _no_text(error: Exception, text: str, source: str) -> Fault:
+    """The fault of a text with a character that YAML does not have."""
+    place, char = getattr(error, "position", None), getattr(error, "character", None)
+    if place is None or not isinstance(char, int) or unicodedata.category(chr(char)) != "Cc":
+        reason = getattr(error, "reason", str(error))
+        return Fault(0, "", f"not a text file: {reason}", source)
+    told = f"a control character (U+{char:04X}) stands there, and YAML has none"
+    line = len(re.findall(r"\r\n|\r|\n", text[:place])) + 1
+    return Fault(line, "", told, source, "take it away")
+
+
+def _plain_indentation(text: str, source: str) -> tuple[str, list[Fault]]:
+    """A text with plain blanks before its lines, and the faults of those that began with others,
+    which are letters to YAML."""
+    lines, faults = text.split("\n"), []
+    for at, line in enumerate(lines):
+        odd = find_odd(line[: len(line) - len(line.lstrip())])
+        if odd is not None:
+            above = next((each for each in reversed(lines[:at]) if each.strip()), "")
+            width = len(above) - len(above.lstrip()) + 2 * above.rstrip().endswith(":")
+            lines[at] = " " * width + line.strip()
+            hint = f"write {line.strip()}, with {width or 'no'} blanks before it"
+            faults.append(Fault(at + 1, "", f"not valid YAML: {odd[0]}", source, hint))
+    return "\n".join(lines), faults
+
+
+def _place(lines: Sequence[int], line: int) -> int:
+    """The line of a file that is one of its mended text."""
+    return lines[line - 1] if 0 < line <= len(lines) else line
 
 
 def _doubt(text: str, path: Path) -> tuple[str, str]:

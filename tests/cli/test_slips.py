@@ -180,7 +180,10 @@ def test_specs_that_are_here_are_named(tmp_path, monkeypatch):
         (("grid", "mine.yaml", "--require", "accuracy>=95"), 'write --require "accuracy>=0.95"'),
         (("grid", "mine.yaml", "--require", "accuracy<0"), "no accuracy is below 0: nothing meets"),
         (("check", "mine.yaml", "--set", "train.lr"), "too: --set train.lr=VALUE"),
-        (("check", "mine.yaml", "--set", "search.lr=[0.1,1"), "is not closed close it with ]"),
+        (
+            ("check", "mine.yaml", "--set", "search.lr=[0.1,1"),
+            "is not closed write --set 'search.lr=[0.1,1]'",
+        ),
         (("check", "mine.yaml", "--set", "search.lr=[0.1 1]"), "--set 'search.lr=[0.1, 1]'"),
         (("grid", "mine.yaml", "--executor", "lcoal"), "did you mean 'local'? allowed: local"),
         (("grid", "mine.yaml", "--until", "acc>=0.9"), "did you mean 'accuracy'?"),

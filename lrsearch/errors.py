@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 import signal
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -187,6 +188,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     import difflib  # Only where there is an error.
 
     by_lower = {each.lower(): each for each in reversed(list(known))}
+    word = unicodedata.normalize("NFKC", str(name))
+    # What stands around it: (lr), – lr, lr:; and letters that look like another.
+    word = re.sub(r"^\W+|\W+$", "", word, flags=re.ASCII)
+    for plain in (word, word.translate(str.maketrans("I|10", "lllo"))):
+        if plain.lower() in by_lower:
+            return by_lower[plain.lower()]
     found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
     # Two letters that changed places are half of a short name: rl for lr. Or a name is cut off.
     word = str(name).lower()
@@ -210,7 +217,7 @@ def suggest(name: str, known: Iterable[str], meant: str = "") -> str:
     """A hint for an unknown name: `did you mean 'x'? allowed: ...`; it begins with `meant` where
     that is given."""
     names = list(known)
-    close = nearest(name, names)
+    close = nearest(name, names) if name else None
     allowed = "allowed: " + ", ".join(names) if names else "it takes no arguments"
     meant = meant or (f"did you mean '{close}'?" if close else "")
     return f"{meant}{'' if meant.endswith('?') else ';'} {allowed}" if meant else allowed

@@ -23,9 +23,11 @@ MOST_MENDED = 20
 """Lines of a text that are mended; one with more of them is another kind of file."""
 
 _INT = re.compile(r"[-+]?[0-9]+")
-_TIGHT = re.compile(r"([A-Za-z_][\w.]*):(?!//)(\S+)")
-"""A key and its value without a blank between them: {min:1e-4}."""
+_TIGHT = re.compile(r"([A-Za-z_][\w.]*)(?::(?!//)|\s*(?:=|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)")
+"""A key and its value without a blank, or without a colon, between them: {min:1e-4, max 1}."""
 _GLUED = re.compile(r"([A-Za-z_][\w.]*):(?!//)([^\s/:].*)")
+_UNPARTED = re.compile(r"([A-Za-z_][\w.]*)(?:\s*=\s*|\s+)([\[{].*)")
+"""A key of a block and its list or mapping without a colon."""
 """The same on a line of its own, or a key of braces: lr:{min: 1e-4, max: 1}."""
 _DASHED = re.compile(r"-[^\s-].*")
 """An entry of a list without a blank after its dash."""
@@ -216,6 +218,7 @@ class _Builder:
         self.document = document
         self.text = text
         self.faults = document.faults
+        self.anchored: dict[str, str | None] = {}
 
     def read(self, events: Iterator[Any]) -> None:
         import yaml
@@ -249,17 +252,26 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent) or event.tag is not None:
             self.document.unread.add(path)
         if isinstance(event, yaml.AliasEvent):
-            self._fault(event, key, f"aliases are not allowed (*{event.anchor}): write it out")
+            hint = self._hint_value(path, self.anchored.get(str(event.anchor)))
+            told = f"aliases are not allowed (*{event.anchor}): write it out"
+            self._fault(event, key, told, hint)
             return None
+        value = event.value if isinstance(event, yaml.ScalarEvent) else None
         if event.anchor is not None:
-            self._fault(event, key, f"anchors are not allowed (&{event.anchor}): write it out")
+            self.anchored[event.anchor] = value
+            hint = self._hint_value(path, value) or f"take &{event.anchor} away"
+            told = f"anchors are not allowed (&{event.anchor}): write it out"
+            self._fault(event, key, told, hint)
         if event.tag is not None:
-            self._fault(event, key, f"tags are not allowed ({event.tag}): a spec is plain data")
+            hint = self._hint_value(path, value or None) or "take the tag away"
+            told = f"tags are not allowed ({event.tag}): a spec is plain data"
+            self._fault(event, key, told, hint)
         if isinstance(event, yaml.ScalarEvent):
             if _HALVES.search(event.value):
                 self._fault(event, key, "an escape names half a character")
             if not event.style and is_in_odd_quotes(event.value):
-                self._fault(event, key, "typographic quotes are none of YAML's: write plain ones")
+                told = "typographic quotes are none of YAML's: write plain ones"
+                self._fault(event, key, told, self._hint_value(path, event.value[1:-1]))
                 self.document.unread.add(path)
             if not event.style and (glued := self._glued(event, path)) is not None:
                 return glued
@@ -276,6 +288,13 @@ class _Builder:
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(event, events, path)
         return self._mapping(events, path)
+
+    def _hint_value(self, path: Path, value: str | None) -> str:
+        """The hint to write a value as it is, "" where there is none, or it does not read so."""
+        if value is None or not re.fullmatch(r"[\w.+/-][\w.+/ -]*", value):
+            return ""
+        key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
+        return f"write {key}{value}"
 
     def _glued(self, event: Any, path: Path) -> Any:
         """The mapping or the list that lines such as `lr:0.1` or `-32` mean, which are one text to
@@ -299,6 +318,8 @@ class _Builder:
             self._fault(event, ".".join(map(str, path)), told, f"write - {parts[0]}")
             return [plain_scalar(part) for part in parts]
         found = [_GLUED.fullmatch(line) for line in lines]
+        if lone and len(path) == 1 and found == [None]:
+            found = [_UNPARTED.fullmatch(lines[0])]
         mapping: dict[str, Any] = {}
         for at, match in enumerate(found):
             if match is None or not all(found):
@@ -364,7 +385,8 @@ class _Builder:
             if not name.style and (tight := _TIGHT.fullmatch(name.value)):
                 last = next(events)
                 if isinstance(last, yaml.ScalarEvent) and last.value == "" and not last.style:
-                    told = f"'{name.value}' lacks a blank after the colon"
+                    lacks = "a blank after the colon" if ":" in name.value else "':'"
+                    told = f"'{name.value}' lacks {lacks}"
                     dotted = ".".join(str(part) for part in (*path, tight[1]))
                     self._fault(name, dotted, told, f"write {tight[1]}: {tight[2]}")
                     self.document.lines[(*path, tight[1])] = _line(name)
@@ -389,7 +411,8 @@ class _Builder:
             if name.value in mapping:
                 first = self.document.lines[inner]
                 dotted = ".".join(str(part) for part in inner)
-                self._fault(name, dotted, f"given twice, first on line {first}")
+                told = f"given twice, first on line {first}"
+                self._fault(name, dotted, told, "leave one of both out")
                 self._value(next(events), events, (*inner, "?"))
                 continue
             if name.anchor is not None or name.tag is not None:

@@ -123,6 +123,11 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int) -> _Candidat
     line = lines[number - 1]
     body, comment = _divide(line)
     indent, content = line[: len(line) - len(line.lstrip())], body.strip()
+    above = next(
+        (each for each in reversed(lines[: number - 1]) if _indent(each) < len(indent)), ""
+    )
+    if above.startswith("metrics:") and (text := quoted(content)):  # Patterns are texts.
+        yield (f"{indent}{text}{comment}",)
     for plain, own in _plain(lines, number, indent, content):
         yield (f"{own}{plain}{comment}",)
         for meant in _rewritten(plain):
@@ -199,8 +204,8 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
     if match := re.fullmatch(rf"({_KEY}):\s+-\s+(.*)", content):
         parts = [part for part in re.split(r"(?:^|\s)-\s+", match[2]) if part]
         yield (f"{match[1]}: [{', '.join(parts)}]",)
-    if match := re.fullmatch(r'([^"]*:\s+)"([^"\']*\\[^"\']*)"', content):
-        yield (f"{match[1]}'{match[2]}'",)
+    if single := re.sub(r'"([^"\']*\\[^"\']*)"', r"'\1'", content):  # "\d" has no such escape.
+        yield (single,)
     if match := _BULLET.fullmatch(content):
         yield (match[1],)
     match = _SAID.fullmatch(content)

@@ -18,6 +18,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.errors import Fault, nearest
 from lrsearch.spec.document import Document, Path
+from lrsearch.spec.values import bare, show
 
 MARKS = {
     b"PAR1": ("a Parquet file", "read it with data: {name: parquet}"),
@@ -333,23 +334,34 @@ def _column_faults(
     """Faults for the target, and other names in `data`, that are no columns."""
     target = data.get("target")
     told = "names a column '{}' that is not there"
-    if isinstance(target, str) and target and target not in names:
+    if not isinstance(target, str) or not target:
+        place = len(names) if target is None else target
+        at = place if type(place) is int and -len(names) <= place < len(names) else -1
+        under = "" if "target" in data else " under data"
+        line = f"write target: {bare(names[at], listed=True)}{under}"
+        near = f"{line}; for example" if target is None else line
+        message = f"{where}: {show(target)} is no column's name"
+        path: Path = ("target",) if "target" in data else ()
+        yield path, message, hint or f"{near}; {suggest_column('', names)}"
+    elif target not in names:
         message = f"{where}: data.target {told.format(target)}"
-        yield ("target",), message, hint or suggest_column(target, names)
+        yield ("target",), message, hint or suggest_column(target, names, "target")
     for key in ("drop", "categorical"):
         listed = data.get(key)
         for index, name in enumerate(listed if isinstance(listed, list) else ()):
             if isinstance(name, str) and name and name not in names:
                 message = f"{where}: data.{key} {told.format(name)}"
-                yield (key, index), message, suggest_column(name, names)
+                yield (key, index), message, suggest_column(name, names, key)
 
 
-def suggest_column(name: str, names: Sequence[str]) -> str:
-    """`did you mean 'x'? its columns: ...`."""
-    close = nearest(name, names)
+def suggest_column(name: str, names: Sequence[str], key: str = "") -> str:
+    """`write target: x; its columns: ...`."""
+    close = nearest(name, names) if name else None
     shown = ", ".join(names[:MAX_SHOWN])
     shown += f", ... ({len(names)})" if len(names) > MAX_SHOWN else ""
-    return (f"did you mean '{close}'? " if close else "") + f"its columns: {shown}"
+    line = f"{key}: " if key == "target" else ""
+    meant = f"write {line}{bare(close, listed=True)}; " if close else ""
+    return f"{meant}its columns: {shown}"
 
 
 def misread(names: Sequence[str], target: object, separator: str) -> str:
@@ -361,7 +373,7 @@ def misread(names: Sequence[str], target: object, separator: str) -> str:
         return hint
     for mark, written in _SEPARATORS if len(names) == 1 else ():
         if mark in names[0] and mark != separator:
-            return f"the columns are not divided by '{separator}': separator: {written}?"
+            return f"the columns are not divided by '{separator}': write separator: {written}"
     if any(map(NUMBER.fullmatch, names)):
         return f"the first line has to name the columns; it reads: {_some(names)}"
     return ""

@@ -431,20 +431,20 @@ BAD = {
     "another separator": (
         text_of(GOOD).replace(",", ";"),
         "",
-        "not there the columns are not divided by ',': separator: \";\"?",
+        "not there the columns are not divided by ',': write separator: \";\"",
     ),
     "target": (
         text_of(GOOD),
         "data.target=Y1",
         "bad.csv:1: data.target names a column 'Y1' that is not there "
-        "did you mean 'y'? its columns: id, age, town, y",
+        "write target: y; its columns: id, age, town, y",
     ),
     "drop": (
         text_of(GOOD),
         "data.drop=[idd]",
-        "data.drop names a column 'idd' that is not there did you mean 'id'?",
+        "data.drop names a column 'idd' that is not there write id; its",
     ),
-    "categorical": (text_of(GOOD), "data.categorical=[twon]", "did you mean 'town'?"),
+    "categorical": (text_of(GOOD), "data.categorical=[twon]", "write town; its"),
     "all dropped": (text_of(GOOD), "data.drop=[id, age, town]", "no column is left to predict 'y'"),
     "column twice": (
         text_of(edited((0, 2, "age"))),
@@ -552,7 +552,7 @@ BAD = {
         "data.samples=5",
         "bad.csv: the target 'y' holds nothing but 0.5 in its first 5 rows",
     ),
-    "blanks between cells": (text_of(GOOD).replace(",", " "), "", 'separator: " "?'),
+    "blanks between cells": (text_of(GOOD).replace(",", " "), "", 'write separator: " "'),
     "several blanks in the header": (
         "x  k  y\n1 2 0\n",
         "data.separator=' '",

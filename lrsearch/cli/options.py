@@ -42,6 +42,9 @@ def _read_folder(text: str | Path) -> Path:
 def _check_folder(value: Path) -> Path:
     """The value as it is. Raises BadParameter for a file, and a path below one."""
     there = next((each for each in (value, *value.parents) if os.path.lexists(each)), value)
+    if there.is_symlink() and not there.exists():
+        told = f"{there} is a link to {there.readlink()}, which is not there"
+        raise typer.BadParameter(f"{told}, and --runs takes a folder")
     if there.exists() and not there.is_dir():
         raise typer.BadParameter(f"{there} is a file, and --runs takes a folder")
     return value

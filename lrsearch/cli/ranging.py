@@ -84,7 +84,7 @@ def range_(
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
     from lrsearch.reports.live import Progress
-    from lrsearch.store import is_locked
+    from lrsearch.store import check_writable, is_locked
     from lrsearch.trial import Workplace
     from lrsearch.tuner.ranging import Manner
 
@@ -102,6 +102,7 @@ def range_(
             f"another lrsearch is writing {folder}",
             hint=f"watch it with: lrsearch report {quote(path_word(config))}",
         )
+    check_writable(folder)
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(note)

@@ -375,7 +375,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     from lrsearch.cli.looking import read_and_look
     from lrsearch.cli.output import check_metric, read_requirements
     from lrsearch.search import check_search
-    from lrsearch.store import holds_run, is_locked, list_runs
+    from lrsearch.store import check_writable, holds_run, is_locked, list_runs
     from lrsearch.trial import Workplace
     from lrsearch.tuner.session import Asked
 
@@ -426,6 +426,8 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
             f"another lrsearch is writing {folder}",
             hint=f"watch it with: lrsearch report {quote(path_word(given.config))}",
         )
+    if not given.dry_run:
+        check_writable(folder)
     workplace = Workplace(given.device, str(spec.folder), allowed)
     asked = Asked(
         engine=given.engine,

@@ -172,6 +172,7 @@ def test_specs_that_are_here_are_named(tmp_path, monkeypatch):
             "no argument 'lr' write --set train.optimizer=sgd --set train.lr=0.1",
         ),
         (("check", "mine.yaml", "--set", "seed=017"), "017 begins with 0"),
+        (("grid", "mine.yaml", "--runs", "link"), "link is a link to nowhere, which is not there"),
         (("list", "--runs", "mine.yaml"), "--runs: mine.yaml is a file, and --runs takes a folder"),
         (
             ("grid", "mine.yaml", "--runs", "mine.yaml/runs"),
@@ -196,6 +197,7 @@ def test_slips_in_a_folder_of_specs(tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
     for path in ("mine.yaml", "configs/digits.yaml"):
         (tmp_path / path).write_text(SPEC)
     said = lrsearch(*arguments)

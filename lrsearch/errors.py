@@ -6,6 +6,7 @@
     ├── SpecError            one or more faults of a spec, each with its place
     ├── UsageError           a command's arguments
     ├── DataError            data that are missing, malformed or too small
+    │   └── DataErrors       several of them at once
     ├── ModelError           a model (or other named code) that cannot be built
     ├── TrainingError        a training of the user's that tells nothing, or never starts
     ├── DeviceLost           a process that can use its GPU no more (exit 1)
@@ -25,6 +26,7 @@ Anything else that escapes is a bug: it shows its traceback and exits 1.
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import unicodedata
@@ -114,6 +116,25 @@ class UsageError(LrsearchError):
 
 class DataError(LrsearchError):
     """Data that are missing, malformed or too small for what the spec asks."""
+
+
+class DataErrors(DataError):
+    """Several faults of one source, in the order of their places; `more` of them are not shown."""
+
+    def __init__(self, errors: Sequence[DataError], more: int = 0) -> None:
+        self.errors, self.more = tuple(errors), more
+        told = list(map(str, errors))
+        for at, (error, after) in enumerate(itertools.pairwise(errors)):
+            if error.hint == after.hint:  # What one remedy mends is told with the last of them.
+                told[at] = str(DataError(error.message, where=error.where))
+        rest = [f"and {more:,} more faults like these"] if more else []
+        super().__init__("\n".join([*told, *rest]))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (DataErrors, (self.errors, self.more))
+
+    def _sentence(self) -> str:
+        return self.message  # An error a line, each of which is indented as it should be.
 
 
 class ModelError(LrsearchError):

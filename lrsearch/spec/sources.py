@@ -5,6 +5,7 @@ Of a file only its beginning is read, or the list of what an archive holds.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib.util
 import itertools
@@ -87,6 +88,9 @@ def hint_no_table(start: str) -> str:
     plain = start.lstrip("\ufeff \r\n").lower()
     return next((hint for mark, hint in _NO_TABLES.items() if plain.startswith(mark)), "")
 
+
+LOOKED_AT = 2**24
+"""Bytes of a text that are looked at before it is read."""
 
 START = 64
 """Bytes by which a file's kind is told."""
@@ -173,6 +177,12 @@ def _text_faults(
     if found:
         yield place, f"{path}: no text, but {found[0]}", found[1]
         return
+    with path.open("rb") as file:
+        content = file.read(LOOKED_AT)
+    if told := utf8_fault(content, str(path), whole=len(content) < LOOKED_AT):
+        where, message, hint = told
+        yield place, f"{where}: {message}", hint
+        return
     separator = data.get("separator", ",")
     header = read_header(path, separator) if kind == "csv" else None
     if header is None:
@@ -185,6 +195,26 @@ def _text_faults(
         hint = _find_header(path, separator, data.get("target"), line) if line == 1 else ""
         hint = hint or misread(names, data.get("target"), separator)
         yield from _column_faults(where, names, data, hint)
+
+
+def utf8_fault(content: bytes, source: str, *, whole: bool = True) -> tuple[str, str, str] | None:
+    """The place, the message and the hint where the content of a file, or its beginning, is no
+    UTF-8; None where it is."""
+    zero = content.find(b"\0")
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content, final=whole)
+        at = zero
+    except UnicodeDecodeError as error:
+        at = error.start if zero < 0 else zero
+    if at < 0:
+        return None
+    line = content.count(b"\n", 0, at) + 1
+    if at == zero:
+        hint = "if it is UTF-16, convert it: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
+        return f"{source}:{line}", "not UTF-8 text: a zero byte on this line", hint
+    message = f"not UTF-8 text: byte 0x{content[at]:02x} on this line"
+    hint = f"convert it, such as with: iconv -f {guess_encoding(content)} -t UTF-8 OLD > NEW"
+    return f"{source}:{line}", message, hint
 
 
 _ENDINGS: dict[str, tuple[str, ...]] = {

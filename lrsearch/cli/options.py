@@ -36,6 +36,9 @@ def _read_folder(text: str | Path) -> Path:
     the shell is, which would be the present folder."""
     if isinstance(text, str) and not text.strip():
         raise typer.BadParameter("it is empty, and --runs takes a folder; the present one is .")
+    if str(text).startswith("--"):
+        told = f"'{text}' is an option: --runs takes a folder"
+        raise typer.BadParameter(f"{told}; one of that name is ./{text}")
     return Path(text)
 
 

@@ -129,7 +129,9 @@ def _check_rates(low: float, high: float) -> None:
     """Raises UsageError for rates that a sweep cannot run between."""
     for name, rate in (("--min", low), ("--max", high)):
         if not 0.0 < rate < math.inf:
-            raise UsageError(f"a rate is a number above 0, not {rate:g}", where=name)
+            usual = LOWEST if name == "--min" else HIGHEST
+            hint = f"write {name} {usual:g}; for example"
+            raise UsageError(f"a rate is a number above 0, not {rate:g}", where=name, hint=hint)
     if low * LEAST_SPAN > high * (1 + 1e-9):
         least, most = min(low, high), max(low, high)
         if least * LEAST_SPAN > most:

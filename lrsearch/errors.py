@@ -6,6 +6,7 @@
     ├── SpecError            one or more faults of a spec, each with its place
     ├── UsageError           a command's arguments
     ├── DataError            data that are missing, malformed or too small
+    │   └── DataErrors       several of them at once
     ├── ModelError           a model (or other named code) that cannot be built
     ├── TrainingError        a training of the user's that tells nothing, or never starts
     ├── DeviceLost           a process that can use its GPU no more (exit 1)
@@ -25,8 +26,10 @@ Anything else that escapes is a bug: it shows its traceback and exits 1.
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -115,6 +118,25 @@ class DataError(LrsearchError):
     """Data that are missing, malformed or too small for what the spec asks."""
 
 
+class DataErrors(DataError):
+    """Several faults of one source, in the order of their places; `more` of them are not shown."""
+
+    def __init__(self, errors: Sequence[DataError], more: int = 0) -> None:
+        self.errors, self.more = tuple(errors), more
+        told = list(map(str, errors))
+        for at, (error, after) in enumerate(itertools.pairwise(errors)):
+            if error.hint == after.hint:  # What one remedy mends is told with the last of them.
+                told[at] = str(DataError(error.message, where=error.where))
+        rest = [f"and {more:,} more faults like these"] if more else []
+        super().__init__("\n".join([*told, *rest]))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (DataErrors, (self.errors, self.more))
+
+    def _sentence(self) -> str:
+        return self.message  # An error a line, each of which is indented as it should be.
+
+
 class ModelError(LrsearchError):
     """A model, or other code named in a spec, that cannot be found or built."""
 
@@ -187,6 +209,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     import difflib  # Only where there is an error.
 
     by_lower = {each.lower(): each for each in reversed(list(known))}
+    word = unicodedata.normalize("NFKC", str(name))
+    # What stands around it: (lr), – lr, lr:; and letters that look like another.
+    word = re.sub(r"^\W+|\W+$", "", word, flags=re.ASCII)
+    for plain in (word, word.translate(str.maketrans("I|10", "lllo"))):
+        if plain.lower() in by_lower:
+            return by_lower[plain.lower()]
     found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
     # Two letters that changed places are half of a short name: rl for lr. Or a name is cut off.
     word = str(name).lower()
@@ -210,7 +238,7 @@ def suggest(name: str, known: Iterable[str], meant: str = "") -> str:
     """A hint for an unknown name: `did you mean 'x'? allowed: ...`; it begins with `meant` where
     that is given."""
     names = list(known)
-    close = nearest(name, names)
+    close = nearest(name, names) if name else None
     allowed = "allowed: " + ", ".join(names) if names else "it takes no arguments"
     meant = meant or (f"did you mean '{close}'?" if close else "")
     return f"{meant}{'' if meant.endswith('?') else ';'} {allowed}" if meant else allowed

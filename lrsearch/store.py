@@ -37,6 +37,7 @@ import math
 import os
 import re
 import stat
+import tempfile
 import time
 import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -689,6 +690,23 @@ def _locked(folder: Path, owner: str) -> RunLocked:
         f"{folder} is being written by {f'process {owner}' if owner else 'another process'}",
         hint="wait until it ends, stop it, or give this run another name",
     )
+
+
+def check_writable(folder: Path) -> None:
+    """Raises RunError where a run cannot be written, StorageFull where the disk is full: before
+    anything is loaded for it."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    try:
+        with _using(folder), tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"\0")
+            file.flush()
+    except RunError as error:
+        cause = error.__cause__
+        reason = getattr(cause, "strerror", None) or str(cause)
+        raise RunError(
+            f"cannot use {folder}: nothing can be written in {there}: {reason}",
+            hint=error.hint if "--runs" in error.hint else "--runs DIR names a folder where it can",
+        ) from error
 
 
 def is_locked(folder: Path) -> bool:

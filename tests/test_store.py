@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from lrsearch import reporting, store
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull
-from lrsearch.store import History, Run
+from lrsearch.store import History, Run, check_writable
 from lrsearch.trial import (
     Outcome,
     Plan,
@@ -1220,3 +1220,12 @@ def test_a_missing_or_spoilt_curve_is_named(tmp_path: Path) -> None:
     (tmp_path / "demo" / "curves" / "000001.json").write_text("{")
     with pytest.raises(RunDamaged, match=r"000001\.json"):
         store.read_curve(tmp_path / "demo", 1)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_loaded(tmp_path):
+    check_writable(tmp_path / "not" / "yet" / "there")
+    assert not [*tmp_path.iterdir()]
+    if not Path("/proc/self").is_dir():
+        pytest.skip("there is no folder here that nobody can write")
+    with pytest.raises(RunError, match=r"/proc/a/b: nothing can be written in /proc: .*\n  --runs"):
+        check_writable(Path("/proc/a/b"))

@@ -11,7 +11,7 @@ import typer
 
 from lrsearch.cli import options
 from lrsearch.cli.foreign import check_device
-from lrsearch.errors import Fault, LrsearchError, SpecError
+from lrsearch.errors import DataErrors, Fault, LrsearchError, SpecError
 from lrsearch.terminal import visible_line
 
 if TYPE_CHECKING:
@@ -138,10 +138,11 @@ def _load(spec: Spec, device: str, allowed: tuple[str, ...], *, quiet: bool) -> 
 
 
 def _print_faults(error: LrsearchError) -> None:
+    errors = error.errors if isinstance(error, DataErrors) else [error]
     faults = (
         [asdict(fault) for fault in error.faults]
         if isinstance(error, SpecError)
-        else [asdict(Fault(0, "", error.message, error.where, error.hint))]
+        else [asdict(Fault(0, "", each.message, each.where, each.hint)) for each in errors]
     )
     print(dumps({"format": 1, "ok": False, "faults": faults}))
 

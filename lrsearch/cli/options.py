@@ -36,12 +36,18 @@ def _read_folder(text: str | Path) -> Path:
     the shell is, which would be the present folder."""
     if isinstance(text, str) and not text.strip():
         raise typer.BadParameter("it is empty, and --runs takes a folder; the present one is .")
+    if str(text).startswith("--"):
+        told = f"'{text}' is an option: --runs takes a folder"
+        raise typer.BadParameter(f"{told}; one of that name is ./{text}")
     return Path(text)
 
 
 def _check_folder(value: Path) -> Path:
     """The value as it is. Raises BadParameter for a file, and a path below one."""
     there = next((each for each in (value, *value.parents) if os.path.lexists(each)), value)
+    if there.is_symlink() and not there.exists():
+        told = f"{there} is a link to {there.readlink()}, which is not there"
+        raise typer.BadParameter(f"{told}, and --runs takes a folder")
     if there.exists() and not there.is_dir():
         raise typer.BadParameter(f"{there} is a file, and --runs takes a folder")
     return value

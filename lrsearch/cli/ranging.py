@@ -84,7 +84,7 @@ def range_(
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
     from lrsearch.reports.live import Progress
-    from lrsearch.store import is_locked
+    from lrsearch.store import check_writable, is_locked
     from lrsearch.trial import Workplace
     from lrsearch.tuner.ranging import Manner
 
@@ -102,6 +102,7 @@ def range_(
             f"another lrsearch is writing {folder}",
             hint=f"watch it with: lrsearch report {quote(path_word(config))}",
         )
+    check_writable(folder)
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(note)
@@ -128,7 +129,9 @@ def _check_rates(low: float, high: float) -> None:
     """Raises UsageError for rates that a sweep cannot run between."""
     for name, rate in (("--min", low), ("--max", high)):
         if not 0.0 < rate < math.inf:
-            raise UsageError(f"a rate is a number above 0, not {short(rate)}", where=name)
+            usual = LOWEST if name == "--min" else HIGHEST
+            hint = f"write {name} {short(usual)}; for example"
+            raise UsageError(f"a rate is a number above 0, not {short(rate)}", where=name, hint=hint)
     if low * LEAST_SPAN > high * (1 + 1e-9):
         least, most = min(low, high), max(low, high)
         if least * LEAST_SPAN > most:

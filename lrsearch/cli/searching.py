@@ -18,7 +18,7 @@ from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
 from lrsearch.cli.going_on import name_run, searching_first
 from lrsearch.cli.interruptible import Interruptible
-from lrsearch.duration import find_time, parse_time
+from lrsearch.duration import find_time, is_never, parse_time
 from lrsearch.errors import RunError, RunLocked, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote
 from lrsearch.trial import CONFIRM
@@ -239,11 +239,13 @@ def _time_limit(given: Options) -> float | None:
     try:
         return parse_time(given.time_)
     except ValueError as error:
-        hint = str(error)
+        hint, meant = str(error), "30m; for example"
+    if is_never(given.time_):
+        raise UsageError(f"'{given.time_}' is no time", where="--time", hint="leave it out")
     with contextlib.suppress(ValueError):
-        meant = find_time(given.time_)
-        parse_time(meant)
-        hint = f"write --time {meant}; {hint}"
+        parse_time(found := find_time(given.time_))
+        meant = found
+    hint = f"write --time {meant}; {hint}"
     raise UsageError(f"'{given.time_}' is no time", where="--time", hint=hint)
 
 
@@ -375,7 +377,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     from lrsearch.cli.looking import read_and_look
     from lrsearch.cli.output import check_metric, read_requirements
     from lrsearch.search import check_search
-    from lrsearch.store import holds_run, is_locked, list_runs
+    from lrsearch.store import check_writable, holds_run, is_locked, list_runs
     from lrsearch.trial import Workplace
     from lrsearch.tuner.session import Asked
 
@@ -426,6 +428,8 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
             f"another lrsearch is writing {folder}",
             hint=f"watch it with: lrsearch report {quote(path_word(given.config))}",
         )
+    if not given.dry_run:
+        check_writable(folder)
     workplace = Workplace(given.device, str(spec.folder), allowed)
     asked = Asked(
         engine=given.engine,

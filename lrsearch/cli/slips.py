@@ -3,6 +3,7 @@ and what to write instead."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,8 @@ _USUAL = {
     "--engine": "solo", "--from": "mlp", "--html": "run.html", "--output": "best.yaml",
     "--format": "pytorch", "--junit": "lrsearch.xml", "--executor": "inline", "--baseline": "RUN",
     "--port": "8080", "--width": "60", "--steps": "200", "--point": "3",
-    "-o": "best.yaml", "--top": "4", "--seeds": "5", "--points": "9",
+    "-o": "best.yaml", "--top": "4", "--seeds": "5", "--points": "9", "--min": "1e-7",
+    "--max": "10",
 }  # fmt: skip
 """A value of an option, as an example of one."""
 
@@ -73,14 +75,26 @@ def _of_value(error: Any, args: Sequence[str]) -> tuple[str, str]:
     option = max(part.opts, key=len)
     given = next((text for each in part.opts if (text := value_of(each, args)) is not None), None)
     allowed = str(error.message)
-    if "valid int" in allowed:
-        allowed = "it takes an integer"
+    usual = _USUAL.get(option, "VALUE")
+    if "valid int" in allowed or "valid number" in allowed:
+        allowed = "it takes an integer" if "valid int" in allowed else "it takes a number"
+        usual = _number(given, whole="integer" in allowed) or usual
     elif least := re.search(r"greater than or equal to (\S+)", allowed):
         allowed = f"it takes a number greater than or equal to {least[1]}"
     elif most := re.search(r"less than or equal to (\S+)", allowed):
         allowed = f"it takes a number less than or equal to {most[1]}"
     shown = f"'{given}': " if given is not None and not allowed.startswith(given) else ""
-    return f"{option}: {shown}{allowed}", f"write {option} {_USUAL.get(option, 'VALUE')}"
+    return f"{option}: {shown}{allowed}", f"write {option} {usual}"
+
+
+def _number(given: str | None, *, whole: bool) -> str:
+    """The number above 0 that a text means, "" where it means none."""
+    from lrsearch.catalogue import Parameter
+    from lrsearch.spec.settling import fit
+
+    with contextlib.suppress(ValueError):
+        return f"{fit(Parameter('int' if whole else 'float', low=1 if whole else 0), given):g}"
+    return ""
 
 
 def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple[str, str]:

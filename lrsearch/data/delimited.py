@@ -19,6 +19,7 @@ from lrsearch.data.tables import (
     Column,
     Gap,
     Table,
+    Together,
     assemble,
     categorize,
     check_categories,
@@ -83,6 +84,7 @@ class _File:
         self.text = read_utf8(source)
         self.separator = separator
         self.lines = array("q")
+        self.together = Together()
 
     def place(self, row: int) -> str:
         """The place of a row for messages: `data.csv:7`."""
@@ -119,35 +121,42 @@ class _File:
             line = reader.line_num + 1
 
     def chunks(self, width: int) -> Iterator[list[tuple[str, ...]]]:
-        """Blocks of rows as columns, without the header. Raises DataError for a row of another
-        length than the header."""
+        """Blocks of rows as columns, without the header. A row of another length than the header is
+        an error that is kept, and left out."""
         rows = islice(self.rows(), 1, None)
         self.lines = array("q")
         while chunk := list(islice(rows, _CHUNK)):
             for line, cells in chunk:
                 if len(cells) != width:
-                    raise DataError(
+                    told = DataError(
                         f"this row has {_cells(len(cells))}, the header {_cells(width)}",
                         where=f"{self.source}:{line}",
-                        hint=_hint_cells(cells, width, self.separator),
+                        hint=_hint_cells(cells, width, self.separator, line),
                     )
+                    self.together.add(told)
+            chunk = [(line, cells) for line, cells in chunk if len(cells) == width]
             self.lines.extend(line for line, _ in chunk)
-            yield list(zip(*(cells for _, cells in chunk), strict=True))
+            if chunk:
+                yield list(zip(*(cells for _, cells in chunk), strict=True))
 
 
 _SQUEEZE = "divide cells by one blank each: tr -s ' ' < OLD > NEW"
 
 
-def _hint_cells(cells: Sequence[str], width: int, separator: str) -> str:
-    """The hint for a row that is longer than the header."""
-    if len(cells) <= width:
-        return ""
+def _hint_cells(cells: Sequence[str], width: int, separator: str, line: int) -> str:
+    """The hint for a row of another length than the header."""
+    if len(cells) < width:
+        return f"give it the cells that it lacks, or take it out: {_without(line)}"
     if separator == " " and "" in cells:
         return _SQUEEZE
     if len(cells) == width + 1 and cells[-1] == "":
         return f"a '{separator}' too many at the end? take it away"
     hint = "a cell that holds the separator needs double quotes around it"
     return f"{hint}, and a column of row numbers a name" if len(cells) == width + 1 else hint
+
+
+def _without(line: int) -> str:
+    return f"sed {line}d OLD > NEW"
 
 
 def _cells(count: int) -> str:
@@ -186,27 +195,27 @@ def read_csv(
                 hint = f"a '{separator}' at the end of each line? take it away"
             raise DataError(f"the {ordinal(index)} column has no name", where=head, hint=hint)
     surveys = {index: _Survey(names[index]) for index in used}
-    for columns in file.chunks(len(names)):
-        start = len(file.lines) - len(columns[0])
-        for index, survey in surveys.items():
-            survey.add(columns[index], start)
+    with file.together.kept():
+        for columns in file.chunks(len(names)):
+            start = len(file.lines) - len(columns[0])
+            for index, survey in surveys.items():
+                survey.add(columns[index], start)
     rows = len(file.lines)
-    check_rows(rows, source)
-    check_gaps(
-        [
-            Gap(each.name, each.missing_count, *each.missing)
-            for each in surveys.values()
-            if each.missing
-        ],
-        target,
-        file.place,
-    )
-    forced = set(categorical)
-    numeric = {
-        index
-        for index, survey in surveys.items()
-        if survey.name not in forced and _is_numeric(survey, rows, target, task, file)
-    }
+    if not file.together.found:
+        check_rows(rows, source)
+    gaps = [
+        Gap(each.name, each.missing_count, *each.missing)
+        for each in surveys.values()
+        if each.missing
+    ]
+    with file.together.kept():
+        check_gaps(gaps, target, file.place)
+    forced, numeric = set(categorical), set()
+    for index, survey in surveys.items():
+        with file.together.kept():
+            if survey.name not in forced and _is_numeric(survey, rows, target, task, file):
+                numeric.add(index)
+    file.together.raise_all()
     return _convert(file, len(names), surveys, numeric, target, task)
 
 
@@ -230,9 +239,9 @@ def _is_numeric(survey: _Survey, rows: int, target: str, task: str | None, file:
         raise DataError(
             f"the target '{target}' reads '{shown}', which is no number: regression needs numbers",
             where=file.place(row),
-            hint=_decimal(shown),
+            hint=_decimal(shown, file.separator) or _heading(survey, file),
         )
-    comma = _decimal(shown)
+    comma = _decimal(shown, file.separator)
     slip = survey.numbers > _SLIP * rows
     if (slip or comma) and not (here and task == "classification"):
         name = f"name it in categorical: {flow([survey.name])}"
@@ -244,14 +253,31 @@ def _is_numeric(survey: _Survey, rows: int, target: str, task: str | None, file:
                 f"but here it reads '{shown}'"
             )
         remedy = comma or "correct the cell or take the row out of the file"
+        if heading := _heading(survey, file):
+            raise DataError(told, where=file.place(row), hint=heading)
         raise DataError(told, where=file.place(row), hint=f"{remedy}; {way}")
     return False
 
 
-def _decimal(shown: str) -> str:
-    if re.fullmatch(r"[+-]?[0-9][0-9.]*(?:,[0-9]+)+(?:\.[0-9]+)?", shown):
-        return "numbers have a decimal point here, and nothing between thousands"
-    return ""
+def _heading(survey: _Survey, file: _File) -> str:
+    """The hint where a cell holds its column's name: the header stands there again."""
+    if survey.text is None or survey.text[1] != survey.name:
+        return ""
+    line = file.lines[survey.text[0]]
+    return f"the names stand there again: take the line out: {_without(line)}"
+
+
+def _decimal(shown: str, separator: str) -> str:
+    """The hint for a number with a comma, and the command that writes such ones anew."""
+    if not re.fullmatch(r"[+-]?[0-9][0-9.]*(?:,[0-9]+)+(?:\.[0-9]+)?", shown):
+        return ""
+    rule = "numbers have a decimal point here, and nothing between thousands"
+    grouped = shown.count(",") > 1 or re.search(r",[0-9]{3}\.", shown)
+    mark, place = ("", "[0-9]{3}") if grouped else (".", "[0-9]")
+    # Between cells that a comma divides only those in quotes have one.
+    before = '("[^",]*[0-9])' if separator == "," else "([0-9])"
+    again = f"sed -E -e ':a' -e 's/{before},({place})/\\1{mark}\\2/' -e 'ta' OLD > NEW"
+    return f"{rule}: {again}"
 
 
 def _convert(
@@ -278,11 +304,13 @@ def _convert(
     for index, survey in surveys.items():
         if index in numeric:
             column = np.frombuffer(numbers[index])
-            check_numbers(survey.name, column, file.place)
+            with file.together.kept():
+                check_numbers(survey.name, column, file.place)
             found[index] = Column(survey.name, numbers=column)
         else:
             column = np.frombuffer(codes[index], dtype=np.int32)
             found[index] = categorize(survey.name, column, list(values[index]))
+    file.together.raise_all()
     at = next(index for index, survey in surveys.items() if survey.name == target)
     features = [column for index, column in found.items() if index != at]
     return assemble(features, found[at], surveys[at].whole, task, file.place)

@@ -14,6 +14,7 @@ from lrsearch.data.tables import (
     Column,
     Gap,
     Table,
+    Together,
     assemble,
     categorize,
     check_categories,
@@ -87,22 +88,27 @@ def read_parquet(
             missing = [row for row, text in enumerate(texts) if text.lower() in MISSING]
             if missing:
                 gaps.append(Gap(name, len(missing), missing[0], texts[missing[0]]))
-            known: dict[str, int] = {}
-            codes = np.array([known.setdefault(text, len(known)) for text in texts], np.int32)
-            found[index] = categorize(name, codes, list(known))
+            values: dict[str, int] = {}
+            codes = np.array([values.setdefault(text, len(values)) for text in texts], np.int32)
+            found[index] = categorize(name, codes, list(values))
         else:
             numbers = _numbers(cells)
             missing_rows = np.isnan(numbers)
             if missing_rows.any():
                 gaps.append(Gap(name, int(missing_rows.sum()), int(missing_rows.argmax()), ""))
             found[index] = Column(name, numbers=numbers)
-    check_gaps(gaps, target, place)
+    together = Together()
+    with together.kept():
+        check_gaps(gaps, target, place)
     at = names.index(target)
     for index, column in found.items():
-        if column.numbers is not None:
-            check_numbers(column.name, column.numbers, place)
-        elif index != at:
-            check_categories(column.name, len(column.categories), source)
+        with together.kept():
+            if column.numbers is not None:
+                known = np.where(np.isnan(column.numbers), 0.0, column.numbers)
+                check_numbers(column.name, known, place)
+            elif index != at:
+                check_categories(column.name, len(column.categories), source)
+    together.raise_all()
     if task == "regression" and found[at].numbers is None:
         raise DataError(
             f"the target '{target}' is {content.column(at).type}: regression needs numbers",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.catalogue import CROSS_ENTROPY
-from lrsearch.errors import DataError
+from lrsearch.errors import DataError, DataErrors
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.sources import suggest_column
 
@@ -217,6 +218,44 @@ def check_rows(rows: int, where: str) -> None:
     if rows == 1:
         hint = "training and validation need two at the least"
         raise DataError("the table has one row only", where=where, hint=hint)
+
+
+class Together:
+    """The faults of a table, told all at once: within `kept` an error is kept, and raised with the
+    others by `raise_all`."""
+
+    MOST = 10
+
+    def __init__(self) -> None:
+        self.found: list[DataError] = []
+        self.more = 0
+
+    def add(self, error: DataError) -> None:
+        """Keep an error; of very many their number."""
+        if len(self.found) < self.MOST:
+            self.found.append(error)
+        else:
+            self.more += 1
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """A part of the work after whose error the rest goes on."""
+        try:
+            yield
+        except DataError as error:
+            self.add(error)
+
+    def raise_all(self) -> None:
+        """Raises DataError where there was one, the first ten of several by their lines."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise DataErrors(sorted(self.found, key=_line_of), self.more)
+
+
+def _line_of(error: DataError) -> int:
+    match = re.search(r"\d+$", error.where)
+    return int(match[0]) if match else 0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,13 @@ def read_spec(
     except SpecError as error:
         told = {fault.key for fault in error.faults}
         further = [fault for fault in found if fault.key not in told]
-        raise SpecError([*error.faults, *further]) from None
+        # What the file holds may say what the spec does not.
+        hints = {fault.key: fault.hint for fault in found}
+        faults = [
+            fault if fault.hint else replace(fault, hint=hints.get(fault.key, ""))
+            for fault in error.faults
+        ]
+        raise SpecError([*faults, *further]) from None
     if found:
         raise SpecError(found)
     return spec

@@ -3,13 +3,14 @@ prints."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrsearch.errors import suggest
+from lrsearch.errors import nearest, suggest
 from lrsearch.reporting import LONGEST_NAME, is_name
 from lrsearch.space import Dimension
 from lrsearch.spec.arithmetic import Arithmetic
@@ -44,7 +45,7 @@ def check_command(
         parted = bool(re.search(r"\s", str(text[0])))
         held = reader.document.data
         joined = [str(word) if parted else _join_words(str(word), given, held) for word in text]
-        hint = "write it as one text: python train.py --lr {lr}"
+        hint = "write command: python train.py --lr {lr}; for example, as one text"
         parts = [word for word in joined if word]
         if None not in joined:
             meant, *_ = _read_placeholders(" ".join(parts), given)
@@ -52,7 +53,7 @@ def check_command(
         reader.fault(path, f"{show(text)} is no command line, but a list", hint)
         return
     if not isinstance(text, str) or not text.strip():
-        hint = "write it as one text: python train.py --lr {lr}"
+        hint = "write command: python train.py --lr {lr}; for example, as one text"
         reader.fault(path, f"{show(text)} is no command line", hint)
         return
     if _check_placeholders(reader, text, given):
@@ -64,12 +65,20 @@ def check_command(
         words = split_words(text)
         names = placeholders(words)
     except ValueError as error:
-        reader.fault(path, str(error), _BRACES if "lone" in str(error) else "")
+        hint = _BRACES if "lone" in str(error) else ""
+        meant = re.sub(r"\{([A-Za-z_]\w*)(?![\w}])|(?<![\w{])([A-Za-z_]\w*)\}", r"{\1\2}", text)
+        with contextlib.suppress(ValueError):
+            if hint and {*placeholders(split_words(meant))} <= {*given, *GIVEN}:
+                hint = f"{reader.hint(path, [Line(path, meant)])}; {hint}"
+        reader.fault(path, str(error), hint)
         return
     known = (*dict.fromkeys(given), *GIVEN)
     for name in names:
         if name not in known and not reader.is_promised(f"search.{name}", f"params.{name}"):
             hint = suggest(name, known) if PARAMETER_NAME.fullmatch(name) else _BRACES
+            if close := nearest(name, known):
+                meant = text.replace(f"{{{name}}}", f"{{{close}}}")
+                hint = f"{reader.hint(path, [Line(path, meant)])}; {suggest('', known)}"
             reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
     seeds = reader.document.data.get("seeds")
     several = f"seeds is {seeds}" if type(seeds) is int and seeds > 1 else ""

@@ -18,7 +18,7 @@ from lrsearch.spec.foreign.ranges import read_foreign, rejoin
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.translation import base_rate, fixed_lines, optimizer_lines
 from lrsearch.spec.foreign.words import look_up, means
-from lrsearch.spec.model import complete
+from lrsearch.spec.model import DEFAULTS, complete
 from lrsearch.spec.ranges import is_range, read_dimension, searched
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
@@ -71,7 +71,9 @@ def read_arguments(
                 dotted,
                 f"{dotted}.{key}",
             }:
-                reader.fault(path, f"'{key}' is missing: it takes {parameter.allowed()}")
+                usual = reader.usual((*path, key), parameter)
+                hint = reader.hint(path, [usual] if usual else None)
+                reader.fault(path, f"'{key}' is missing: it takes {parameter.allowed()}", hint)
             continue
         inner = (*path, key)
         foreign_form = dimensions is not None and isinstance(raw[key], str | Mapping)
@@ -100,7 +102,8 @@ def read_named(
     raw = rejoin(raw) if isinstance(raw, Mapping) else raw
     if not isinstance(raw, Mapping):
         none = kind == "schedule" and (raw is None or raw is False)
-        hint = reader.hint(path, [Line(path, "constant")]) if none else suggest("", table)
+        hint = reader.hint(path, [Line(path, "constant")]) if none else ""
+        hint = hint or _suggest_name(reader, kind, path, "")
         reader.misshaped(path, raw, f"names no {word}", hint)
         return {}
     name = raw.get("name")
@@ -114,11 +117,12 @@ def read_named(
             hint = reader.hint(path, _renamed(reader, kind, path, given))
         names = ("name", "class_path") if kind in IMPORTABLE else ("name",)
         if hint or not reader.slip(path, raw, names):
-            reader.fault(path, f"{forms} is missing", hint or suggest("", table))
+            hint = hint or _suggest_name(reader, kind, path, "")
+            reader.fault(path, f"{forms} is missing", hint)
         return {}
     if not isinstance(name, str) or name not in table:
         hint = reader.hint((*path, "name"), _renamed(reader, kind, path, given))
-        hint = hint or suggest(str(name), table)
+        hint = hint or _suggest_name(reader, kind, path, name)
         reader.fault((*path, "name"), f"unknown {word} {show(name)}", hint)
         return {}
     known = parameters_of(reader, kind, name)
@@ -138,6 +142,18 @@ def read_named(
             metrics = [option.value for option in searched_metric.options]
         settle_mode(reader, (*path, "metric"), metrics, arguments)
     return {"name": name, **arguments}
+
+
+def _suggest_name(reader: Reader, kind: str, path: Path, name: object) -> str:
+    """The hint for a name that no built-in has, and that means none: the line of a usual one where
+    none is near, and all that there are."""
+    table = _BUILT_IN[kind]
+    if nearest(str(name), table) is not None:
+        return suggest(str(name), table)
+    usual = {"model": "mlp", "prune": catalogue.PRUNE}.get(kind) or DEFAULTS.get(kind)
+    line = Line(path, usual or next(iter(table)), "for example")
+    own = ", or {class_path: my_package.NAME}" if kind in IMPORTABLE else ""
+    return f"{reader.hint(path, [line])}; {suggest('', table)}{own}"
 
 
 _BUILT_IN: dict[str, Mapping[str, Entry]] = {
@@ -173,7 +189,7 @@ def _check_arguments(
             reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
     for key in bare:
         close = reader.near(path, key, known)
-        hint = reader.meant(path, key, close, raw[key])
+        hint = reader.meant(path, key, close, raw[key]) or f"leave '{key}' out"
         hint = suggest(key, known, hint) if key == bare[-1] else hint
         reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
 

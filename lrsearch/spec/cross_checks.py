@@ -155,9 +155,13 @@ def check_sizes(
             fit: Any = most
             if isinstance(ranges.get("batch_size"), Choice):
                 fit = [size for _, size in batches if size <= samples] or [most]
-            plain = "batch_size" not in ranges or isinstance(ranges["batch_size"], Choice)
-            line = Line(place if plain else (*place, "max"), fit)
-            reader.fault(place, message, reader.hint(place, [line]))
+            span = ranges.get("batch_size")
+            if span is not None and not isinstance(span, Choice):
+                given = reader.document.data["search"]
+                given = given.get("batch_size") if isinstance(given, Mapping) else None
+                low = min(int(span.low), max(1, most // 8))
+                fit = {**(given or {}), "min": low, "max": most}
+            reader.fault(place, message, reader.hint(place, [Line(place, fit)]))
 
 
 def check_schedules(reader: Reader, spec: Spec) -> None:
@@ -334,7 +338,7 @@ def _fitted(train: Mapping[str, Any], samples: int, head: str, argument: str) ->
 
 def _hint_metric(metric: str, measured: Sequence[str], task: str) -> str:
     """A hint on what measures a task; of targets of the user's own kind nothing built in does."""
-    meant = ""
+    meant = f"write objective: {measured[0]}" if measured else ""
     if task == "own":
         name = metric.rpartition(".")[2]
         meant = (
@@ -373,7 +377,8 @@ def task_faults(
                     f"of a class at each place write {{class_path: {catalogue.CROSS_ENTROPY}}}, "
                     "for outputs [samples, classes, places]"
                 )
-            found.append((place, message, suggest("", losses, meant)))
+            usual = f"write loss: {losses[0]} under train" if losses and not meant else meant
+            found.append((place, message, suggest("", losses, usual)))
     schedules: list[tuple[Path, Any]] = [(("train", "schedule"), train.get("schedule"))]
     chosen = ranges.get("schedule")
     if isinstance(chosen, Choice):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -19,10 +20,19 @@ from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.ranges import number as read_number
 from lrsearch.spec.ranges import make_choice
 from lrsearch.spec.reader import Reader
+from lrsearch.spec.sources import read_header
 from lrsearch.spec.values import show
 
 _VARIABLE = re.compile(r"\$\w+|\$\{[^}]*\}|%[A-Z_]+%|\{\{")
 """A variable of a shell, or of a template, in a path."""
+
+
+_DATA = (
+    "write data: digits; for example; "
+    + suggest("", catalogue.DATA)
+    + ", or {class_path: my_package.load}"
+)
+"""The hint for data whose name means none."""
 
 
 def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
@@ -31,7 +41,7 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping):
-        reader.misshaped(path, raw, "names no data", suggest("", catalogue.DATA))
+        reader.misshaped(path, raw, "names no data", _DATA)
         return {}
     common = ("validation", "test", *catalogue.SPLITTING, "transforms")
     source: catalogue.Source | None = None
@@ -47,13 +57,15 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
                 meant = {"name": next(iter(raw)), **(inner or {})}
             hint = reader.hint(path, [Line(path, meant)] if meant else None)
             if hint or not reader.slip(path, raw, ("name", "class_path")):
-                hint = hint or suggest("", catalogue.DATA)
+                hint = hint or _DATA
                 reader.fault(path, "'name' (or 'class_path') is missing", hint)
             return {}
         source = catalogue.DATA.get(name) if isinstance(name, str) else None
         if source is None:
+            meant = _with_target(reader, meant)
             hint = reader.hint((*path, "name"), [Line(path, meant)] if meant else None)
-            hint = hint or suggest(str(name), catalogue.DATA)
+            near = nearest(str(name), catalogue.DATA)
+            hint = hint or (suggest(str(name), catalogue.DATA) if near else _DATA)
             reader.fault((*path, "name"), f"unknown data {show(name)}", hint)
             return {}
         reader.unknown(path, raw, ("name", *source.parameters, *common))
@@ -83,6 +95,17 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
     return data
 
 
+def _with_target(reader: Reader, meant: Any) -> Any:
+    """A table that is meant, with its last column as the target where nothing names one."""
+    if not isinstance(meant, Mapping) or meant.get("target") != foreign_names.COLUMN:
+        return meant
+    separator = meant.get("separator", ",")
+    with contextlib.suppress(OSError):
+        header = read_header(reader.folder / str(meant["source"]), separator)
+        return {**meant, "target": header[1][-1]} if header and header[1][-1] else meant
+    return meant
+
+
 def read_transforms(
     reader: Reader, path: Path, raw: Any, source: catalogue.Source | None
 ) -> list[dict[str, Any]]:
@@ -91,6 +114,9 @@ def read_transforms(
         return []
     if not isinstance(raw, list):
         hint = "it takes a list, such as [{name: flip, p: 0.5}]"
+        named = raw.get("name") if isinstance(raw, Mapping) else raw
+        if isinstance(named, str) and named in catalogue.TRANSFORMS:
+            hint = reader.hint(path, [Line(path, [raw])])
         reader.fault(path, f"{show(raw)} is no list of transforms", hint)
         return []
     found = []
@@ -207,23 +233,33 @@ def _read_test(reader: Reader, raw: Any, source: catalogue.Source | None) -> Any
     )
 
 
+def _usual_share(reader: Reader, path: Path, allowed: str) -> str:
+    """The hint for a part of the data that is no share of them."""
+    usual = 0.1 if path[-1] == "test" or "0.1" in allowed else 0.2
+    return reader.hint(path, [Line(path, usual, f"for example; it takes {allowed}")])
+
+
 def _read_share(
     reader: Reader, path: Path, raw: Any, source: catalogue.Source | None, allowed: str
 ) -> Any:
     if raw == "source":
         if source is not None and not source.own_split:
             allowed = "a share such as 0.1" if source.ordered else allowed
-            reader.fault(path, "this data source has no split of its own", f"it takes {allowed}")
+            hint = _usual_share(reader, path, allowed)
+            reader.fault(path, "this data source has no split of its own", hint)
         return raw
     number = isinstance(raw, int | float) and not isinstance(raw, bool)
     if not number or not 0 < raw < 1:
-        hint, share = f"it takes {allowed}", read_number(raw)
+        hint, share = _usual_share(reader, path, allowed), read_number(raw)
+        folds = re.fullmatch(r"(\d+)[ -]*folds?", raw.strip()) if isinstance(raw, str) else None
         if isinstance(raw, int) and not isinstance(raw, bool) and 1 < raw < 100:
             share = raw / 100
         if isinstance(raw, str) and nearest(raw, ["source"]):
             hint = reader.hint(path, [Line(path, "source")])
         elif isinstance(share, float) and 0 < share < 1:
             hint = reader.hint(path, [Line(path, share)])
+        elif folds and int(folds[1]) > 1 and path[-1] == "validation":
+            hint = reader.hint(path, [Line(path, {"folds": int(folds[1])})])
         reader.fault(path, f"{show(raw)} is no share of the data", hint)
         return 0.2
     return float(raw)

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,11 +19,15 @@ from lrsearch.spec.malformed import TEXTS, explain, find_odd, is_in_odd_quotes
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
+MOST_MENDED = 20
+"""Lines of a text that are mended; one with more of them is another kind of file."""
 
 _INT = re.compile(r"[-+]?[0-9]+")
-_TIGHT = re.compile(r"([A-Za-z_][\w.]*):(?!//)(\S+)")
-"""A key and its value without a blank between them: {min:1e-4}."""
+_TIGHT = re.compile(r"([A-Za-z_][\w.]*)(?::(?!//)|\s*(?:=|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)")
+"""A key and its value without a blank, or without a colon, between them: {min:1e-4, max 1}."""
 _GLUED = re.compile(r"([A-Za-z_][\w.]*):(?!//)([^\s/:].*)")
+_UNPARTED = re.compile(r"([A-Za-z_][\w.]*)(?:\s*=\s*|\s+)([\[{].*)")
+"""A key of a block and its list or mapping without a colon."""
 """The same on a line of its own, or a key of braces: lr:{min: 1e-4, max: 1}."""
 _DASHED = re.compile(r"-[^\s-].*")
 """An entry of a list without a blank after its dash."""
@@ -99,29 +103,74 @@ def parse(text: str, source: str) -> Document:
 
 
 def read_document(text: str, source: str) -> Document:
-    """Read one YAML document, its faults kept in it. Raises SpecError only where the text stops
-    being YAML, or is too long."""
+    """Read one YAML document, its faults kept in it. A line that is no YAML is a fault, and read as
+    what it was meant to be. Raises SpecError only where nobody knows what that is, or for a text
+    that is too long."""
     import yaml  # Stored specs, which most commands read, are no YAML.
 
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
-    document = Document(source, None)
-    builder = _Builder(document, text)
-    try:
-        builder.read(_events(text))
-    except yaml.MarkedYAMLError as error:
-        line, problem, hint = explain(text, error)
-        others = [fault for fault in builder.faults if fault.line != line]
-        raise SpecError([*others, Fault(line, "", problem, source, hint)]) from None
-    except yaml.YAMLError as error:
-        reason, place = getattr(error, "reason", str(error)), getattr(error, "position", None)
-        char = getattr(error, "character", None)
-        if place is None or not isinstance(char, int) or unicodedata.category(chr(char)) != "Cc":
-            raise SpecError([Fault(0, "", f"not a text file: {reason}", source)]) from None
-        told = f"a control character (U+{char:04X}) stands there, and YAML has none"
-        line = len(re.findall(r"\r\n|\r|\n", text[:place])) + 1
-        raise SpecError([Fault(line, "", told, source, "take it away")]) from None
-    return document
+    text, slips = _plain_indentation(text, source)
+    lines: list[int] = []
+    while True:
+        document = Document(source, None)
+        builder = _Builder(document, text)
+        try:
+            builder.read(_events(text))
+        except yaml.MarkedYAMLError as error:
+            from lrsearch.spec.mending import mend
+
+            line, problem, hint = explain(text, error)
+            lines = lines or [*range(1, text.count("\n") + 3)]
+            mended = mend(text, error, line, lines) if len(slips) < MOST_MENDED else None
+            if mended is None:
+                told = [each for each in builder.faults if each.line != line]
+                told = [replace(each, line=_place(lines, each.line)) for each in told]
+                fault = Fault(_place(lines, line), "", problem, source, hint)
+                raise SpecError([*slips, *told, fault]) from None
+            place = _place(lines, mended.line if mended.told else line)
+            slips.append(Fault(place, "", mended.told or problem, source, mended.hint))
+            text = mended.text
+            lines[mended.line - 1 : mended.line] = [lines[mended.line - 1]] * mended.count
+            continue
+        except yaml.YAMLError as error:
+            raise SpecError([_no_text(error, text, source)]) from None
+        if slips:
+            document.lines = {path: _place(lines, at) for path, at in document.lines.items()}
+            faults = [replace(each, line=_place(lines, each.line)) for each in document.faults]
+            document.faults = [*slips, *faults]
+        return document
+
+
+def _no_text(error: Exception, text: str, source: str) -> Fault:
+    """The fault of a text with a character that YAML does not have."""
+    place, char = getattr(error, "position", None), getattr(error, "character", None)
+    if place is None or not isinstance(char, int) or unicodedata.category(chr(char)) != "Cc":
+        reason = getattr(error, "reason", str(error))
+        return Fault(0, "", f"not a text file: {reason}", source)
+    told = f"a control character (U+{char:04X}) stands there, and YAML has none"
+    line = len(re.findall(r"\r\n|\r|\n", text[:place])) + 1
+    return Fault(line, "", told, source, "take it away")
+
+
+def _plain_indentation(text: str, source: str) -> tuple[str, list[Fault]]:
+    """A text with plain blanks before its lines, and the faults of those that began with others,
+    which are letters to YAML."""
+    lines, faults = text.split("\n"), []
+    for at, line in enumerate(lines):
+        odd = find_odd(line[: len(line) - len(line.lstrip())])
+        if odd is not None:
+            above = next((each for each in reversed(lines[:at]) if each.strip()), "")
+            width = len(above) - len(above.lstrip()) + 2 * above.rstrip().endswith(":")
+            lines[at] = " " * width + line.strip()
+            hint = f"write {line.strip()}, with {width or 'no'} blanks before it"
+            faults.append(Fault(at + 1, "", f"not valid YAML: {odd[0]}", source, hint))
+    return "\n".join(lines), faults
+
+
+def _place(lines: Sequence[int], line: int) -> int:
+    """The line of a file that is one of its mended text."""
+    return lines[line - 1] if 0 < line <= len(lines) else line
 
 
 def _doubt(text: str, path: Path) -> tuple[str, str]:
@@ -169,6 +218,7 @@ class _Builder:
         self.document = document
         self.text = text
         self.faults = document.faults
+        self.anchored: dict[str, str | None] = {}
 
     def read(self, events: Iterator[Any]) -> None:
         import yaml
@@ -202,17 +252,26 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent) or event.tag is not None:
             self.document.unread.add(path)
         if isinstance(event, yaml.AliasEvent):
-            self._fault(event, key, f"aliases are not allowed (*{event.anchor}): write it out")
+            hint = self._hint_value(path, self.anchored.get(str(event.anchor)))
+            told = f"aliases are not allowed (*{event.anchor}): write it out"
+            self._fault(event, key, told, hint)
             return None
+        value = event.value if isinstance(event, yaml.ScalarEvent) else None
         if event.anchor is not None:
-            self._fault(event, key, f"anchors are not allowed (&{event.anchor}): write it out")
+            self.anchored[event.anchor] = value
+            hint = self._hint_value(path, value) or f"take &{event.anchor} away"
+            told = f"anchors are not allowed (&{event.anchor}): write it out"
+            self._fault(event, key, told, hint)
         if event.tag is not None:
-            self._fault(event, key, f"tags are not allowed ({event.tag}): a spec is plain data")
+            hint = self._hint_value(path, value or None) or "take the tag away"
+            told = f"tags are not allowed ({event.tag}): a spec is plain data"
+            self._fault(event, key, told, hint)
         if isinstance(event, yaml.ScalarEvent):
             if _HALVES.search(event.value):
                 self._fault(event, key, "an escape names half a character")
             if not event.style and is_in_odd_quotes(event.value):
-                self._fault(event, key, "typographic quotes are none of YAML's: write plain ones")
+                told = "typographic quotes are none of YAML's: write plain ones"
+                self._fault(event, key, told, self._hint_value(path, event.value[1:-1]))
                 self.document.unread.add(path)
             if not event.style and (glued := self._glued(event, path)) is not None:
                 return glued
@@ -229,6 +288,13 @@ class _Builder:
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(event, events, path)
         return self._mapping(events, path)
+
+    def _hint_value(self, path: Path, value: str | None) -> str:
+        """The hint to write a value as it is, "" where there is none, or it does not read so."""
+        if value is None or not re.fullmatch(r"[\w.+/-][\w.+/ -]*", value):
+            return ""
+        key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
+        return f"write {key}{value}"
 
     def _glued(self, event: Any, path: Path) -> Any:
         """The mapping or the list that lines such as `lr:0.1` or `-32` mean, which are one text to
@@ -252,6 +318,8 @@ class _Builder:
             self._fault(event, ".".join(map(str, path)), told, f"write - {parts[0]}")
             return [plain_scalar(part) for part in parts]
         found = [_GLUED.fullmatch(line) for line in lines]
+        if lone and len(path) == 1 and found == [None]:
+            found = [_UNPARTED.fullmatch(lines[0])]
         mapping: dict[str, Any] = {}
         for at, match in enumerate(found):
             if match is None or not all(found):
@@ -317,7 +385,8 @@ class _Builder:
             if not name.style and (tight := _TIGHT.fullmatch(name.value)):
                 last = next(events)
                 if isinstance(last, yaml.ScalarEvent) and last.value == "" and not last.style:
-                    told = f"'{name.value}' lacks a blank after the colon"
+                    lacks = "a blank after the colon" if ":" in name.value else "':'"
+                    told = f"'{name.value}' lacks {lacks}"
                     dotted = ".".join(str(part) for part in (*path, tight[1]))
                     self._fault(name, dotted, told, f"write {tight[1]}: {tight[2]}")
                     self.document.lines[(*path, tight[1])] = _line(name)
@@ -342,7 +411,8 @@ class _Builder:
             if name.value in mapping:
                 first = self.document.lines[inner]
                 dotted = ".".join(str(part) for part in inner)
-                self._fault(name, dotted, f"given twice, first on line {first}")
+                told = f"given twice, first on line {first}"
+                self._fault(name, dotted, told, "leave one of both out")
                 self._value(next(events), events, (*inner, "?"))
                 continue
             if name.anchor is not None or name.tag is not None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import yaml
 
 _QUOTES = "\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a"
-_ODD = {
+ODD = {
     **dict.fromkeys("\u00a0\u2007\u202f\u3000\u2002\u2003\u2009", "a plain blank"),
     **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "nothing"),
     **dict.fromkeys(_QUOTES, "a plain quote"),
@@ -19,7 +19,7 @@ _ODD = {
 }
 """Characters that look like others and mean nothing to YAML, and what to write in their place."""
 
-_PLACED = re.compile(r"(^|[:,{\[])\s*\{\s*[A-Za-z_]\w*\s*\}\s*[^\s,}\]]")
+PLACED = re.compile(r"(^|[:,{\[])\s*\{\s*[A-Za-z_]\w*\s*\}\s*[^\s,}\]]")
 """The text `{lr} / 10`, which YAML takes for a mapping followed by something else."""
 
 _ASSIGNED = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*(\S.*)")
@@ -40,7 +40,7 @@ _QUOTING = {
 TEXTS = ("command", "loop", "name")
 """Keys whose values are texts."""
 
-_NAMED = ("data", "model", "optimizer", "schedule", "warmup", "prune")
+NAMED = ("data", "model", "optimizer", "schedule", "warmup", "prune")
 """Keys whose values are a name, or a mapping with more than that."""
 
 LONGEST = 80
@@ -83,7 +83,7 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
         return found
     hint = next((words for part, words in _QUOTING.items() if part in problem), "")
     given = _line(lines, line)
-    if _PLACED.search(given):
+    if PLACED.search(given):
         hint = _quoted(given, "a text that begins with { stands in quotes")
     elif missed := _JSON.search(given) if "<scalar>" in problem else None:
         hint = f"a comma is missing: write {missed[1]}, {missed[2]}"
@@ -102,13 +102,20 @@ def _quoted(line: str, rule: str) -> str:
     """A rule with the line to write where a text as a whole belongs in quotes, and before it the
     line of the mapping that its value may be."""
     match = _ENTRY.fullmatch(line.partition(" #")[0])
-    if match is None or len(match[3]) > LONGEST or _MAPPING.fullmatch(match[3]):
+    text = quoted(line)
+    if match is None or not text:
         return rule
-    key = f"{match[2]}: " if match[2] else ""
-    text = "'" + match[3].replace("'", "''") + "'"
     if rule == _COLON and match[2] and match[2] not in TEXTS and _INNER.fullmatch(match[3]):
-        return f"write {key}{{{match[3]}}}; {rule}: {key}{text}"
-    return f"{rule}: write {key}{text}"
+        return f"write {match[2]}: {{{match[3]}}}; {rule}: {text}"
+    return f"{rule}: write {text}"
+
+
+def quoted(line: str) -> str:
+    """A line's key with its value as one text in quotes, "" where that is long or a mapping."""
+    match = _ENTRY.fullmatch(line.partition(" #")[0])
+    if match is None or len(match[3]) > LONGEST or _MAPPING.fullmatch(match[3]):
+        return ""
+    return (f"{match[2]}: " if match[2] else "") + "'" + match[3].replace("'", "''") + "'"
 
 
 def find_assigned(text: str) -> str:
@@ -119,7 +126,7 @@ def find_assigned(text: str) -> str:
 
 def find_odd(text: str) -> tuple[str, str] | None:
     """The fault and the hint for a text with a blank in it that is none to YAML."""
-    char = next((char for char in text if _ODD.get(char) == "a plain blank"), None)
+    char = next((char for char in text if ODD.get(char) == "a plain blank"), None)
     if char is None:
         return None
     name = unicodedata.name(char).lower()
@@ -139,10 +146,10 @@ def _find_odd(lines: list[str], begun: int, line: int) -> tuple[int, str, str] |
     """A character that looks like another, at the fault or on the line before it."""
     for number in range(line, max(0, min(begun, line) - 2), -1):
         for char in _line(lines, number).partition(" #")[0]:
-            if char in _ODD:
+            if char in ODD:
                 name = unicodedata.name(char, "an invisible character").lower()
                 told = f"not valid YAML: a {name} (U+{ord(char):04X}) stands there"
-                return number, told, f"write {_ODD[char]} in its place"
+                return number, told, f"write {ODD[char]} in its place"
     return None
 
 
@@ -225,7 +232,7 @@ def _find_indentation(lines: list[str], problem: str, line: int) -> tuple[int, s
             text = f"{above[3]} {_bare(_line(lines, line)).strip()}".replace("'", "''")
             line_ = f"write {above[2]}: '{text}'" if len(text) <= LONGEST else _COLON
             return line, f"not valid YAML: {told}", f"a long text goes on in quotes: {line_}"
-        if above[2] in _NAMED:
+        if above[2] in NAMED:
             own_key = "for" if above[2] == "warmup" else "name"
             hint = f"below '{above[2]}:' alone write {own_key}: {_short(above[3])}, indented, too"
             return line, f"not valid YAML: {told}", hint

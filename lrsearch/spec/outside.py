@@ -23,7 +23,7 @@ from lrsearch.spec.model import SCHEDULING, Outside, complete_group
 from lrsearch.spec.objective import read_outside_objective
 from lrsearch.spec.ranges import RANGE, make_choice, read_dimension
 from lrsearch.spec.reader import Reader
-from lrsearch.spec.search import read_options
+from lrsearch.spec.search import SEARCH, read_options
 from lrsearch.spec.train import read_warmup
 from lrsearch.spec.values import show, write
 from lrsearch.trial import Point
@@ -62,7 +62,8 @@ def read_outside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
             reader.fault(
                 (key,),
                 f"'{key}' has no place beside {kind}, which brings its own",
-                f"values that the {kind} takes belong under params, or under search",
+                f"leave '{key}' out: values that the {kind} takes belong under params, or under "
+                "search",
             )
     grouped = SCHEDULING if kind == "loop" else ()
     params = _read_params(reader, top.get("params"), grouped)
@@ -284,7 +285,7 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
     if raw is None:
         return found
     if not isinstance(raw, Mapping):
-        reader.fault(("search",), f"{show(raw)} is no mapping of searched parameters")
+        reader.fault(("search",), f"{show(raw)} is no mapping of searched parameters", SEARCH)
         return found
     for name, value in rejoin(raw).items():
         path: Path = ("search", name)

@@ -33,7 +33,11 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     except SpecError as error:
         faults = [replace(fault, line=0) for fault in error.faults]
         spaced = re.sub(r"([{,]\s*\w+):(?=\S)", r"\1: ", value_text)
-        if all("lacks a blank" in fault.message for fault in faults):
+        meant = re.fullmatch(r"write ([^\n]*)", faults[0].hint)
+        if len(faults) == 1 and not faults[0].key and meant:
+            hint = f"write --set {quote(f'{name}={meant[1]}')}"
+            faults = [replace(faults[0], key=name, hint=hint)]
+        elif all("lacks a blank" in fault.message for fault in faults):
             hint = f"write --set {quote(f'{name}={spaced}')}"
             faults = [replace(faults[0], key=name, hint=hint)]
         raise SpecError(faults) from None

@@ -58,10 +58,9 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
         return None
     rate = parameter is catalogue.TRAIN["lr"] and not reader.outside
     slip = rate and isinstance(raw, str) and nearest(raw, [AUTO])
-    told = f"did you mean '{AUTO}'? " if slip else ""
-    told += "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}"
+    told = "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}"
     if slip:
-        reader.fault(path, f"{show(raw)} is one value", told)
+        reader.fault(path, f"{show(raw)} is one value", reader.hint(path, [Line(path, AUTO)]))
     else:
         _fault_fixed(reader, path, parameter, raw, raw, told)
     return None

@@ -54,6 +54,15 @@ PLAIN: dict[str, Parameter] = {
 EXAMPLES = {"lr": 0.01, "budget": "20ep"}
 """Usual values of what every training has."""
 
+_EXAMPLES: dict[str, Any] = {
+    "int": 1,
+    "float": 0.1,
+    "bool": True,
+    "durations": ["0.5dur", "0.75dur"],
+    "points": [["0.5dur", 0.1], ["0.75dur", 0.01]],
+}
+"""Values of parameters of a kind that have no default."""
+
 
 @dataclass
 class Reader:
@@ -201,6 +210,7 @@ class Reader:
                 line = Line(("params", key), raw[key])
                 self.fault((key,), "unknown key", self.hint((key,), [line]))
                 continue
+            hint = hint or f"leave '{key}' out"
             hint = suggest(key, allowed, hint) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
 
@@ -222,14 +232,15 @@ class Reader:
         try:
             return check_value(parameter, raw)
         except Unfit as error:
-            hint = self.unfit(path, parameter, error)
-            self.fault(path, str(error), hint or self._searched(path, raw))
+            hint = self.unfit(path, parameter, error) or self._searched(path, raw)
+            self.fault(path, str(error), hint or self._example(path, parameter))
         except ValueError as error:
             if isinstance(raw, str) and raw.startswith(("$", "{{")):
                 hint = self._variable(path, raw)
             else:
                 hint = self._nothing(path, parameter) if raw is None else ""
-            self.fault(path, str(error), hint or self._searched(path, raw))
+            hint = hint or self._searched(path, raw)
+            self.fault(path, str(error), hint or self._example(path, parameter))
         return raw
 
     def _searched(self, path: Path, raw: Any) -> str:
@@ -269,11 +280,25 @@ class Reader:
         eaten = self.document.eaten.get(path)
         if eaten:
             return f"what follows # is a comment: write {path[-1]}: {eaten}"
-        value = EXAMPLES.get(str(path[-1]), parameter.default)
         given = path in self.document.lines or path in self.document.origins
-        if value is REQUIRED or not given or isinstance(path[-1], int):
-            return ""
-        return self.hint(path, [Line(path, value)])
+        line = self.usual(path, parameter) if given else None
+        return self.hint(path, [line] if line else None)
+
+    def _example(self, path: Path, parameter: Parameter) -> str:
+        """The hint for a value of which nobody knows what it means: a line that is valid there."""
+        line = self.usual(path, parameter)
+        return self.hint(path, [replace(line, remark="for example")] if line else None)
+
+    def usual(self, path: Path, parameter: Parameter) -> Line | None:
+        """The line of a usual value of a parameter, None where there is none."""
+        key, value = path[-1], parameter.default
+        if isinstance(key, int):
+            return None
+        if value is REQUIRED:
+            examples = EXAMPLES if parameter is TRAIN.get(key) else {}
+            first = next(iter(parameter.choices), REQUIRED)
+            value = examples.get(key, _EXAMPLES.get(parameter.kind, first))
+        return None if value is REQUIRED else Line(path, value)
 
     def _variable(self, path: Path, raw: str) -> str:
         """The hint for a variable of the environment, or of a template, in place of a value."""

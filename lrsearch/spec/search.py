@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,10 @@ from lrsearch.spec.values import show
 # the whole
 
 
+SEARCH = "write search: {lr: {min: 1e-4, max: 1.0, points: 9}}; for example"
+"""The hint for what is searched and names no parameter."""
+
+
 def read_search(
     reader: Reader, raw: Any, data: dict[str, Any], model: dict[str, Any], train: dict[str, Any]
 ) -> Space:
@@ -43,7 +48,7 @@ def read_search(
             hint = "each has its values or its range: write search: {lr: {min: 1e-4, max: 1.0}}"
             reader.fault(("search",), f"{show(raw)} {told}", hint)
         else:
-            reader.misshaped(("search",), raw, told)
+            reader.misshaped(("search",), raw, told, SEARCH)
         reader.promised.add("search")
         raw = {}
     found: dict[str, Dimension] = {}
@@ -254,6 +259,11 @@ def _find_parameter(
     if name not in catalogue.TRAIN:
         names = (*catalogue.TRAIN, "schedule", "warmup", "optimizer", "model", "data")
         hint = reader.advice(path, value)
+        # optimizer/lr, train__lr
+        plain = re.sub(r"__|/", ".", name).removeprefix("train.").removeprefix("optimizer.")
+        apart = plain in catalogue.TRAIN or plain.partition(".")[0] in names[-5:]
+        if not hint and plain != name and apart:
+            hint = reader.hint(path, [Line(("search", plain), value)])
         if not hint:
             close = reader.near(("search",), name, names)
             argument = None if close else _argument_near(name, fixed)
@@ -264,7 +274,8 @@ def _find_parameter(
                     reader.hint(path, [Line(("search", argument), value)]),
                 )
                 return None
-            hint = suggest(name, names, reader.meant(("search",), name, close, value))
+            meant = reader.meant(("search",), name, close, value)
+            hint = suggest(name, names, meant or f"leave '{name}' out")
         reader.fault(path, "unknown parameter", hint)
         return None
     if name in ("step", "metrics"):

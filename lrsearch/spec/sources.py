@@ -5,6 +5,7 @@ Of a file only its beginning is read, or the list of what an archive holds.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib.util
 import itertools
@@ -18,6 +19,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.errors import Fault, nearest
 from lrsearch.spec.document import Document, Path
+from lrsearch.spec.values import bare, show
 
 MARKS = {
     b"PAR1": ("a Parquet file", "read it with data: {name: parquet}"),
@@ -86,6 +88,9 @@ def hint_no_table(start: str) -> str:
     plain = start.lstrip("\ufeff \r\n").lower()
     return next((hint for mark, hint in _NO_TABLES.items() if plain.startswith(mark)), "")
 
+
+LOOKED_AT = 2**24
+"""Bytes of a text that are looked at before it is read."""
 
 START = 64
 """Bytes by which a file's kind is told."""
@@ -172,6 +177,12 @@ def _text_faults(
     if found:
         yield place, f"{path}: no text, but {found[0]}", found[1]
         return
+    with path.open("rb") as file:
+        content = file.read(LOOKED_AT)
+    if told := utf8_fault(content, str(path), whole=len(content) < LOOKED_AT):
+        where, message, hint = told
+        yield place, f"{where}: {message}", hint
+        return
     separator = data.get("separator", ",")
     header = read_header(path, separator) if kind == "csv" else None
     if header is None:
@@ -184,6 +195,26 @@ def _text_faults(
         hint = _find_header(path, separator, data.get("target"), line) if line == 1 else ""
         hint = hint or misread(names, data.get("target"), separator)
         yield from _column_faults(where, names, data, hint)
+
+
+def utf8_fault(content: bytes, source: str, *, whole: bool = True) -> tuple[str, str, str] | None:
+    """The place, the message and the hint where the content of a file, or its beginning, is no
+    UTF-8; None where it is."""
+    zero = content.find(b"\0")
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content, final=whole)
+        at = zero
+    except UnicodeDecodeError as error:
+        at = error.start if zero < 0 else zero
+    if at < 0:
+        return None
+    line = content.count(b"\n", 0, at) + 1
+    if at == zero:
+        hint = "if it is UTF-16, convert it: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
+        return f"{source}:{line}", "not UTF-8 text: a zero byte on this line", hint
+    message = f"not UTF-8 text: byte 0x{content[at]:02x} on this line"
+    hint = f"convert it, such as with: iconv -f {guess_encoding(content)} -t UTF-8 OLD > NEW"
+    return f"{source}:{line}", message, hint
 
 
 _ENDINGS: dict[str, tuple[str, ...]] = {
@@ -333,23 +364,34 @@ def _column_faults(
     """Faults for the target, and other names in `data`, that are no columns."""
     target = data.get("target")
     told = "names a column '{}' that is not there"
-    if isinstance(target, str) and target and target not in names:
+    if not isinstance(target, str) or not target:
+        place = len(names) if target is None else target
+        at = place if type(place) is int and -len(names) <= place < len(names) else -1
+        under = "" if "target" in data else " under data"
+        line = f"write target: {bare(names[at], listed=True)}{under}"
+        near = f"{line}; for example" if target is None else line
+        message = f"{where}: {show(target)} is no column's name"
+        path: Path = ("target",) if "target" in data else ()
+        yield path, message, hint or f"{near}; {suggest_column('', names)}"
+    elif target not in names:
         message = f"{where}: data.target {told.format(target)}"
-        yield ("target",), message, hint or suggest_column(target, names)
+        yield ("target",), message, hint or suggest_column(target, names, "target")
     for key in ("drop", "categorical"):
         listed = data.get(key)
         for index, name in enumerate(listed if isinstance(listed, list) else ()):
             if isinstance(name, str) and name and name not in names:
                 message = f"{where}: data.{key} {told.format(name)}"
-                yield (key, index), message, suggest_column(name, names)
+                yield (key, index), message, suggest_column(name, names, key)
 
 
-def suggest_column(name: str, names: Sequence[str]) -> str:
-    """`did you mean 'x'? its columns: ...`."""
-    close = nearest(name, names)
+def suggest_column(name: str, names: Sequence[str], key: str = "") -> str:
+    """`write target: x; its columns: ...`."""
+    close = nearest(name, names) if name else None
     shown = ", ".join(names[:MAX_SHOWN])
     shown += f", ... ({len(names)})" if len(names) > MAX_SHOWN else ""
-    return (f"did you mean '{close}'? " if close else "") + f"its columns: {shown}"
+    line = f"{key}: " if key == "target" else ""
+    meant = f"write {line}{bare(close, listed=True)}; " if close else ""
+    return f"{meant}its columns: {shown}"
 
 
 def misread(names: Sequence[str], target: object, separator: str) -> str:
@@ -361,7 +403,7 @@ def misread(names: Sequence[str], target: object, separator: str) -> str:
         return hint
     for mark, written in _SEPARATORS if len(names) == 1 else ():
         if mark in names[0] and mark != separator:
-            return f"the columns are not divided by '{separator}': separator: {written}?"
+            return f"the columns are not divided by '{separator}': write separator: {written}"
     if any(map(NUMBER.fullmatch, names)):
         return f"the first line has to name the columns; it reads: {_some(names)}"
     return ""

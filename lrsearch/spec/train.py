@@ -201,7 +201,11 @@ def read_warmup(reader: Reader, path: Path, raw: Any, dimensions: list[Any] | No
     reader.unknown(path, raw, tuple(catalogue.WARMUP))
     length = raw.get("for")
     if isinstance(length, str) and length.endswith("dur") and _share_of(length) >= 1:
-        reader.fault((*path, "for"), f"a warmup of {length} leaves nothing of the budget")
+        reader.fault(
+            (*path, "for"),
+            f"a warmup of {length} leaves nothing of the budget",
+            reader.hint((*path, "for"), [Line((*path, "for"), "0.05dur", "for example")]),
+        )
     given = read_arguments(reader, path, raw, catalogue.WARMUP, dimensions)
     if given.get("shape") == "exponential" and given.get("start") == 0:
         reader.fault((*path, "start"), "an exponential warmup cannot start at 0")

@@ -287,7 +287,8 @@ def _read_time(reader: Reader, key: str, raw: Any, *, zero: bool = False) -> flo
     try:
         return parse_time(raw, zero=zero)
     except ValueError as error:
-        hint = str(error)
+        usual = Line(path, SAVE if key == "save" else "10m", f"for example; {error}")
+        hint = reader.hint(path, [usual])
     if is_never(raw):
         hint = reader.hint(path, [Line(path, None)])
     else:
@@ -316,6 +317,13 @@ def _settle_seed(reader: Reader, top: Mapping[str, Any], plain: dict[str, Any]) 
         )
 
 
+def _plain_name(name: str) -> str:
+    """The letters of a name that a run's has, "" where there are none."""
+    ascii_ = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    ascii_ = "".join(char for char in ascii_ if not unicodedata.combining(char))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_).strip("-._")[:64]
+
+
 def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
     stem = FilePath(reader.document.source).stem
     name = top.get("name", stem)
@@ -323,12 +331,14 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
         return str(name)
     rule = "a run's name starts with a letter or digit and has at most 64 of A-Z a-z 0-9 . _ -"
     if "name" not in top:
-        reader.fault((), f"'name' is missing, and the file's own name '{stem}' cannot serve", rule)
+        told = f"'name' is missing, and the file's own name '{stem}' cannot serve"
+        hint = reader.hint((), [Line(("name",), _plain_name(stem) or "my-run")])
+        reader.fault((), told, f"{hint}; {rule}")
     else:
-        ascii_ = unicodedata.normalize("NFKD", str(name).replace("ß", "ss"))
-        ascii_ = "".join(char for char in ascii_ if not unicodedata.combining(char))
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_).strip("-._")[:64]
-        hint = f"leave it out: the run is called as the file is; {rule}" if name is None else rule
+        plain = _plain_name(str(name))
+        usual = reader.hint(("name",), [Line(("name",), "my-run", "for example")])
+        out = "leave it out: the run is called as the file is"
+        hint = f"{out if name is None else usual}; {rule}"
         if isinstance(name, str | int | float) and NAME.fullmatch(plain):
             hint = f"{reader.hint(('name',), [Line(('name',), plain)])}; {rule}"
         quote = "; quote it" if isinstance(name, int | float) else ""

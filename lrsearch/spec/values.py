@@ -135,8 +135,10 @@ def _check_text(parameter: Parameter, value: Any) -> str:
         alike = [each for each in parameter.choices if _bare(each) == meant]
         if alike:
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", alike[0])
-        told = f"; did you mean '{close}'?" if close else ""
-        raise ValueError(f"{show(value)} is not {parameter.allowed()}{told}")
+        told = f"{show(value)} is not {parameter.allowed()}"
+        if close:
+            raise Unfit(f"{told}; did you mean '{close}'?", close)
+        raise ValueError(told)
     return value
 
 
@@ -279,7 +281,12 @@ def _check_ints(parameter: Parameter, value: Any) -> list[int]:
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", meant)
     whole = isinstance(value, list) and value
     if not whole or any(type(part) is not int or part < 1 for part in value):
-        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+        told = f"{show(value)} is not {parameter.allowed()}"
+        parts = value[0] if whole and isinstance(value[0], list) else value if whole else []
+        numbers = [read_number(part) for part in parts]
+        if numbers and all(is_numeric(part) and round(part) >= 1 for part in numbers):
+            raise Unfit(told, [round(part) for part in numbers])
+        raise ValueError(told)
     return list(value)
 
 
@@ -389,12 +396,18 @@ _COUNTED = re.compile(
 )
 """A number with the word for what it counts, which is its key's affair."""
 
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:[,.\u00a0\u202f' ]\d{3})+")
+"""A whole number with signs between its thousands."""
+
 
 def _check_number(parameter: Parameter, value: object) -> float | int:
     allowed = f"it takes {parameter.allowed()}"
     if isinstance(value, str):
         counted = _COUNTED.fullmatch(value.strip()) if parameter.kind == "int" else None
         meant = int(counted[1]) if counted else read_number(value)
+        grouped = _THOUSANDS.fullmatch(value.strip())
+        if grouped and (parameter.kind == "int" or not re.search("[,.]", value)):
+            meant = int(re.sub(r"\D", "", value))
         if meant != value:
             quoted = isinstance(plain_scalar(value), int | float)
             told = "in quotes is text, not a number" if quoted else "is not a number"
@@ -406,7 +419,7 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
     given = value
     if parameter.kind == "int":
         if value != int(value):
-            raise ValueError(f"{show(value)} is not a whole number: {allowed}")
+            raise Unfit(f"{show(value)} is not a whole number: {allowed}", round(value))
         value = int(value)
         if abs(value) > MAX_WHOLE and parameter.high is None:
             raise ValueError(f"{show(value)} is too large or small: {allowed}, up to {MAX_WHOLE}")
@@ -421,7 +434,8 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
     if parameter.every > 1 and low is not None and value > low and (value - low) % parameter.every:
         below = value - (value - low) % parameter.every
         near = f"the nearest are {below:g} and {below + parameter.every:g}"
-        raise ValueError(f"{show(value)} is none of its values: {allowed}; {near}")
+        nearer = below + parameter.every * round((value - below) / parameter.every)
+        raise Unfit(f"{show(value)} is none of its values: {allowed}; {near}", nearer)
     if low is not None and (value < low or (parameter.open_low and value == low)):
         message = f"{show(given)} is too small: {allowed}"
         if parameter.optional and value == 0:
@@ -443,7 +457,8 @@ def _beyond(
         digits = re.fullmatch(r"-?([1-9]\d?)(?:\.0)?", str(given))
         if end == 1 and given > 1 and digits:
             return Unfit(message, float(f"0.{digits[1]}"))
-        return ValueError(message)
+        # -0.1 for 0.1.
+        return Unfit(message, -given) if given < 0 == end else ValueError(message)
     counted = end == parameter.low == 1 and type(parameter.default) is int
     meant = parameter.default if counted else end
     return Unfit(message, int(meant) if parameter.kind == "int" else meant)

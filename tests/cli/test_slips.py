@@ -28,6 +28,10 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
             ("report", "--trial", "x"),
             "--trial: 'x' is no number of a trial, which are 1, 2, 3 and so on write --trial 3",
         ),
+        (("random", "a.yaml", "--trials", "5,000"), "it takes an integer write --trials 5000"),
+        (("random", "a.yaml", "--runs", "--dry-run"), "'--dry-run' is an option: --runs takes"),
+        (("range", "a.yaml", "--min", "x"), "it takes a number write --min 1e-7"),
+        (("range", "a.yaml", "--min", "0"), "above 0, not 0 write --min 1e-07; for example"),
         (("grid",), "needs CONFIG: the spec, a YAML file write lrsearch grid CONFIG"),
         (("repair",), "lrsearch repair needs RUN"),
         (("grid", "a.yaml", "b.yaml"), "lrsearch grid a.yaml && lrsearch grid b.yaml"),
@@ -172,6 +176,7 @@ def test_specs_that_are_here_are_named(tmp_path, monkeypatch):
             "no argument 'lr' write --set train.optimizer=sgd --set train.lr=0.1",
         ),
         (("check", "mine.yaml", "--set", "seed=017"), "017 begins with 0"),
+        (("grid", "mine.yaml", "--runs", "link"), "link is a link to nowhere, which is not there"),
         (("list", "--runs", "mine.yaml"), "--runs: mine.yaml is a file, and --runs takes a folder"),
         (
             ("grid", "mine.yaml", "--runs", "mine.yaml/runs"),
@@ -180,7 +185,10 @@ def test_specs_that_are_here_are_named(tmp_path, monkeypatch):
         (("grid", "mine.yaml", "--require", "accuracy>=95"), 'write --require "accuracy>=0.95"'),
         (("grid", "mine.yaml", "--require", "accuracy<0"), "no accuracy is below 0: nothing meets"),
         (("check", "mine.yaml", "--set", "train.lr"), "too: --set train.lr=VALUE"),
-        (("check", "mine.yaml", "--set", "search.lr=[0.1,1"), "is not closed close it with ]"),
+        (
+            ("check", "mine.yaml", "--set", "search.lr=[0.1,1"),
+            "is not closed write --set 'search.lr=[0.1,1]'",
+        ),
         (("check", "mine.yaml", "--set", "search.lr=[0.1 1]"), "--set 'search.lr=[0.1, 1]'"),
         (("grid", "mine.yaml", "--executor", "lcoal"), "did you mean 'local'? allowed: local"),
         (("grid", "mine.yaml", "--until", "acc>=0.9"), "did you mean 'accuracy'?"),
@@ -193,6 +201,7 @@ def test_slips_in_a_folder_of_specs(tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
     for path in ("mine.yaml", "configs/digits.yaml"):
         (tmp_path / path).write_text(SPEC)
     said = lrsearch(*arguments)

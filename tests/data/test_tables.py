@@ -2,6 +2,9 @@
 
 import csv
 import json
+import re
+import shutil
+import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +17,7 @@ from typer.testing import CliRunner
 
 from lrsearch.cli import app
 from lrsearch.data import folds, load, split
+from lrsearch.data.delimited import read_csv
 from lrsearch.errors import DataError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.store import read as read_run
@@ -412,7 +416,26 @@ def text_of(rows, **options):
     return "\n".join(lines) + "\n"
 
 
+POINTS = """sed -E -e ':a' -e 's/("[^",]*[0-9]),([0-9])/\\1.\\2/' -e 'ta' OLD > NEW"""
+
 BAD = {
+    "several faults": (
+        "x,z,y\n1,,0\n2\n3,5,1\n" + "4,inf,1\n" * 9 + "x,z,y\n" + "5,1e99,0\n" * 9,
+        "",
+        "bad.csv:2: column 'z' has no value here: it is empty (the only such row) drop the column "
+        "(drop: [z]), take those rows out of the file, or fill them in there; nothing is made up "
+        "here bad.csv:3: this row has 1 cell, the header 3 cells give it the cells that it lacks, "
+        "or take it out: sed 3d OLD > NEW bad.csv:14: column 'x' is a number in 20 of 21 rows, "
+        "but here it reads 'x' bad.csv:14: column 'z' is a number in 19 of 21 rows, but here it "
+        "reads 'z' bad.csv:14: column 'y' is a number in 20 of 21 rows, but here it reads 'y' the "
+        "names stand there again: take the line out: sed 14d OLD > NEW",
+    ),
+    "more rows than are told": (
+        "x,y\n" + "1\n" * 30 + "1,0\n2,1\n" * 5,
+        "",
+        "bad.csv:11: this row has 1 cell, the header 2 cells give it the cells that it lacks, or "
+        "take it out: sed 11d OLD > NEW and 20 more faults like these",
+    ),
     "empty file": ("", "", "bad.csv: the file is empty"),
     "only blank lines": ("\n\n", "", "bad.csv: the file is empty"),
     "header only": ("id,age,y\n", "", "bad.csv: the table has columns, but no rows"),
@@ -431,20 +454,20 @@ BAD = {
     "another separator": (
         text_of(GOOD).replace(",", ";"),
         "",
-        "not there the columns are not divided by ',': separator: \";\"?",
+        "not there the columns are not divided by ',': write separator: \";\"",
     ),
     "target": (
         text_of(GOOD),
         "data.target=Y1",
         "bad.csv:1: data.target names a column 'Y1' that is not there "
-        "did you mean 'y'? its columns: id, age, town, y",
+        "write target: y; its columns: id, age, town, y",
     ),
     "drop": (
         text_of(GOOD),
         "data.drop=[idd]",
-        "data.drop names a column 'idd' that is not there did you mean 'id'?",
+        "data.drop names a column 'idd' that is not there write id; its",
     ),
-    "categorical": (text_of(GOOD), "data.categorical=[twon]", "did you mean 'town'?"),
+    "categorical": (text_of(GOOD), "data.categorical=[twon]", "write town; its"),
     "all dropped": (text_of(GOOD), "data.drop=[id, age, town]", "no column is left to predict 'y'"),
     "column twice": (
         text_of(edited((0, 2, "age"))),
@@ -529,13 +552,13 @@ BAD = {
         text_of([["x", "y"], *([f'"{row},5"', row % 2] for row in range(30))]),
         "",
         "bad.csv:2: column 'x' reads '0,5', which is no number numbers have a decimal point here, "
-        "and nothing between thousands; if it is no slip, name it in categorical: [x]",
+        f"and nothing between thousands: {POINTS}; if it is no slip, name it in categorical: [x]",
     ),
     "a target with decimal commas": (
         text_of([["x", "y"], *([row, f'"{row % 3},5"'] for row in range(30))]),
         "",
         "bad.csv:2: column 'y' reads '0,5', which is no number numbers have a decimal point here, "
-        "and nothing between thousands; if it is no slip, write task: classification",
+        f"and nothing between thousands: {POINTS}; if it is no slip, write task: classification",
     ),
     "classes that floats cannot hold": (
         text_of([["x", "y"], *([row, 2**53 - 1 + row % 3] for row in range(30))]),
@@ -552,7 +575,7 @@ BAD = {
         "data.samples=5",
         "bad.csv: the target 'y' holds nothing but 0.5 in its first 5 rows",
     ),
-    "blanks between cells": (text_of(GOOD).replace(",", " "), "", 'separator: " "?'),
+    "blanks between cells": (text_of(GOOD).replace(",", " "), "", 'write separator: " "'),
     "several blanks in the header": (
         "x  k  y\n1 2 0\n",
         "data.separator=' '",
@@ -699,6 +722,21 @@ def test_no_such_file(here, source):
     said = lrsearch("grid", "table.yaml", *INLINE)
     words = "there is no such file|cannot be read: Is a directory|cannot be the path"
     assert said.code == 2 and any(word in " ".join(said.err.split()) for word in words.split("|"))
+
+
+@pytest.mark.skipif(not shutil.which("sed"), reason="there is no sed")
+@pytest.mark.parametrize(
+    ("separator", "cell", "number"),
+    [(",", '"0,5"', 0.5), (";", "-0,5", -0.5), (",", '"1,234,567.5"', 1234567.5)],
+)
+def test_the_command_that_writes_numbers_anew_does(tmp_path, monkeypatch, separator, cell, number):
+    monkeypatch.chdir(tmp_path)
+    rows = [("x", "z", "y"), *((cell, cell, "ab"[row % 2]) for row in range(9))]
+    Path("OLD").write_text("\n".join(map(separator.join, rows)))
+    with pytest.raises(DataError) as error:
+        read_csv("OLD", "y", None, [], [], separator)
+    subprocess.run(re.search("sed .* NEW", str(error.value))[0], shell=True, check=True)
+    assert (read_csv("NEW", "y", None, [], [], separator).numbers == number).all()
 
 
 def test_few_numbers_among_text_are_categories(tmp_path):

@@ -429,8 +429,8 @@ def test_a_faulty_pattern_is_a_fault_of_the_spec(
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ('metrics: {accuracy: "acc (\\d+)"}', "write the text between single quotes"),
-        ("metrics:\n  accuracy: Accuracy: (\\d+)", "stands between single quotes"),
+        ('metrics: {accuracy: "acc (\\d+)"}', "accuracy: 'acc (\\d+)'"),
+        ("metrics:\n  accuracy: Accuracy: (\\d+)", "write accuracy: 'Accuracy: (\\d+)'"),
     ],
 )
 def test_quotes_that_yaml_needs(tmp_path: Path, text: str, hint: str) -> None:

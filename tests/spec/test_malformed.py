@@ -8,6 +8,7 @@ import yaml
 from lrsearch.errors import SpecError
 from lrsearch.spec import document
 from lrsearch.spec.document import parse, read_document
+from lrsearch.spec.validate import validate
 
 
 @pytest.mark.parametrize(
@@ -17,27 +18,32 @@ from lrsearch.spec.document import parse, read_document
         ("a: 1\nseed:3\nb: 2\n", 2, "lacks a blank after the colon", "write seed: 3"),
         ("a: 1\nseed:3\n", 2, "lacks a blank after the colon", "write seed: 3"),
         ("[data]\nname = x\n", 2, "'name = x' lacks ':'", "write name: x"),
-        ("a:\n  b: 1\n   c: 2\n", 3, "indented by 3, the one before it by 2", "right below"),
-        ("a:\n  b:\n    c: 1\n   d: 2\n", 4, "by 3, the one before it by 4", "right below"),
-        ("a:\n  b: {c: 1\nd: 2\n", 2, "a { that is opened there", "close it with }"),
-        ("a: [1,\n  2\nb: 3\n", 1, "a [ that is opened there", "close it with ]"),
+        ("a:\n  b: 1\n   c: 2\n", 3,
+         "indented by 3, the one before it by 2", "write c: 2, with 2 blanks before it"),
+        ("a:\n  b:\n    c: 1\n   d: 2\n", 4,
+         "by 3, the one before it by 4", "write d: 2, with 4 blanks"),
+        ("a:\n  b: {c: 1\nd: 2\n", 2, "a { that is opened there", "write b: {c: 1}"),
+        ("a: [1,\n  2\nb: 3\n", 1, "a [ that is opened there", "write 2] on line 2"),
         ("a: 1\nb: 'x\nc: 2\n", 2, "a quote that is opened there is not closed", ""),
-        ("a:\n\u00a0\u00a0b: 2\n  c: 1\n", 2, "a no-break space (U+00A0)", "a plain blank"),
-        ("a:\n  b:\u00a02\n  c: 1\n", 2, "a no-break space (U+00A0)", "a plain blank"),
-        ("a: 1\nb\uff1a 2\n", 2, "a fullwidth colon (U+FF1A)", "a colon and a blank"),
-        ("a: 1\nb: %x\n", 2, "cannot start any token", "stands between quotes"),
-        ("a: 1\nb: @x\n", 2, "cannot start any token", "stands between quotes"),
-        ("a: 1\nb: x: y\n", 2, "mapping values are not allowed", "write b: {x: y}; text"),
+        ("a:\n\u00a0\u00a0b: 2\n  c: 1\n", 2,
+         "a no-break space (U+00A0)", "write b: 2, with 2 blanks"),
+        ("a:\n  b:\u00a02\n  c: 1\n", 2, "a no-break space (U+00A0)", "write b: 2"),
+        ("a: 1\nb\uff1a 2\n", 2, "a fullwidth colon (U+FF1A)", "write b: 2"),
+        ("a: 1\nb: %x\n", 2, "cannot start any token", "write b: '%x'"),
+        ("a: 1\nb: @x\n", 2, "cannot start any token", "write b: '@x'"),
+        ("a: 1\nb: x: y\n", 2, "mapping values are not allowed", "write b: {x: y}"),
         ("a: 1\nb: x y: (z)\n", 2, "mapping values are not allowed", "write b: 'x y: (z)'"),
-        ("command: x --a: b\n", 1, "not allowed", "quotes: write command: 'x --a: b'"),
+        ("command: x --a: b\n", 1, "not allowed", "write command: 'x --a: b'"),
         ("command: x\n  --a: b\n", 2, "'command' has a value", "write command: 'x --a: b'"),
         ("command: 'x y' z\n", 1, "not valid YAML", "write command: '''x y'' z'"),
-        ("data: x\n  test: 1\n", 2, "'data' has a value on its line", "alone write name: x"),
-        ("a: {b: 1\n  c: 2}\n", 2, "a comma is missing before this line", "commas"),
-        ("a: {b: [1, 2}\n", 1, "ends with ], not with }", "close it with ]"),
+        ("data: x\n  test: 1\n", 2,
+         "'data' has a value on its line",
+         "write data: on line 1\n  write name: x on line 1, on a line of its own, 2 blanks"),
+        ("a: {b: 1\n  c: 2}\n", 2, "a comma is missing before this line", "{b: 1, on line 1"),
+        ("a: {b: [1, 2}\n", 1, "ends with ], not with }", "write a: {b: [1, 2]}"),
         ("a: {b: c: (d)}\n", 1, "expected ',' or '}'", "between single quotes"),
         ("a: 1\nb: {lr} / 10\n", 2, "not valid YAML", "write b: '{lr} / 10'"),
-        ('a: 1\nb: "\\d"\n', 2, "unknown escape", "single quotes"),
+        ('a: 1\nb: "\\d"\n', 2, "unknown escape", "write b: '\\d'"),
         ("a: \u201cx\u201d\n", 1, "typographic quotes", ""),
         ("a: - 32 - 64\n", 1, "stands between brackets", "write a: [32, 64]"),
         ("a:\n  - 1\n  -2\n", 3, "'-2' lacks a blank after the dash", "write - 2"),
@@ -45,9 +51,10 @@ from lrsearch.spec.document import parse, read_document
         ("a:\n  -sgd\n", 2, "'-sgd' lacks a blank after the dash", "write - sgd"),
         ("a:\n  b:[1, 2]\n", 2, "'b:[1, 2]' lacks a blank after the colon", "write b: [1, 2]"),
         ("a: 1\t\n", 1, "a tab ends the line", ""),
-        ("a: x; b: y\n", 1, "mapping values are not allowed", "own: write a: x"),
+        ("a: x; b: y\n", 1,
+         "mapping values are not allowed", "write a: x\n  write b: y, on a line of its own"),
         ("a:\n  b:\u00a0[1, 2]\n", 2, "a no-break space (U+00A0)", "a plain blank"),
-        ("a: 1\n\u00a0 b: 2\n", 2, "a no-break space (U+00A0)", "a plain blank"),
+        ("a: 1\n\u00a0 b: 2\n", 2, "a no-break space (U+00A0)", "write b: 2, with no"),
         ("a:{b: 1}\n", 1, "lacks a blank after the colon", "write a: {b: 1}"),
     ],
 )  # fmt: skip
@@ -125,3 +132,44 @@ def test_both_parsers_read_the_same(text, monkeypatch):
     found = read()
     monkeypatch.setattr(document, "_PLAIN", re.compile("(?!)"))
     assert read() == found
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("a: {b: 1e-4; c: 1}\n", {"a": {"b": 1e-4, "c": 1}}),
+        ("a: {b: 1 c: 2, 'd': 'x' 'e': 3}\n", {"a": {"b": 1, "c": 2, "d": "x", "e": 3}}),
+        ("a: {b = x, c = [1]}\n", {"a": {"b": "x", "c": [1]}}),
+        ("a: {b: 1,, c: 2}}\nd: 1\n", {"a": {"b": 1, "c": 2}, "d": 1}),
+        ("a: {b: [1, 2}\nc: {d: 'x, e: 1}\n", {"a": {"b": [1, 2]}, "c": {"d": "x", "e": 1}}),
+        ("a: {b: 1\uff0cc: 2}\n", {"a": {"b": 1, "c": 2}}),
+        ("a:\n  b: 1\n\tc: 2\n  d:\t3\n", {"a": {"b": 1, "c": 2, "d": 3}}),
+        ("a 1\nb: 2\nc -> x\nd: 4\ne := [1]\nf: 6\n- g: 5\n",
+         {"a": 1, "b": 2, "c": "x", "d": 4, "e": [1], "f": 6, "g": 5}),
+        ("a\n  b: 1\nc {\n  d: 2\n", {"a": {"b": 1}, "c": {"d": 2}}),
+        ("search: {}\n  a: [1]\n", {"search": {"a": [1]}}),
+        ("a: 1 b: 2\nc: 3\n", {"a": 1, "b": 2, "c": 3}),
+        ("optimizer: sgd, momentum: 0.9\n", {"optimizer": {"name": "sgd", "momentum": 0.9}}),
+        ("warmup: 1ep\n  shape: cosine\n", {"warmup": {"for": "1ep", "shape": "cosine"}}),
+        ("a:\n    b: 1\n  c: 2 # said\n", {"a": {"b": 1, "c": 2}}),
+        ("a: `x`\nb: c:\nd: 'e\n}\n", {"a": "x", "b": "c", "d": "e"}),
+    ],
+)  # fmt: skip
+def test_what_is_no_yaml_is_read_as_what_it_was_meant_to_be(text, data):
+    document = read_document(text, "f.yaml")
+    assert document.data == data and all(fault.hint for fault in document.faults)
+
+
+def test_a_slip_hides_no_other_fault(tmp_path):
+    text = (
+        "name: x\ndata: digits\nmodel: mlp\ntrain:\n  budget 2ep\n  lr: 0.1 batch_size: 0\nseeds: 0"
+    )
+    with pytest.raises(SpecError) as error:
+        validate(read_document(text, "f.yaml"), tmp_path, text)
+    told = [(fault.line, fault.key, fault.hint) for fault in error.value.faults]
+    assert told == [
+        (5, "", "write budget: 2ep"),
+        (6, "", "write lr: 0.1\n  write batch_size: 0, on a line of its own"),
+        (6, "train.batch_size", "write batch_size: 32"),
+        (7, "seeds", "write seeds: 1"),
+    ]

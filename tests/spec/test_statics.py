@@ -139,25 +139,25 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         {"houses.csv": TABLE},
         "{name: csv, source: houses.csv, target: prize}",
         "data.target",
-        "did you mean 'price'? its columns: price, rooms, zip",
+        "write target: price; its columns: price, rooms, zip",
     ),
     "another separator": (
         {"houses.csv": TABLE.replace(",", ";")},
         "{name: csv, source: houses.csv, target: price}",
         "data.target",
-        'separator: ";"?',
+        'write separator: ";"',
     ),
     "a dropped name that is no column": (
         {"houses.csv": TABLE},
         "{name: csv, source: houses.csv, target: price, drop: [zip, room]}",
         "data.drop.1",
-        "did you mean 'rooms'?",
+        "write rooms; its columns",
     ),
     "a category that is no column": (
         {"houses.csv": TABLE},
         "{name: csv, source: houses.csv, target: price, categorical: [zipp]}",
         "data.categorical.0",
-        "did you mean 'zip'?",
+        "write zip; its columns",
     ),
     "no archive": (
         {"a.npz": "text"},
@@ -236,7 +236,7 @@ def test_the_columns_of_a_parquet_file(here: Path) -> None:
     table = pyarrow.table({"price": [1.0, 2.0], "rooms": [1, 2]})
     parquet.write_table(table, here / "a.parquet")
     (fault,) = faults_of(here, "data: {name: parquet, source: a.parquet, target: prize}")
-    assert fault.key == "data.target" and "did you mean 'price'?" in fault.hint
+    assert fault.key == "data.target" and "write target: price" in fault.hint
     assert not faults_of(here, "data: {name: parquet, source: a.parquet, target: price}")
 
 

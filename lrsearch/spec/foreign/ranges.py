@@ -66,8 +66,12 @@ _NORMAL = ("mu", "mean", "loc"), ("sigma", "std", "sd", "scale")
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:ep|ba|sp|dur)?"
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _POWER = re.compile("[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
-_SIGNS = {"−": "-", "–": "-", "‐": "-", "‑": "-", "⁄": "/", "∕": "/", "÷": "/"}
+_SIGNS = {"−": "-", "٫": ".", "–": "-", "‐": "-", "‑": "-", "⁄": "/", "∕": "/", "÷": "/"}
 _PLAIN = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+_REMARK = re.compile(r"(?<=[\d.])\s+(?://|--|\()\s*[A-Za-z].*$")
+"""Words behind a number."""
+_LETTERED = re.compile(r"[-+]?[\dOolI]*\.[\dOolI]+")
+"""A number with letters that look like its digits."""
 _BETWEEN = re.compile(
     rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+?>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
 )
@@ -125,8 +129,12 @@ def number(text: Any) -> Any:
         return text
     bare = _POWER.sub(lambda found: f"^{found[0].translate(_RAISED)}", text.strip())
     bare = "".join(map(_plain_sign, unicodedata.normalize("NFKC", bare))).rstrip(",; ")
+    bare = _REMARK.sub("", bare.strip("'\"`\u201c\u201d\u2018\u2019")).lstrip("~≈= ")
     bare = re.sub(r"^([-+.\d]\S*)#.*", r"\1", bare)  # A comment has a blank before it.
-    bare = re.sub(rf"^({_PLAIN}[eE])\s+([-+]?\d+)$", r"\1\2", bare)
+    bare = re.sub(rf"^({_PLAIN})\s*([eE])\s*([-+]?\d+)$", r"\1\2\3", bare)
+    bare = re.sub(r"^(\d*\.\d+)\.$", r"\1", bare)
+    if _LETTERED.fullmatch(bare) and any(map(str.isdecimal, bare)):  # O.1, 0.l
+        bare = bare.translate(str.maketrans("OolI", "0011"))
     bare = re.sub(rf"^({_PLAIN}[eE][-+]?\d+)\.0*$", r"\1", bare)
     plain = plain_scalar(bare)
     if isinstance(plain, int | float) and not isinstance(plain, bool):
@@ -142,8 +150,8 @@ def number(text: Any) -> Any:
         return plain
     if re.fullmatch(r"[-+]?\d+,\d+", bare):
         bare = bare.replace(",", ".")
-    if re.fullmatch(rf"{_PLAIN} ?%", bare):
-        return float(bare.rstrip(" %")) / 100
+    if match := re.fullmatch(rf"({_PLAIN}) ?(%|percent)", bare):
+        return float(match[1]) / 100
     if re.fullmatch(rf"{_PLAIN} ?[kKM]", bare):
         whole = float(bare[:-1]) * {"k": 1e3, "K": 1e3, "M": 1e6}[bare[-1]]
         return int(whole) if whole == int(whole) else whole
@@ -159,6 +167,8 @@ def number(text: Any) -> Any:
 def _plain_sign(char: str) -> str:
     """The ASCII digit or sign of a character, itself where it has none."""
     digit = unicodedata.decimal(char, None)
+    if unicodedata.category(char) == "Cf":  # Invisible.
+        return ""
     return _SIGNS.get(char, char) if digit is None else str(digit)
 
 

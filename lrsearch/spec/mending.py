@@ -1,0 +1,282 @@
+"""Lines that are no YAML, and those that were meant: tried, and told only where YAML reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrsearch.spec.malformed import NAMED, ODD, PLACED, TEXTS, quoted
+
+if TYPE_CHECKING:
+    import yaml
+
+_LONGEST = 200
+"""Characters of a line that is mended."""
+
+_PAIRS = {"{": "}", "[": "]"}
+
+_KEY = r"[A-Za-z_][\w.-]*"
+_ALONE = re.compile(rf"\W*({_KEY})\W*")
+_SAID = re.compile(rf"({_KEY})\s*(?:=+>|-+>|:=|:(?!//)|=|;|\s-\s|\s)\s*([\w.+-]+|[\[{{'\"].*)")
+_BULLET = re.compile(rf"(?:[-*\u2022\u00b7\u2013\u2014]+|//)\s*({_KEY}\s*:.*)")
+_TWO = re.compile(rf"({_KEY}):\s+([^\s,;:]+)(\s*[,;]\s*|\s+)({_KEY}:\s.*)")
+_INNER = re.compile(rf"({_KEY}):\s+({_KEY}:\s.*)")
+_QUOTE = re.compile(r"(?<![\w'\"])(['\"])(?:(?!\1).)*$")
+_COMMA = re.compile(r"(?<=[^\s,:{\[])\s+(?=(?:[A-Za-z_][\w.-]*|'[^']*'|\"[^\"]*\")\s*:\s)")
+_EQUAL = re.compile(rf"(?<=[{{,\s])({_KEY})\s*=\s*(?=\S)")
+_NOTHING = re.compile(rf"({_KEY}):\s+(?:\{{\}}|~|null)")
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A text in which one `line`, from 1, is replaced by the `count` lines that were meant; `hint`
+    has them. `told` names a slip that the parser only noticed further down."""
+
+    text: str
+    line: int
+    count: int
+    hint: str
+    told: str = ""
+
+
+def mend(
+    text: str, error: yaml.MarkedYAMLError, told_line: int, places: Sequence[int]
+) -> Mended | None:
+    """The text with the line mended that the parser stopped at, so that it reads further; None
+    where no line is known that does. `places` has the line of the file for each of the text's."""
+    mark, context = error.problem_mark, error.context_mark
+    stopped = mark.line + 1 if mark else told_line
+    begun = context.line + 1 if context else stopped
+    if "stream" in (error.problem or ""):
+        stopped = begun  # What is not closed goes on to the end.
+    lines = text.splitlines()
+    late = told_line == (mark.line + 1 if mark else 0) != begun and "simple key" in (
+        error.context or ""
+    )
+    first = (begun, told_line) if late else (told_line, begun)
+    numbers = [
+        number
+        for number in dict.fromkeys((*first, stopped, stopped - 1, begun - 1))
+        if 0 < number <= len(lines) and len(lines[number - 1]) <= _LONGEST
+    ]
+    above = next((each for each in reversed(lines[: told_line - 1]) if each.strip()), "")
+    if re.match(rf"\s*({'|'.join(TEXTS)}):\s+\S", above) and _indent(lines[told_line - 1]):
+        return None  # A text goes on there: its lines are told as one.
+    for candidates in (_rewritten_lines, _divided_lines, _moved_lines):
+        for number in numbers:
+            given = lines[number - 1]
+            for meant in candidates(lines, number, begun):
+                if meant == (given,):
+                    continue
+                whole = "\n".join([*lines[: number - 1], *meant, *lines[number:]]) + "\n"
+                further = _stops(whole)
+                # On the line itself columns are other ones.
+                column = mark.column if mark and number < stopped else len(whole)
+                before = (max(stopped, number) + len(meant) - 1, column)
+                if further is None or further > before:
+                    lacks = late or (number < told_line and ":" not in given)
+                    told = f"not valid YAML: '{given.strip()}' lacks ':'" if lacks else ""
+                    place = places[number - 1] if not told and number != told_line else 0
+                    return Mended(whole, number, len(meant), _hint(given, meant, place), told)
+    return None
+
+
+def _stops(text: str) -> tuple[int, int] | None:
+    """The line, from 1, and the column at which a text is no YAML, None where it is."""
+    import yaml
+
+    try:
+        for _ in yaml.parse(text, Loader=yaml.SafeLoader):
+            pass
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        return (mark.line + 1, mark.column) if mark else (0, 0)
+    except (yaml.YAMLError, ValueError, OverflowError):
+        return 0, 0
+    return None
+
+
+def _hint(given: str, meant: Sequence[str], line: int) -> str:
+    """The lines to write, with their number where that is another than the fault's, and the blanks
+    before them where these are other ones."""
+    first, *others = map(_indent, meant)
+    place = f" on line {line}" if line else ""
+    if _indent(given) != first and not others:
+        place += f", with {first or 'no'} blank{'s' if first != 1 else ''} before it"
+    if not meant[0].strip():
+        return "take it away" if not line else f"take line {line} away"
+    hint = "\n  ".join(f"write {each.strip()}{place}" for each in meant)
+    for ahead in others:
+        right = f", {ahead - first} blanks further right" if ahead > first else ""
+        hint += f", on a line of its own{right}"
+    return hint
+
+
+_Candidates = Iterator[tuple[str, ...]]
+"""Lines that may have been meant by one, the likeliest first."""
+
+
+def _rewritten_lines(lines: Sequence[str], number: int, begun: int) -> _Candidates:
+    """A line with its signs put right."""
+    line = lines[number - 1]
+    body, comment = _divide(line)
+    indent, content = line[: len(line) - len(line.lstrip())], body.strip()
+    above = next(
+        (each for each in reversed(lines[: number - 1]) if _indent(each) < len(indent)), ""
+    )
+    if above.startswith("metrics:") and (text := quoted(content)):  # Patterns are texts.
+        yield (f"{indent}{text}{comment}",)
+    for plain, own in _plain(lines, number, indent, content):
+        yield (f"{own}{plain}{comment}",)
+        for meant in _rewritten(plain):
+            yield tuple(f"{own}{each}" for each in meant)
+        for closed in _closed(lines, number, begun, plain):
+            yield (f"{own}{closed}{comment}",)
+    if number < len(lines) and _indent(lines[number]) > _indent(line):
+        match = _ALONE.fullmatch(content) or _NOTHING.fullmatch(content)
+        match = match or re.fullmatch(r"(train|search|params):\s.*", content)
+        if match:
+            yield (f"{indent}{match[1]}:{comment}",)
+
+
+def _divided_lines(lines: Sequence[str], number: int, begun: int) -> _Candidates:
+    """A line whose value is the name in the mapping that the lines below it go on with."""
+    body, comment = _divide(lines[number - 1])
+    match = re.fullmatch(rf"( *)({'|'.join(NAMED)}):\s+([^\s{{\[].*)", body)
+    width = _indent(lines[number]) if number < len(lines) else 0
+    if match and width > len(match[1]):
+        key = "for" if match[2] == "warmup" else "name"
+        yield (f"{match[1]}{match[2]}:", f"{' ' * width}{key}: {match[3]}{comment}")
+
+
+def _moved_lines(lines: Sequence[str], number: int, begun: int) -> _Candidates:
+    """A line as far to the right as one above it, or its value taken for a text."""
+    body, comment = _divide(lines[number - 1])
+    content = body.strip()
+    for other in _indents(lines, number):
+        yield (f"{other}{content}{comment}",)
+    if text := quoted(content):
+        yield (f"{body[: _indent(body)]}{text}{comment}",)
+
+
+def _divide(line: str) -> tuple[str, str]:
+    """A line without its comment, and the comment with the blanks before it."""
+    body, mark, rest = line.partition(" #")
+    return (body.rstrip(), f"  #{rest}") if mark else (line.rstrip(), "")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def _plain(
+    lines: Sequence[str], number: int, indent: str, content: str
+) -> Iterator[tuple[str, str]]:
+    """The line as it is, and with plain characters for those that look like them; its content, and
+    the blanks before it."""
+    plain = "".join(ODD_SIGNS.get(char, char) for char in content).replace("\t", " ").strip()
+    plain = re.sub(r"(?<=\w)\uff1a\s*", ": ", plain).replace("\uff1a", ": ")
+    before = next((each for each in reversed(lines[: number - 1]) if each.strip()), "")
+    own = indent
+    if indent.strip(" "):  # Tabs, or blanks of another kind.
+        own = before[: _indent(before)] + ("  " if before.rstrip().endswith(":") else "")
+    if plain != content or own != indent:
+        yield plain, own
+    else:
+        yield content, indent
+
+
+ODD_SIGNS = {
+    **{sign: {"a plain blank": " ", "nothing": "", "a plain quote": '"', "a comma": ", "}[meant]
+       for sign, meant in ODD.items() if meant != "a colon and a blank"},
+}  # fmt: skip
+"""Plain characters for those that look like them."""
+
+
+def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
+    """A line's content with the slips mended that one line shows."""
+    if PLACED.search(content) and (text := quoted(content)):
+        yield (text,)
+    if match := re.fullmatch(r"-([^\s-].*)", content):
+        yield (f"- {match[1]}",)
+    if match := re.fullmatch(rf"({_KEY}):\s+-\s+(.*)", content):
+        parts = [part for part in re.split(r"(?:^|\s)-\s+", match[2]) if part]
+        yield (f"{match[1]}: [{', '.join(parts)}]",)
+    if single := re.sub(r'"([^"\']*\\[^"\']*)"', r"'\1'", content):  # "\d" has no such escape.
+        yield (single,)
+    if match := _BULLET.fullmatch(content):
+        yield (match[1],)
+    match = _SAID.fullmatch(content)
+    if match and not re.match(rf"{_KEY}\s*:(\s|$)", content):
+        yield (f"{match[1]}: {match[2]}",)
+    if match := re.fullmatch(rf"({_KEY})\s*:[\s:]*:\s+(.*)", content):
+        yield (f"{match[1]}: {match[2]}",)
+    if (match := re.fullmatch(rf"({_KEY}:\s+[^\s:]+):", content)) is not None:
+        yield (match[1],)
+    if match := re.fullmatch(rf"({_KEY}:\s+)`([^`]*)`", content):
+        yield (f"{match[1]}{match[2]}",)
+    if match := _TWO.fullmatch(content):
+        sign = match[3].strip()
+        if match[1] in NAMED and sign != ";":
+            key = "for" if match[1] == "warmup" else "name"
+            yield (f"{match[1]}: {{{key}: {match[2]}, {match[4]}}}",)
+        elif match[1] not in TEXTS and (sign or match[2][:1].isdigit()):
+            yield (f"{match[1]}: {match[2]}", match[4])
+    if (match := _INNER.fullmatch(content)) and match[1] not in TEXTS:
+        yield (f"{match[1]}: {{{match[2]}}}",)
+
+
+def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iterator[str]:
+    """A line's content with what stands between braces put right: commas, colons, closing signs."""
+    above = "\n".join(map(_bare, lines[begun - 1 : number - 1])) if begun < number else ""
+    if not re.search(r"[\[\]{}]", above + content):
+        if match := _QUOTE.search(content):
+            yield content + match[1]
+        return
+    if match := _QUOTE.search(content):
+        cut = re.search(r"[,}\]]", content[match.start() :])
+        at = match.start() + cut.start() if cut else len(content)
+        content = content[:at].rstrip() + match[1] + content[at:]
+    divided = re.sub(r",(?:\s*,)+", ",", _COMMA.sub(", ", content.replace("; ", ", ")))
+    for each in dict.fromkeys((content, divided, _EQUAL.sub(r"\1: ", divided))):
+        yield each
+        opened = _balance(above)[1]
+        mended, left = _balance(each, opened)
+        yield mended + "".join(_PAIRS[sign] for sign in reversed(left))
+        yield mended
+        yield f"{each},"
+
+
+def _bare(line: str) -> str:
+    return _divide(line)[0].strip()
+
+
+def _balance(text: str, opened: Sequence[str] = ()) -> tuple[str, list[str]]:
+    """A text with closing signs that fit what they close, those that close nothing left out, and
+    the opening signs that none closes."""
+    stack, made, quote = list(opened), "", ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"" and (not made or not made[-1].isalnum()):
+            quote = char
+        elif char in _PAIRS:
+            stack.append(char)
+        elif char in _PAIRS.values():
+            if not stack:
+                continue
+            # A sign that closes what stands further out leaves one out before it.
+            while len(stack) > 1 and _PAIRS[stack[-1]] != char and _PAIRS[stack[-2]] == char:
+                made += _PAIRS[stack.pop()]
+            char = _PAIRS[stack.pop()]
+        made += char
+    return made, stack
+
+
+def _indents(lines: Sequence[str], number: int) -> list[str]:
+    """The indentations of the lines above, the nearest to that of a line first."""
+    own = _indent(lines[number - 1])
+    above = {_indent(line) for line in lines[: number - 1] if line.strip()} - {own}
+    return [" " * each for each in sorted(above, key=lambda each: (abs(each - own), -each))]

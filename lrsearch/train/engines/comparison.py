@@ -388,14 +388,23 @@ class _Comparison:
         # Sparse ones cannot be stacked, and would have been refused by name when recorded.
         dense = {name: each.to_dense() for name, each in alone.gradients.items()}
         floor = FLOOR * _largest(dense)
-        for name, each in dense.items():
-            self._agree(f"the gradient of {name}", each, gradients[name][lane], floor)
+        pairs = [
+            (f"the gradient of {name}", each, gradients[name][lane], floor)
+            for name, each in dense.items()
+        ]
+        if alone.fixed.keys() == program.stack.fixed.keys():
+            parts = (
+                ("the buffer", alone.fixed, program.stack.fixed),
+                ("the parameter", alone.parameters, program.stack.parameters),  # Changed, perhaps.
+            )
+            pairs += [
+                (f"{kind} {name}", each, stacked[name][lane], 0.0)
+                for kind, own, stacked in parts
+                for name, each in own.items()
+            ]
+        self._agree_all(pairs)
         if alone.fixed.keys() != program.stack.fixed.keys():
             raise _Differs("its forward adds or removes buffers")
-        for name, each in alone.fixed.items():
-            self._agree(f"the buffer {name}", each, program.stack.fixed[name][lane])
-        for name, each in alone.parameters.items():  # A forward may change these, too.
-            self._agree(f"the parameter {name}", each, program.stack.parameters[name][lane])
 
     def _compare_states(self, what: str, expected: LaneState, found: LaneState) -> None:
         parts = [(expected.parameters, found.parameters, 0.0), (expected.fixed, found.fixed, 0.0)]
@@ -403,12 +412,19 @@ class _Comparison:
             # Where gradients cancel their slots, like themselves, hold rounding alone.
             floor = 0.0 if self.exact else FLOOR * _largest(held)
             parts.append((held, found.slots[slot], floor))
-        for left, right, floor in parts:
-            for name, each in left.items():
-                if not self.exact:
-                    self._agree(f"{name} after {what}", each, right[name], floor)
-                elif not _equal(each, right[name]):
-                    raise _Differs(f"{what} differs in {name}")
+        pairs = [
+            (name, each, right[name], floor)
+            for left, right, floor in parts
+            for name, each in left.items()
+        ]
+        if not self.exact:
+            self._agree_all(
+                [(f"{name} after {what}", own, other, floor) for name, own, other, floor in pairs]
+            )
+            return
+        for name, own, other, _ in pairs:
+            if not _equal(own, other):
+                raise _Differs(f"{what} differs in {name}")
 
     def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
         return recall(self.models[0], (criterion or self.criteria[0]).objects)
@@ -516,6 +532,28 @@ class _Comparison:
         program.advance(rows[:1], numbers)
         self._compare_states("a step on a shared batch", expected[0], program.take(0))
 
+    def _agree_all(self, pairs: Sequence[tuple[str, Tensor, Tensor, float]]) -> None:
+        """`_agree` of each; what holds only finite numbers is looked at all at once, by one wait
+        for the device."""
+        plain = [
+            (place, left, right, floor)
+            for place, (_, left, right, floor) in enumerate(pairs)
+            if _is_plain(left, right)
+        ]
+        left = [each for _, each, _, _ in plain]
+        off = torch._foreach_sub(left, [each for _, _, each, _ in plain]) if plain else ()
+        sizes = _sizes([*off, *left])
+        sound = {
+            place
+            for (place, _, _, floor), worst, scale in zip(
+                plain, sizes[: len(plain)], sizes[len(plain) :], strict=True
+            )
+            if worst <= self.tolerance * max(scale, floor) < math.inf
+        }
+        for place, pair in enumerate(pairs):
+            if place not in sound:
+                self._agree(*pair)
+
     def _agree(self, what: str, alone: Tensor, fused: Tensor, floor: float = 0.0) -> None:
         left, right = _numbers(alone), _numbers(fused)
         if left.shape != right.shape:
@@ -538,10 +576,27 @@ def _numbers(tensor: Tensor) -> Tensor:
     return (torch.view_as_real(wide.resolve_conj()) if wide.is_complex() else wide).double()
 
 
+def _is_plain(left: Tensor, right: Tensor) -> bool:
+    """Whether two tensors can be subtracted as they are, and have a largest entry."""
+    alike = left.shape == right.shape and left.dtype == right.dtype
+    return alike and left.dtype in (torch.float32, torch.float64) and left.numel() > 0
+
+
+def _sizes(tensors: Sequence[Tensor]) -> list[float]:
+    """The largest size of any entry of each, nan where one is nan, by one wait for the device."""
+    if not tensors:
+        return []
+    found = torch._foreach_norm(list(tensors), math.inf)
+    sizes: list[float] = torch.stack([each.double() for each in map(_where_wide, found)]).tolist()
+    return sizes
+
+
 def _largest(tensors: Tensors) -> float:
     """The largest size of any entry."""
-    return max((float(each.abs().max()) for each in tensors.values() if each.numel()), default=0.0)
+    return max(_sizes([each for each in tensors.values() if each.numel()]), default=0.0)
 
 
 def _equal(left: Tensor, right: Tensor) -> bool:
+    if torch.equal(left, right):  # As nearly always; what else there is costs ten times as much.
+        return True
     return torch.allclose(left, right, rtol=0.0, atol=0.0, equal_nan=left.is_floating_point())

@@ -38,6 +38,7 @@ from lrsearch.train.device import (
     SHORT_ATTENTION,
     check_alive,
     draws_by_itself,
+    has_room,
     is_out_of_memory,
     numbers_on,
     repeatable_dropout,
@@ -347,6 +348,25 @@ def test_errors_in_a_circle_come_to_an_end() -> None:
     first, second = RuntimeError("one"), RuntimeError("other")
     first.__context__, second.__context__ = second, first
     assert not is_out_of_memory(first)
+
+
+@pytest.mark.parametrize(("kept", "room", "emptied"), [(0, False, 1), (3, True, 1), (9, True, 0)])
+def test_there_is_room_in_what_a_gpu_has_free_once_torch_gives_back_what_it_can(
+    monkeypatch: pytest.MonkeyPatch, kept: int, room: bool, emptied: int
+) -> None:
+    """The memory of a graph is kept, and given to no other tensor: it is no room."""
+    free, calls = [7 if kept == 9 else 2], []
+
+    def empty() -> None:
+        calls.append(1)
+        free[0] += kept
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free[0], 99))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda *_: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda *_: 0)
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty)
+    assert has_room(torch.device("cuda"), 5) is room and len(calls) == emptied
+    assert has_room(torch.device("cpu"), 2**60)
 
 
 def test_a_device_that_raises_on_waiting_is_lost() -> None:

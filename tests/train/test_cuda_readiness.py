@@ -44,7 +44,7 @@ from lrsearch.train.device import (
     repeatable_dropout,
     to_device,
 )
-from lrsearch.train.engines import comparison
+from lrsearch.train.engines import comparison, sizes
 from lrsearch.train.engines.probe import singly
 from lrsearch.train.lanes import draws, graphs, rules
 from lrsearch.train.lanes.draws import Noise
@@ -653,7 +653,7 @@ def test_indices_on_the_device(numbers: list[int]) -> None:
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_what_is_compared_in_float64_is_where_there_is_float64(device: str) -> None:
     with FakeTensorMode():
-        found = comparison._where_wide(torch.empty(2, device=device))
+        found = sizes.where_wide(torch.empty(2, device=device))
     assert found.device.type == ("cuda" if device == "cuda" else "cpu")
 
 

@@ -26,6 +26,14 @@ from lrsearch.train.device import is_out_of_memory, release
 from lrsearch.train.engines.attributes import count_places, find_hooks, tensors_of, untouchable
 from lrsearch.train.engines.course import state_of
 from lrsearch.train.engines.obstacles import explain, find_place, tell_checks
+from lrsearch.train.engines.sizes import (
+    are_equal,
+    as_numbers,
+    can_subtract,
+    find_largest,
+    find_sizes,
+    where_wide,
+)
 from lrsearch.train.engines.solo import build, calibrate
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.engines.training import Training
@@ -121,18 +129,13 @@ def _refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> st
     return _compare(trials, data, workplace, tolerance=ROUNDING)[0]
 
 
-def _where_wide(tensor: Tensor) -> Tensor:
-    """The device itself where it has float64, else the CPU (MPS has none)."""
-    return tensor.cpu() if tensor.device.type == "mps" else tensor
-
-
 def _double(data: Resident) -> Resident:
     """The same splits in float64."""
 
     def widen(each: Any) -> Any:
         if not isinstance(each, Tensor):
             return each
-        each = _where_wide(each)
+        each = where_wide(each)
         return each.double() if each.is_floating_point() else each
 
     trees = ("x_train", "y_train", "w_train", "x_validation", "y_validation", "w_validation")
@@ -368,7 +371,7 @@ class _Comparison:
         out = self.criteria[0].evaluate_outputs(model, batch)
         before, now = {**state.parameters, **state.fixed}, Skeleton(model)
         for name, each in {**now.parameters, **now.fixed}.items():
-            if name not in before or not _equal(each, before[name]):
+            if name not in before or not are_equal(each, before[name]):
                 raise _Differs(f"its forward changes {name} in evaluation, too")
         return out
 
@@ -387,7 +390,7 @@ class _Comparison:
             raise _Differs(f"in lanes other parameters get gradients: {', '.join(names[:3])}")
         # Sparse ones cannot be stacked, and would have been refused by name when recorded.
         dense = {name: each.to_dense() for name, each in alone.gradients.items()}
-        floor = FLOOR * _largest(dense)
+        floor = FLOOR * find_largest(dense)
         pairs = [
             (f"the gradient of {name}", each, gradients[name][lane], floor)
             for name, each in dense.items()
@@ -410,7 +413,7 @@ class _Comparison:
         parts = [(expected.parameters, found.parameters, 0.0), (expected.fixed, found.fixed, 0.0)]
         for slot, held in expected.slots.items():
             # Where gradients cancel their slots, like themselves, hold rounding alone.
-            floor = 0.0 if self.exact else FLOOR * _largest(held)
+            floor = 0.0 if self.exact else FLOOR * find_largest(held)
             parts.append((held, found.slots[slot], floor))
         pairs = [
             (name, each, right[name], floor)
@@ -423,7 +426,7 @@ class _Comparison:
             )
             return
         for name, own, other, _ in pairs:
-            if not _equal(own, other):
+            if not are_equal(own, other):
                 raise _Differs(f"{what} differs in {name}")
 
     def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
@@ -538,11 +541,11 @@ class _Comparison:
         plain = [
             (place, left, right, floor)
             for place, (_, left, right, floor) in enumerate(pairs)
-            if _is_plain(left, right)
+            if can_subtract(left, right)
         ]
         left = [each for _, each, _, _ in plain]
         off = torch._foreach_sub(left, [each for _, _, each, _ in plain]) if plain else ()
-        sizes = _sizes([*off, *left])
+        sizes = find_sizes([*off, *left])
         sound = {
             place
             for (place, _, _, floor), worst, scale in zip(
@@ -555,7 +558,7 @@ class _Comparison:
                 self._agree(*pair)
 
     def _agree(self, what: str, alone: Tensor, fused: Tensor, floor: float = 0.0) -> None:
-        left, right = _numbers(alone), _numbers(fused)
+        left, right = as_numbers(alone), as_numbers(fused)
         if left.shape != right.shape:
             raise _Differs(f"in lanes {what} has another shape")
         if not left.numel():
@@ -568,35 +571,3 @@ class _Comparison:
             share = worst / scale if scale else math.inf
             kind = _Rounds if bool(same.all()) else _Differs
             raise kind(f"in lanes {what} differs, by {share:.1g} of its largest entry")
-
-
-def _numbers(tensor: Tensor) -> Tensor:
-    """A tensor in float64; a complex one as its real and imaginary parts."""
-    wide = _where_wide(tensor)
-    return (torch.view_as_real(wide.resolve_conj()) if wide.is_complex() else wide).double()
-
-
-def _is_plain(left: Tensor, right: Tensor) -> bool:
-    """Whether two tensors can be subtracted as they are, and have a largest entry."""
-    alike = left.shape == right.shape and left.dtype == right.dtype
-    return alike and left.dtype in (torch.float32, torch.float64) and left.numel() > 0
-
-
-def _sizes(tensors: Sequence[Tensor]) -> list[float]:
-    """The largest size of any entry of each, nan where one is nan, by one wait for the device."""
-    if not tensors:
-        return []
-    found = torch._foreach_norm(list(tensors), math.inf)
-    sizes: list[float] = torch.stack([each.double() for each in map(_where_wide, found)]).tolist()
-    return sizes
-
-
-def _largest(tensors: Tensors) -> float:
-    """The largest size of any entry."""
-    return max(_sizes([each for each in tensors.values() if each.numel()]), default=0.0)
-
-
-def _equal(left: Tensor, right: Tensor) -> bool:
-    if torch.equal(left, right):  # As nearly always; what else there is costs ten times as much.
-        return True
-    return torch.allclose(left, right, rtol=0.0, atol=0.0, equal_nan=left.is_floating_point())

@@ -474,16 +474,22 @@ def main() -> int:
                 print(f"skipped {name}: no file was given (--mnist PATH)")
                 continue
             print(f"{name}:", flush=True)
-            task = Task(name, device, Path(folder), options.mnist)
             rows: list[dict[str, Any]] = []
             found[name] = {"rows": rows}
-            for row in measure_all(task, lanes, rates, rounds):
-                rows.append(row)
-                print(f"  {describe(row)}", flush=True)
-                write(path, document)
-            found[name]["waits"] = waits = task.count_waits()
-            told = ", ".join(f"{count} in {file}" for file, count in waits.items())
-            print(f"  waits from one evaluation to the next: {told or 'none'}", flush=True)
+            try:
+                task = Task(name, device, Path(folder), options.mnist)
+                for row in measure_all(task, lanes, rates, rounds):
+                    rows.append(row)
+                    print(f"  {describe(row)}", flush=True)
+                    write(path, document)
+                found[name]["waits"] = waits = task.count_waits()
+                told = ", ".join(f"{count} in {file}" for file, count in waits.items())
+                print(f"  waits from one evaluation to the next: {told or 'none'}", flush=True)
+            except Exception as error:  # The others are worth their minutes all the same.
+                traceback.print_exc()
+                rows.append({"lanes": 0, "raised": f"{type(error).__name__}: {error}"})
+                release(error)
+                free_memory(device)
             wrong += sum("raised" in row for row in rows)
             write(path, document)
     print(f"written {path}")

@@ -31,8 +31,8 @@ class Workload:
 
 
 DIGITS = {"name": "digits", "standardize": True}
-# A fifth of 12,500 is for validation: 10,000 train.
-MNIST = {"name": "npz", "samples": 12_500, "standardize": True}
+# 10,000 train.
+MNIST = {"name": "npz", "samples": 12_500, "validation": 0.2, "standardize": True}
 # What is made up, by `make_data`.
 IMAGES = {"name": "npz", "source": "images.npz", "validation": 0.2}
 TEXT = {"name": "text", "source": "text.txt", "context": 64}

@@ -93,12 +93,12 @@ def free_memory(device: torch.device) -> None:
 
 
 def has_room(device: torch.device, size: int) -> bool:
-    """Whether a GPU has so many bytes free, those included that torch keeps of it without using
-    them. Of other devices nobody asks."""
-    if device.type != "cuda":
-        return True
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return size <= torch.cuda.mem_get_info(device)[0] + kept
+    """Whether a GPU has so many bytes free. Of other devices nobody asks."""
+    if device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0]:
+        # Of what torch keeps unused a graph's memory is given to nobody else: the rest is freed.
+        free_memory(device)
+        return size <= torch.cuda.mem_get_info(device)[0]
+    return True
 
 
 def check_alive(

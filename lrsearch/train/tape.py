@@ -146,6 +146,12 @@ _UNFILLED = {
 }
 """Operations whose results have no values yet."""
 
+_INDEXING = {
+    *(torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_),
+    torch.ops.aten._index_put_impl_,
+}
+"""Operations that choose by a list of indices, each numbers or a mask."""
+
 _LIFTING = (torch.ops.aten.lift_fresh.default,)
 """The operation by which `torch.tensor` makes one of numbers."""
 
@@ -233,9 +239,25 @@ class _Recorder(TorchDispatchMode):
         for reason in kind.refusals:
             if not (_drops_nothing(func, args) or self._reads_what_stays(func, args, kwargs)):
                 raise NotRecordable(reason.format(name=func))
+        if func.overloadpacket in _INDEXING:
+            args = (args[0], self._by_numbers(args[1]), *args[2:])
         out = func(*args, **kwargs)
         self.note(func, kind, args, kwargs, out)
         return out
+
+    def _by_numbers(self, indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Indices without masks that are the same each time, but by the places where these are
+        true: a GPU would be waited for to count them, which no graph can be captured with."""
+        found: list[Tensor | None] = []
+        for each in indices:
+            mask = each is not None and each.dtype in (torch.bool, torch.uint8) and each.dim() > 0
+            if each is None or not mask or not self._is_steady(each):
+                found.append(each)
+                continue
+            places = each.nonzero()
+            self.fixed.add(_memory(places))
+            found += places.unbind(1)
+        return found
 
     def note(
         self, func: OpOverload, kind: Kind, args: Any, kwargs: Mapping[str, Any], out: Any

@@ -38,12 +38,13 @@ from lrsearch.train.device import (
     SHORT_ATTENTION,
     check_alive,
     draws_by_itself,
+    has_room,
     is_out_of_memory,
     numbers_on,
     repeatable_dropout,
     to_device,
 )
-from lrsearch.train.engines import comparison
+from lrsearch.train.engines import comparison, sizes
 from lrsearch.train.engines.probe import singly
 from lrsearch.train.lanes import draws, graphs, rules
 from lrsearch.train.lanes.draws import Noise
@@ -349,6 +350,25 @@ def test_errors_in_a_circle_come_to_an_end() -> None:
     assert not is_out_of_memory(first)
 
 
+@pytest.mark.parametrize(("kept", "room", "emptied"), [(0, False, 1), (3, True, 1), (9, True, 0)])
+def test_there_is_room_in_what_a_gpu_has_free_once_torch_gives_back_what_it_can(
+    monkeypatch: pytest.MonkeyPatch, kept: int, room: bool, emptied: int
+) -> None:
+    """The memory of a graph is kept, and given to no other tensor: it is no room."""
+    free, calls = [7 if kept == 9 else 2], []
+
+    def empty() -> None:
+        calls.append(1)
+        free[0] += kept
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free[0], 99))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda *_: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda *_: 0)
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty)
+    assert has_room(torch.device("cuda"), 5) is room and len(calls) == emptied
+    assert has_room(torch.device("cpu"), 2**60)
+
+
 def test_a_device_that_raises_on_waiting_is_lost() -> None:
     asserted = torch.AcceleratorError(
         "CUDA error: device-side assert triggered\nCUDA kernel errors"
@@ -633,7 +653,7 @@ def test_indices_on_the_device(numbers: list[int]) -> None:
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_what_is_compared_in_float64_is_where_there_is_float64(device: str) -> None:
     with FakeTensorMode():
-        found = comparison._where_wide(torch.empty(2, device=device))
+        found = sizes.where_wide(torch.empty(2, device=device))
     assert found.device.type == ("cuda" if device == "cuda" else "cpu")
 
 

@@ -26,6 +26,14 @@ from lrsearch.train.device import is_out_of_memory, release
 from lrsearch.train.engines.attributes import count_places, find_hooks, tensors_of, untouchable
 from lrsearch.train.engines.course import state_of
 from lrsearch.train.engines.obstacles import explain, find_place, tell_checks
+from lrsearch.train.engines.sizes import (
+    are_equal,
+    as_numbers,
+    can_subtract,
+    find_largest,
+    find_sizes,
+    where_wide,
+)
 from lrsearch.train.engines.solo import build, calibrate
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.engines.training import Training
@@ -121,18 +129,13 @@ def _refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> st
     return _compare(trials, data, workplace, tolerance=ROUNDING)[0]
 
 
-def _where_wide(tensor: Tensor) -> Tensor:
-    """The device itself where it has float64, else the CPU (MPS has none)."""
-    return tensor.cpu() if tensor.device.type == "mps" else tensor
-
-
 def _double(data: Resident) -> Resident:
     """The same splits in float64."""
 
     def widen(each: Any) -> Any:
         if not isinstance(each, Tensor):
             return each
-        each = _where_wide(each)
+        each = where_wide(each)
         return each.double() if each.is_floating_point() else each
 
     trees = ("x_train", "y_train", "w_train", "x_validation", "y_validation", "w_validation")
@@ -368,7 +371,7 @@ class _Comparison:
         out = self.criteria[0].evaluate_outputs(model, batch)
         before, now = {**state.parameters, **state.fixed}, Skeleton(model)
         for name, each in {**now.parameters, **now.fixed}.items():
-            if name not in before or not _equal(each, before[name]):
+            if name not in before or not are_equal(each, before[name]):
                 raise _Differs(f"its forward changes {name} in evaluation, too")
         return out
 
@@ -387,28 +390,44 @@ class _Comparison:
             raise _Differs(f"in lanes other parameters get gradients: {', '.join(names[:3])}")
         # Sparse ones cannot be stacked, and would have been refused by name when recorded.
         dense = {name: each.to_dense() for name, each in alone.gradients.items()}
-        floor = FLOOR * _largest(dense)
-        for name, each in dense.items():
-            self._agree(f"the gradient of {name}", each, gradients[name][lane], floor)
+        floor = FLOOR * find_largest(dense)
+        pairs = [
+            (f"the gradient of {name}", each, gradients[name][lane], floor)
+            for name, each in dense.items()
+        ]
+        if alone.fixed.keys() == program.stack.fixed.keys():
+            parts = (
+                ("the buffer", alone.fixed, program.stack.fixed),
+                ("the parameter", alone.parameters, program.stack.parameters),  # Changed, perhaps.
+            )
+            pairs += [
+                (f"{kind} {name}", each, stacked[name][lane], 0.0)
+                for kind, own, stacked in parts
+                for name, each in own.items()
+            ]
+        self._agree_all(pairs)
         if alone.fixed.keys() != program.stack.fixed.keys():
             raise _Differs("its forward adds or removes buffers")
-        for name, each in alone.fixed.items():
-            self._agree(f"the buffer {name}", each, program.stack.fixed[name][lane])
-        for name, each in alone.parameters.items():  # A forward may change these, too.
-            self._agree(f"the parameter {name}", each, program.stack.parameters[name][lane])
 
     def _compare_states(self, what: str, expected: LaneState, found: LaneState) -> None:
         parts = [(expected.parameters, found.parameters, 0.0), (expected.fixed, found.fixed, 0.0)]
         for slot, held in expected.slots.items():
             # Where gradients cancel their slots, like themselves, hold rounding alone.
-            floor = 0.0 if self.exact else FLOOR * _largest(held)
+            floor = 0.0 if self.exact else FLOOR * find_largest(held)
             parts.append((held, found.slots[slot], floor))
-        for left, right, floor in parts:
-            for name, each in left.items():
-                if not self.exact:
-                    self._agree(f"{name} after {what}", each, right[name], floor)
-                elif not _equal(each, right[name]):
-                    raise _Differs(f"{what} differs in {name}")
+        pairs = [
+            (name, each, right[name], floor)
+            for left, right, floor in parts
+            for name, each in left.items()
+        ]
+        if not self.exact:
+            self._agree_all(
+                [(f"{name} after {what}", own, other, floor) for name, own, other, floor in pairs]
+            )
+            return
+        for name, own, other, _ in pairs:
+            if not are_equal(own, other):
+                raise _Differs(f"{what} differs in {name}")
 
     def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
         return recall(self.models[0], (criterion or self.criteria[0]).objects)
@@ -516,8 +535,30 @@ class _Comparison:
         program.advance(rows[:1], numbers)
         self._compare_states("a step on a shared batch", expected[0], program.take(0))
 
+    def _agree_all(self, pairs: Sequence[tuple[str, Tensor, Tensor, float]]) -> None:
+        """`_agree` of each; what holds only finite numbers is looked at all at once, by one wait
+        for the device."""
+        plain = [
+            (place, left, right, floor)
+            for place, (_, left, right, floor) in enumerate(pairs)
+            if can_subtract(left, right)
+        ]
+        left = [each for _, each, _, _ in plain]
+        off = torch._foreach_sub(left, [each for _, _, each, _ in plain]) if plain else ()
+        sizes = find_sizes([*off, *left])
+        sound = {
+            place
+            for (place, _, _, floor), worst, scale in zip(
+                plain, sizes[: len(plain)], sizes[len(plain) :], strict=True
+            )
+            if worst <= self.tolerance * max(scale, floor) < math.inf
+        }
+        for place, pair in enumerate(pairs):
+            if place not in sound:
+                self._agree(*pair)
+
     def _agree(self, what: str, alone: Tensor, fused: Tensor, floor: float = 0.0) -> None:
-        left, right = _numbers(alone), _numbers(fused)
+        left, right = as_numbers(alone), as_numbers(fused)
         if left.shape != right.shape:
             raise _Differs(f"in lanes {what} has another shape")
         if not left.numel():
@@ -530,18 +571,3 @@ class _Comparison:
             share = worst / scale if scale else math.inf
             kind = _Rounds if bool(same.all()) else _Differs
             raise kind(f"in lanes {what} differs, by {share:.1g} of its largest entry")
-
-
-def _numbers(tensor: Tensor) -> Tensor:
-    """A tensor in float64; a complex one as its real and imaginary parts."""
-    wide = _where_wide(tensor)
-    return (torch.view_as_real(wide.resolve_conj()) if wide.is_complex() else wide).double()
-
-
-def _largest(tensors: Tensors) -> float:
-    """The largest size of any entry."""
-    return max((float(each.abs().max()) for each in tensors.values() if each.numel()), default=0.0)
-
-
-def _equal(left: Tensor, right: Tensor) -> bool:
-    return torch.allclose(left, right, rtol=0.0, atol=0.0, equal_nan=left.is_floating_point())

@@ -48,8 +48,23 @@ SHARE = 0.03
 GAIN = 0.97
 """The most of solo's time that fused may take, and of fewer lanes' time that more lanes may."""
 
-MOST_LANES = {"cpu": 64}
-"""The most lanes that are tried, by kind of device."""
+
+def list_lanes(least: int, most: int, kind: str) -> list[int]:
+    """The numbers of lanes that are measured on a kind of device, ascending: few, which the trials
+    at hand fill, up to `most`.
+
+    A CPU's caches make one of them the best, which may be any. A GPU is busier the more there are,
+    until it is full: there two in a row are far apart, and the last is `most` itself, by which all
+    trials begin together.
+    """
+    few = {min(least, 4), min(most, 4)}
+    if kind == "cpu":
+        return sorted(few | {2**power for power in range(2, 7) if 2**power <= most})
+    lanes = min(most, 512)
+    few |= {lanes}
+    while (lanes := -(-lanes // 4)) > 8:
+        few |= {lanes}
+    return sorted(few)
 
 
 def probe(payload: Probe) -> Generator[Planned, Any, None]:
@@ -202,9 +217,7 @@ class _Measurer:
         if asked is not None:
             candidates = [min(asked, least)]
         else:
-            most = min(max(least, self.payload.later), MOST_LANES.get(self.device.type, 512))
-            powers = (2**power for power in range(2, 10) if 2**power <= most)
-            candidates = sorted({min(least, 4), min(most, 4), *powers})
+            candidates = list_lanes(least, max(least, self.payload.later), self.device.type)
         best, misses = 0, 0
         for lanes in candidates:
             if not self._measure_lanes(lanes):
@@ -213,8 +226,10 @@ class _Measurer:
                 best, misses = lanes, 0
             else:
                 misses += 1
-            # Timings are noisy: one that gains nothing may be followed by one that does.
-            if misses > 1 or time.perf_counter() > deadline or self._memory_short(lanes):
+            # Timings are noisy: one that gains nothing may be followed by one that does, but hardly
+            # where that has four times as many lanes.
+            patience = 1 if self.device.type == "cpu" else 0
+            if misses > patience or time.perf_counter() > deadline or self._memory_short(lanes):
                 break
         if asked is not None and best:
             return asked

@@ -249,3 +249,43 @@ def test_a_model_under_an_autocast_of_its_own_trains_in_lanes() -> None:
     data = open_data(job, job.trials[0], DEVICE)
     assert comparison._compare(job.trials, data, HERE)[1]
     assert refuse(job.trials, data, HERE) == ""
+
+
+def test_tensors_compared_at_once_are_told_as_one_by_one():
+    """On a GPU each comparison by itself waits several times for the device."""
+    trial = object.__new__(comparison._Comparison)
+    trial.tolerance = 1e-4
+    nan, inf, one = float("nan"), float("inf"), torch.ones(3, device=DEVICE)
+    pairs = [
+        ("a", one, one + 9e-5, 0.0),
+        ("b", one, one + 2e-4, 0.0),
+        ("c", one, one + 2e-4, 3.0),
+        ("d", one * nan, one * nan, 0.0),
+        ("e", one * nan, one, 0.0),
+        ("f", one, one * inf, 1.0),
+        ("g", one * inf, one * inf, 0.0),
+        ("h", one.double(), one, 0.0),
+        ("i", one, one[:2], 0.0),
+        ("j", one > 0, one > 0, 0.0),
+        ("k", one[:0], one[:0], 0.0),
+        ("l", one * 0, one * 0, 0.0),
+        ("m", one * 0, one * 1e-30, 0.0),
+        ("n", one[0], one[0] * -1, 0.0),
+        ("o", one.double(), one.double() + 1e-5, 0.0),
+    ]
+
+    def told(compare, *given):
+        try:
+            compare(*given)
+        except comparison._Differs as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    alone = [told(trial._agree, *each) for each in pairs]
+    assert [what for (what, *_), text in zip(pairs, alone, strict=True) if text] == [*"befimn"]
+    assert [told(trial._agree_all, [each]) for each in pairs] == alone
+    assert told(trial._agree_all, pairs) == alone[1], "the first of them"
+    sound = [pair for pair, text in zip(pairs, alone, strict=True) if not text]
+    trial._agree = lambda *_: pytest.fail("what is plain and agrees was looked at by itself")
+    trial._agree_all([pair for pair in sound if pair[0] in "aclo"])
+    assert trial._agree_all([]) is None

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import test_train
 import torch
-from devices import exact
+from devices import DEVICE, exact
 from test_fused import FRAIL, NORMED_CNN, frail
 from test_train import ADAMW, MLP, NETS, cohort, config, facts, net, saved
 
@@ -53,7 +53,7 @@ def test_a_small_model_trains_in_lanes():
     plan, figures = planned.plan, planned.figures
     tried = measured_lanes(planned)
     assert plan.engine == "fused" and plan.lanes in tried
-    assert tried == [2**power for power in range(2, 2 + len(tried))] and tried[-1] <= 64
+    assert tried == probing.list_lanes(64, 64, DEVICE.type)[: len(tried)]
     assert all(value > 0 for value in figures.values())
     assert plan.smaller == figures.get("smaller", math.inf)
     best = figures[f"fused.{plan.lanes}"]
@@ -117,6 +117,19 @@ def test_when_a_smaller_program_is_worth_its_making_is_measured():
     assert probing.find_smaller(figures, 8) == pytest.approx(60)
     assert probing.find_smaller(figures, 4) == pytest.approx(30), "as if nothing were shared"
     assert probing.find_smaller(figures | {"fused.8": 4e-4}, 8) == math.inf
+
+
+def test_a_gpu_is_asked_for_all_lanes_at_once_by_few_programs():
+    """Each takes as long to make as hundreds of steps, and a step there hardly more than before."""
+    assert probing.list_lanes(256, 256, "cuda") == [4, 16, 64, 256]
+    assert probing.list_lanes(24, 24, "cuda") == [4, 24], "not 16, by which 8 would begin later"
+    assert probing.list_lanes(40, 40, "cuda") == [4, 10, 40]
+    assert probing.list_lanes(1, 4, "cuda") == [1, 4] and probing.list_lanes(1, 1, "cuda") == [1]
+    assert probing.list_lanes(2, 40, "cuda") == [2, 4, 10, 40]
+    assert probing.list_lanes(5000, 5000, "cuda") == [4, 32, 128, 512]
+    assert probing.list_lanes(24, 24, "cpu") == [4, 8, 16]
+    assert probing.list_lanes(5000, 5000, "cpu") == [4, 8, 16, 32, 64]
+    assert probing.list_lanes(2, 2, "cpu") == [2] and probing.list_lanes(2, 9, "cpu") == [2, 4, 8]
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         pytest.skip("there is a GPU: the engines' own tests run there")
     monkeypatch.setitem(graphs._spoilt, "reason", "there is no GPU")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (2**36, 2**36))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda *_: 0)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda *_: 0)
     monkeypatch.setattr(torch, "Generator", Generator)
     monkeypatch.setattr(torch.cuda, "Event", Mock)
     monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)

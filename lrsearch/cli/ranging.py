@@ -36,12 +36,8 @@ LEAST_SPAN = 100.0
 
 Lanes = Annotated[
     int | None,
-    typer.Option(
-        "--lanes",
-        min=1,
-        metavar="N",
-        help="At most so many seeds side by side in one program. Default: all.",
-        show_default=False,
+    options.unset(
+        "--lanes", "N", "At most so many seeds side by side in one program. Default: all.", min=1
     ),
 ]
 

@@ -168,6 +168,7 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
     from lrsearch.tuner.ledger import describe_begun, find_settled, go_on, settle
     from lrsearch.tuner.preparing import prepare
     from lrsearch.tuner.ranging import find_structures, measure
+    from lrsearch.tuner.session import Means
 
     folder, workplace = place.runs / spec.name, place.workplace
     with ExitStack() as closing:
@@ -199,16 +200,8 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
             Run.open(place.runs, spec.name, spec_text=spec.text, known=stored) as run,
             told(run.folder, progress.news),
         ):
-            notes = measure(
-                spec,
-                structures,
-                manner,
-                run,
-                executor=executor,
-                facts=facts,
-                workplace=workplace,
-                watcher=progress,
-            )
+            means = Means(executor, facts, workplace, progress)
+            notes = measure(spec, structures, manner, run, means)
     return [read_range(note) for note in notes]
 
 

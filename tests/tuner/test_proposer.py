@@ -134,6 +134,25 @@ def test_an_interrupted_search_proposes_what_a_whole_one_does(
         assert proposals(root, spec, "bayes") == whole, cut
 
 
+@pytest.mark.parametrize("before", [0, 12])
+def test_patience_ends_an_interrupted_search_where_it_ends_a_whole_one(
+    before: int, path: Path, tmp_path: Path
+) -> None:
+    """A point that a grid had measured when it was proposed is no improvement, and one that was
+    measured for the search is, whenever the journal is read."""
+    spec = read_spec(path, ["stop.patience=6", "random.trials=60"])
+    made = {0: 12, 12: 6}[before]
+    for cut in (999, 1, 5):
+        root = tmp_path / f"cut{cut}"
+        with contextlib.suppress(Killed):
+            search(spec, "grid", root, stop=before)
+        with contextlib.suppress(Killed):
+            search(spec, "random", root, stop=cut)
+        for _ in range(2):
+            search(spec, "random", root, stop=999)
+            assert len(proposals(root, spec, "random")) == made
+
+
 def test_the_order_in_which_trials_end_changes_nothing(path: Path, tmp_path: Path) -> None:
     spec = read_spec(path, ["seeds=2"])
     found = []

@@ -36,6 +36,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from lrsearch import sweeps  # noqa: E402
 from lrsearch.executors.inline import Inline  # noqa: E402
+from lrsearch.reports.live import Progress  # noqa: E402
 from lrsearch.spec import read_spec  # noqa: E402
 from lrsearch.spec.model import Spec, resolve, settle_data  # noqa: E402
 from lrsearch.train.jobs import find_jobs  # noqa: E402
@@ -52,6 +53,7 @@ from lrsearch.trial import (  # noqa: E402
 )
 from lrsearch.tuner.preparing import prepare  # noqa: E402
 from lrsearch.tuner.ranging import Manner, sweep_configs  # noqa: E402
+from lrsearch.tuner.session import Means  # noqa: E402
 
 RATES, SEEDS, DECADES = 25, 3, 6
 
@@ -182,9 +184,8 @@ def measure(name: str, data: Path, quick: bool, known: Mapping[str, Any]) -> dic
             }
         manner = Manner(steps=1) if quick else Manner()
         given = [resolve(spec, {}, facts.task)]
-        ((_, swept),) = sweep_configs(
-            spec, given, manner, executor=executor, facts=facts, workplace=workplace
-        )
+        means = Means(executor, facts, workplace, Progress(quiet=True))
+        ((_, swept),) = sweep_configs(spec, given, manner, means)
     return {**known, "sweep": _stored(swept)}
 
 

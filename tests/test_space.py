@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from lrsearch.space import (
     encode,
     ends,
     every_point,
+    extremes,
     get_path,
     grid,
     grid_size,
@@ -31,6 +33,7 @@ from lrsearch.space import (
     parse_name,
     point_at,
     round_value,
+    same,
     set_path,
     size,
     without_points,
@@ -202,6 +205,29 @@ def test_rounding_keeps_twelve_significant_digits():
 )
 def test_what_no_point_holds_is_outside(dimension, value):
     assert encode(Space((("p", dimension),)), {"p": value}) is None
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        ({"a": [True]}, {"a": [True]}, True),
+        ({"a": True}, {"a": 1}, False),
+        ({"a": [0, 1]}, {"a": [False, 1]}, False),
+        ([1, 2], (1, 2.0), True),
+        ([1, 2], [1, 2, 3], False),
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"a": 1}, types.MappingProxyType({"a": 1.0}), True),
+        ({"a": 1}, types.MappingProxyType({"a": True}), False),
+    ],
+)
+def test_true_is_no_1_however_deep_it_stands(left, right, equal):
+    assert same(left, right) is same(right, left) is equal
+
+
+def test_extremes_are_the_lowest_and_the_highest_of_listed_numbers():
+    assert extremes(Choice(tuple(map(Option, [0.1, 0.01, 1.0])))) == [1, 2]
+    assert extremes(Choice(tuple(map(Option, ["a", "c", "b"])))) == [0, 1, 2]
+    assert extremes(Float(0.1, 1.0)) == [0.1, 1.0] and extremes(Int(3, 3)) == [3]
 
 
 def test_a_point_without_a_parameter_is_outside():

@@ -12,22 +12,14 @@ from lrsearch.trial import CONFIRM
 
 Top = Annotated[
     int | None,
-    typer.Option(
-        "--top",
-        min=1,
-        metavar="N",
-        help="Points that are measured again, in place of the spec's (4).",
-        show_default=False,
+    options.unset(
+        "--top", "N", "Points that are measured again, in place of the spec's (4).", min=1
     ),
 ]
 Seeds = Annotated[
     int | None,
-    typer.Option(
-        "--seeds",
-        min=1,
-        metavar="N",
-        help="Fresh seeds of each at most, in place of the spec's (5).",
-        show_default=False,
+    options.unset(
+        "--seeds", "N", "Fresh seeds of each at most, in place of the spec's (5).", min=1
     ),
 ]
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lrsearch.cli.places import USUAL_RUNS as USUAL_RUNS
+
+
+def unset(name: str, metavar: str, help: str, **more: Any) -> Any:
+    """An option that is None unless it is given, so that there is no default to show."""
+    return typer.Option(name, metavar=metavar, help=help, show_default=False, **more)
+
 
 Config = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The spec, a YAML file.", show_default=False)
@@ -77,50 +83,30 @@ AllowCommand = Annotated[
 ]
 Require = Annotated[
     list[str] | None,
-    typer.Option(
+    unset(
         "--require",
-        metavar="CONDITION",
-        help='Exit with 3 unless the best point meets it, such as "accuracy>=0.95", or '
+        "CONDITION",
+        'Exit with 3 unless the best point meets it, such as "accuracy>=0.95", or '
         '"accuracy >= baseline - 0.01". Repeatable: all must hold.',
-        show_default=False,
     ),
 ]
 Baseline = Annotated[
     str | None,
-    typer.Option(
-        "--baseline",
-        metavar="RUN",
-        help="The run whose recommended value is the baseline of --require.",
-        show_default=False,
-    ),
+    unset("--baseline", "RUN", "The run whose recommended value is the baseline of --require."),
 ]
 Junit = Annotated[
     Path | None,
-    typer.Option(
-        "--junit",
-        metavar="FILE",
-        help="Write a test report for CI: a test case for each --require.",
-        show_default=False,
-    ),
+    unset("--junit", "FILE", "Write a test report for CI: a test case for each --require."),
 ]
 Html = Annotated[
     Path | None,
-    typer.Option(
-        "--html",
-        metavar="FILE",
-        help="Write the report as a page: one file, to be opened without a network.",
-        show_default=False,
+    unset(
+        "--html", "FILE", "Write the report as a page: one file, to be opened without a network."
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        metavar="N",
-        help="Worker processes. Default: one a GPU, or one a CPU core.",
-        show_default=False,
-    ),
+    unset("--workers", "N", "Worker processes. Default: one a GPU, or one a CPU core.", min=1),
 ]
 Device = Annotated[
     str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:0 or mps.")

@@ -36,12 +36,8 @@ LEAST_SPAN = 100.0
 
 Lanes = Annotated[
     int | None,
-    typer.Option(
-        "--lanes",
-        min=1,
-        metavar="N",
-        help="At most so many seeds side by side in one program. Default: all.",
-        show_default=False,
+    options.unset(
+        "--lanes", "N", "At most so many seeds side by side in one program. Default: all.", min=1
     ),
 ]
 
@@ -130,8 +126,9 @@ def _check_rates(low: float, high: float) -> None:
     for name, rate in (("--min", low), ("--max", high)):
         if not 0.0 < rate < math.inf:
             usual = LOWEST if name == "--min" else HIGHEST
+            what = f"a rate is a number above 0, not {short(rate)}"
             hint = f"write {name} {short(usual)}; for example"
-            raise UsageError(f"a rate is a number above 0, not {short(rate)}", where=name, hint=hint)
+            raise UsageError(what, where=name, hint=hint)
     if low * LEAST_SPAN > high * (1 + 1e-9):
         least, most = min(low, high), max(low, high)
         if least * LEAST_SPAN > most:
@@ -175,6 +172,7 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
     from lrsearch.tuner.ledger import describe_begun, find_settled, go_on, settle
     from lrsearch.tuner.preparing import prepare
     from lrsearch.tuner.ranging import find_structures, measure
+    from lrsearch.tuner.session import Means
 
     folder, workplace = place.runs / spec.name, place.workplace
     with ExitStack() as closing:
@@ -206,16 +204,8 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
             Run.open(place.runs, spec.name, spec_text=spec.text, known=stored) as run,
             told(run.folder, progress.news),
         ):
-            notes = measure(
-                spec,
-                structures,
-                manner,
-                run,
-                executor=executor,
-                facts=facts,
-                workplace=workplace,
-                watcher=progress,
-            )
+            means = Means(executor, facts, workplace, progress)
+            notes = measure(spec, structures, manner, run, means)
     return [read_range(note) for note in notes]
 
 

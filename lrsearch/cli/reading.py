@@ -24,21 +24,17 @@ if TYPE_CHECKING:
 
 Where = Annotated[
     str | None,
-    typer.Option(
+    options.unset(
         "--where",
-        metavar="CONDITIONS",
-        help='Only the points that meet them: "schedule == cosine and lr > 1e-3".',
-        show_default=False,
+        "CONDITIONS",
+        'Only the points that meet them: "schedule == cosine and lr > 1e-3".',
     ),
 ]
 
 Sort = Annotated[
     str | None,
-    typer.Option(
-        "--sort",
-        metavar="NAME",
-        help="Points by a parameter, the metric or seconds; -NAME for falling ones.",
-        show_default=False,
+    options.unset(
+        "--sort", "NAME", "Points by a parameter, the metric or seconds; -NAME for falling ones."
     ),
 ]
 
@@ -55,11 +51,8 @@ Raw = Annotated[bool, typer.Option(RAW, hidden=True, help="As --csv raw.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print the points as a Markdown table.")]
 One = Annotated[
     str | None,
-    typer.Option(
-        "--trial",
-        metavar="N",
-        help="Show all that is known of one trial: its curve, why it failed, its output.",
-        show_default=False,
+    options.unset(
+        "--trial", "N", "Show all that is known of one trial: its curve, why it failed, its output."
     ),
 ]
 

@@ -45,12 +45,11 @@ Engine = Annotated[
 ]
 Lanes = Annotated[
     int | None,
-    typer.Option(
+    options.unset(
         "--lanes",
+        "N",
+        "At most so many trials side by side in one program. Default: as many as pay.",
         min=2,
-        metavar="N",
-        help="At most so many trials side by side in one program. Default: as many as pay.",
-        show_default=False,
     ),
 ]
 Fresh = Annotated[
@@ -62,30 +61,24 @@ Yes = Annotated[bool, typer.Option("--yes", help="Run a grid of more than 100,00
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 Trials = Annotated[
     int | None,
-    typer.Option(
-        "--trials",
-        min=1,
-        metavar="N",
-        help="Points that random or bayes proposes, in place of the spec's.",
-        show_default=False,
+    options.unset(
+        "--trials", "N", "Points that random or bayes proposes, in place of the spec's.", min=1
     ),
 ]
 Time = Annotated[
     str | None,
-    typer.Option(
+    options.unset(
         "--time",
-        metavar="TIME",
-        help="Begin no more trials after 90s, 30m or 1.5h; those that train are finished.",
-        show_default=False,
+        "TIME",
+        "Begin no more trials after 90s, 30m or 1.5h; those that train are finished.",
     ),
 ]
 Until = Annotated[
     str | None,
-    typer.Option(
+    options.unset(
         "--until",
-        metavar="CONDITION",
-        help='Begin no more trials once a point meets it, such as "accuracy>=0.98".',
-        show_default=False,
+        "CONDITION",
+        'Begin no more trials once a point meets it, such as "accuracy>=0.98".',
     ),
 ]
 RetryFailed = Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrsearch.cli import options
 from lrsearch.cli.closing import say
 from lrsearch.errors import SpecError, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote, visible_line
@@ -24,29 +25,22 @@ def init(
     ),
     from_: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            metavar="KIND",
-            help="mlp, csv, module, loop or command. Without it you are asked.",
-            show_default=False,
+        options.unset(
+            "--from", "KIND", "mlp, csv, module, loop or command. Without it you are asked."
         ),
     ] = None,
     from_wandb: Annotated[
         Path | None,
-        typer.Option(
-            "--from-wandb",
-            metavar="SWEEP",
-            help="Write the spec of a sweep of Weights & Biases, a YAML file.",
-            show_default=False,
+        options.unset(
+            "--from-wandb", "SWEEP", "Write the spec of a sweep of Weights & Biases, a YAML file."
         ),
     ] = None,
     from_optuna: Annotated[
         tuple[str, str] | None,
-        typer.Option(
+        options.unset(
             "--from-optuna",
-            metavar="STORAGE STUDY",
-            help="Write the spec of a study of Optuna's, in a file or at a URL.",
-            show_default=False,
+            "STORAGE STUDY",
+            "Write the spec of a study of Optuna's, in a file or at a URL.",
         ),
     ] = None,
 ) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 from lrsearch import sweeps
 from lrsearch.catalogue import USUAL_RATES, name_of
 from lrsearch.errors import RangeRefused
-from lrsearch.executors.port import Executor
 from lrsearch.space import (
     Choice,
     Dimension,
@@ -33,7 +32,7 @@ from lrsearch.spec.model import Spec
 from lrsearch.spec.values import write
 from lrsearch.store import History, Run
 from lrsearch.terminal import short
-from lrsearch.trial import Facts, Ranged, RangeTest, Workplace
+from lrsearch.trial import Ranged, RangeTest
 from lrsearch.tuner.ledger import Content, content_of
 from lrsearch.tuner.ranging import (
     Manner,
@@ -45,7 +44,7 @@ from lrsearch.tuner.ranging import (
     read_interval,
     strip_config,
 )
-from lrsearch.tuner.watcher import Watcher
+from lrsearch.tuner.session import Means
 
 MARGIN = 2.0
 """The factor by which the interval of the tests is widened at either end. A sweep is a few hundred
@@ -232,15 +231,7 @@ def look_up(spec: Spec, content: Content, history: History) -> Found:
     return Found(tests, keys, {name: history.ranges.get(key) for name, key in keys.items()})
 
 
-def find_ranges(
-    spec: Spec,
-    *,
-    run: Run,
-    executor: Executor,
-    facts: Facts,
-    workplace: Workplace,
-    watcher: Watcher,
-) -> Spec:
+def find_ranges(spec: Spec, run: Run, means: Means) -> Spec:
     """The spec with every range settled that it leaves to range tests: by the journal, or by tests
     that are made and journaled now. Neither the number of workers nor what else is asked of the
     search has a part in what they come to.
@@ -248,7 +239,8 @@ def find_ranges(
     Raises RangeRefused where no test of a range tells one, or where one was lost with its worker
     twice, so that the same command makes that one again; what was tested stays.
     """
-    found = look_up(spec, content_of(facts), run.history)
+    watcher = means.watcher
+    found = look_up(spec, content_of(means.facts), run.history)
     ranges = dict(found.ranges)
     for known in found.ranges.values():
         if known is not None:
@@ -257,15 +249,7 @@ def find_ranges(
     if tests:
         names = " and ".join(name_range(spec, name) for name in found.open)
         watcher.note(f"{_count(len(tests))} first, to find the range of {names}")
-    bodies = _test(
-        spec,
-        [test.structure for test in tests.values()],
-        run=run,
-        executor=executor,
-        facts=facts,
-        workplace=workplace,
-        watcher=watcher,
-    )
+    bodies = _test(spec, [test.structure for test in tests.values()], run, means)
     made = dict(zip(tests, bodies, strict=True))
     for name, each in found.open.items():
         key = found.keys[name]
@@ -287,35 +271,16 @@ def find_ranges(
 
 
 def _test(
-    spec: Spec,
-    structures: Sequence[Structure],
-    *,
-    run: Run,
-    executor: Executor,
-    facts: Facts,
-    workplace: Workplace,
-    watcher: Watcher,
+    spec: Spec, structures: Sequence[Structure], run: Run, means: Means
 ) -> list[dict[str, Any]]:
     """The range tests of structures, as the journal has them: what a lost worker had is given to
     another, once."""
-
-    def make(some: Sequence[Structure]) -> list[dict[str, Any]]:
-        return measure(
-            spec,
-            some,
-            Manner(),
-            run,
-            executor=executor,
-            facts=facts,
-            workplace=workplace,
-            watcher=watcher,
-        )
-
-    bodies = make(structures)
+    bodies = measure(spec, structures, Manner(), run, means)
     lost = [at for at, body in enumerate(bodies) if _is_lost(body)]
     if lost:
-        watcher.note(f"{_count(len(lost))} once more: {bodies[lost[0]]['fault']}")
-        for at, body in zip(lost, make([structures[at] for at in lost]), strict=True):
+        means.watcher.note(f"{_count(len(lost))} once more: {bodies[lost[0]]['fault']}")
+        again = measure(spec, [structures[at] for at in lost], Manner(), run, means)
+        for at, body in zip(lost, again, strict=True):
             bodies[at] = body
     return bodies
 

@@ -34,7 +34,7 @@ from lrsearch.tuner.refining import note_round, refuse_nothing, widened
 from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.rungs import Rungs
 from lrsearch.tuner.saving import Saving
-from lrsearch.tuner.session import Asked, Ending, Session
+from lrsearch.tuner.session import Asked, Ending, Means, Session
 from lrsearch.tuner.watcher import Watcher
 
 AHEAD = 1024
@@ -63,6 +63,7 @@ def tune(
     if spec.kind is not None:
         asked = replace(asked, engine="solo")  # Each of its trials is a process of its own.
     facts = settle(facts, run.history)
+    means = Means(executor, facts, workplace, watcher)
     given = settle_data(spec, facts.settled)
     spec = go_on(given, run.history)
     for sentence in describe_begun(given, spec):
@@ -92,16 +93,11 @@ def tune(
             asdict(facts),
         )
         if automatic(spec.space):
-            spec = find_ranges(
-                spec,
-                run=run,
-                executor=executor,
-                facts=facts,
-                workplace=workplace,
-                watcher=watcher,
-            )
+            spec = find_ranges(spec, run, means)
             ledger = Ledger(spec, content_of(facts), run.history)
-        session = Session(spec, strategy, run, executor, facts, workplace, watcher, asked, ledger)
+        session = Session(
+            **vars(means), spec=spec, strategy=strategy, run=run, asked=asked, ledger=ledger
+        )
         ending = _follow(session, strategy)
         reason, told = ending.reason, ending.told
         return ending

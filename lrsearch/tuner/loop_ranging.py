@@ -8,21 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrsearch import pulse
-from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.executors.port import Died, Finished, Raised
 from lrsearch.spec.model import Spec, complete_group
 from lrsearch.train.jobs import find_jobs
 from lrsearch.trial import (
     Cohort,
     Config,
     Ended,
-    Facts,
     Measured,
     Outcome,
     Plan,
     Swept,
     Trial,
-    Workplace,
 )
+from lrsearch.tuner.session import Means
 from lrsearch.tuner.silence import Subject, Watch, name_trials
 
 LOSSES = ("train_loss", "loss")
@@ -48,12 +47,8 @@ def sweep_loops(
     spec: Spec,
     trials: Sequence[Sequence[Trial]],
     rates: tuple[float, float],
-    *,
-    executor: Executor,
-    facts: Facts,
-    workplace: Workplace,
-    note: Callable[[str], None] = lambda _: None,
-    hear: Callable[[int, float], None] = lambda _, __: None,
+    means: Means,
+    hear: Callable[[int, float], None],
 ) -> Iterator[tuple[int, Swept]]:
     """Train the loop while its rate rises from the first to the second of `rates`; `trials` are, by
     structure, one a seed. Yields a structure's place and what came of it.
@@ -73,18 +68,18 @@ def sweep_loops(
         cohort = Cohort(
             (replace(trial, config=_rising(trial.config, rates)),),
             Plan(),
-            workplace,
-            spec.objective(facts.task),
-            source_hashes=facts.source_hashes,
+            means.workplace,
+            spec.objective(means.facts.task),
+            source_hashes=means.facts.source_hashes,
             timeout=spec.timeout,
             run=spec.name,
         )
-        handle = executor.submit(find_jobs(spec.kind).train, cohort)
+        handle = means.executor.submit(find_jobs(spec.kind).train, cohort)
         places[handle], numbers[handle], shares[handle] = place, trial.number, 0.0
         of.setdefault(place, []).append(handle)
     watch = Watch(
-        executor,
-        note,
+        means.executor,
+        means.watcher.note,
         lambda heard: Subject(name_trials([numbers[heard.handle]]), timeout=spec.timeout),
     )
     while places:

@@ -114,7 +114,10 @@ class Proposer:
 
     def _read_history(self) -> None:
         for entry in self.ledger.entries.values():
-            if entry.point is not None and not self._trials(entry)[1]:
+            existing, missing = self._trials(entry)
+            # What another strategy proposed and left untrained is as new as what nobody proposed.
+            left = missing or [each for each in existing if each.number not in self.history.results]
+            if entry.point is not None and not left:
                 self._known.add(point_key(entry.point))
         seen: set[int] = set()
         for proposal, line in zip(self.history.proposals, self.history.proposed_at, strict=True):

@@ -11,19 +11,19 @@ from typing import Any
 
 from lrsearch import catalogue, pulse, sweeps
 from lrsearch.errors import UsageError
-from lrsearch.executors.port import Died, Executor, Finished, Heard, Raised
+from lrsearch.executors.port import Died, Finished, Heard, Raised
 from lrsearch.space import Choice, Dimension, Float, Space, parameters, parse_name, point_at
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import TRAINING_VERSION, Spec, identity, resolve
 from lrsearch.store import Run
 from lrsearch.terminal import short
 from lrsearch.train.jobs import SWEEP
-from lrsearch.trial import Config, Facts, Sweep, Swept, Trial, Workplace
+from lrsearch.trial import Config, Facts, Sweep, Swept, Trial
 from lrsearch.tuner.ledger import content_of
 from lrsearch.tuner.loop_ranging import sweep_loops
 from lrsearch.tuner.notes import RANGE, stored_tests
+from lrsearch.tuner.session import Means
 from lrsearch.tuner.silence import Subject, Watch
-from lrsearch.tuner.watcher import Watcher
 
 IDLE = ("lr", "schedule", "warmup", "budget", "evaluate")
 """The keys of `train` that play no part in a range test."""
@@ -185,11 +185,7 @@ def sweep_configs(
     spec: Spec,
     configs: Sequence[Config],
     manner: Manner,
-    *,
-    executor: Executor,
-    facts: Facts,
-    workplace: Workplace,
-    note: Callable[[str], None] = lambda _: None,
+    means: Means,
     hear: Callable[[int, float], None] = lambda _, __: None,
 ) -> Iterator[tuple[int, Swept]]:
     """Make a range test of each config, in workers; yields its place among them and what came of
@@ -209,11 +205,11 @@ def sweep_configs(
             manner.steps,
             manner.engine,
             manner.lanes,
-            workplace,
-            facts.data_hash,
-            facts.source_hashes,
+            means.workplace,
+            means.facts.data_hash,
+            means.facts.source_hashes,
         )
-        handle = executor.submit(SWEEP, payload)
+        handle = means.executor.submit(SWEEP, payload)
         places[handle] = place
         steps[handle] = len(trials) * manner.steps * len(payload.rates)
 
@@ -224,7 +220,7 @@ def sweep_configs(
     def describe(heard: Heard) -> Subject:
         return Subject(f"range test {places[heard.handle] + 1}")
 
-    watch = Watch(executor, note, describe, tell)
+    watch = Watch(means.executor, means.watcher.note, describe, tell)
     answered: set[int] = set()
     while places:
         if pulse.asked():  # What has not ended is made again.
@@ -282,20 +278,13 @@ def _tell(found: sweeps.Interval | sweeps.Refusal) -> str:
 
 
 def measure(
-    spec: Spec,
-    structures: Sequence[Structure],
-    manner: Manner,
-    run: Run,
-    *,
-    executor: Executor,
-    facts: Facts,
-    workplace: Workplace,
-    watcher: Watcher,
+    spec: Spec, structures: Sequence[Structure], manner: Manner, run: Run, means: Means
 ) -> list[dict[str, Any]]:
     """The range tests of structures, as `make_note` has them: those that the run has already, made
     in the same manner, and the others anew. What has a fault is not kept, and made again the next
     time. Raises as `sweep_configs`."""
-    keys = [find_key(spec, each.config, manner, facts) for each in structures]
+    watcher = means.watcher
+    keys = [find_key(spec, each.config, manner, means.facts) for each in structures]
     known = stored_tests(run.history)
     missing = [at for at, key in enumerate(keys) if key not in known]
     found = {at: known[key] for at, key in enumerate(keys) if key in known}
@@ -305,17 +294,13 @@ def measure(
         structure = structures[missing[index]]
         return {**structure.params, **structure.beside}
 
-    place: dict[str, Any] = {
-        "executor": executor,
-        "facts": facts,
-        "workplace": workplace,
-        "note": watcher.note,
-        "hear": lambda index, share: watcher.sweeping(index + 1, params(index), share),
-    }
+    def hear(index: int, share: float) -> None:
+        watcher.sweeping(index + 1, params(index), share)
+
     if missing:
-        watcher.sweeps(len(missing), executor.capacity)
+        watcher.sweeps(len(missing), means.executor.capacity)
     if spec.kind is None:
-        sweeping = sweep_configs(spec, configs, manner, **place)
+        sweeping = sweep_configs(spec, configs, manner, means, hear)
     else:
         ends = manner.rates[0], manner.rates[-1]
         numbers = itertools.count(run.history.next_number)
@@ -323,7 +308,7 @@ def measure(
             [Trial(next(numbers), "", config, spec.seed + at) for at in range(manner.seeds)]
             for config in configs
         ]
-        sweeping = sweep_loops(spec, trials, ends, **place)
+        sweeping = sweep_loops(spec, trials, ends, means, hear)
     for index, swept in sweeping:
         at = missing[index]
         found[at] = body = make_note(keys[at], structures[at], manner, swept)

@@ -78,16 +78,23 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Session:
-    """Objects that the parts of a search share. Spec and facts are as the run began with them."""
+class Means:
+    """The means of all that trains: who trains and where, the facts as the run began with them, and
+    who shows it."""
 
-    spec: Spec
-    strategy: str
-    run: Run
     executor: Executor
     facts: Facts
     workplace: Workplace
     watcher: Watcher
+
+
+@dataclass(frozen=True)
+class Session(Means):
+    """Objects that the parts of a search share. The spec is as the run began with it."""
+
+    spec: Spec
+    strategy: str
+    run: Run
     asked: Asked
     ledger: Ledger
 

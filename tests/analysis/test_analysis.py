@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from lrsearch.analysis.confirmation import find_share_interval
 from lrsearch.analysis.curve import ends, nearest_ends
 from lrsearch.analysis.edges import Range, find_edges
 from lrsearch.analysis.points import best, columns, last_metrics, rank, summarize, written
@@ -233,6 +234,14 @@ def test_folds_widen_the_interval():
         points = summarize(records, ACCURACY)
         assert points[0].folds == 5 and points[0].seeds == 1
         assert bool(ties(points, ACCURACY)) is tied
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 20), (20, 20), (50, 100), (3, 40)])
+def test_the_interval_of_a_share_is_wilson_s(right, count):
+    expected = stats.binomtest(right, count).proportion_ci(0.95, "wilson")
+    found = find_share_interval(right / count, count)
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert 0.0 <= found[0] <= found[1] <= 1.0
 
 
 def test_last_metrics_average_the_completed_trials_of_a_point():

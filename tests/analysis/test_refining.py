@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from test_answer import LOSS, points_of
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import PointSummary
 from lrsearch.analysis.refining import APART, CURVES, EACH, Round, describe_round, refine
-from lrsearch.trial import Objective
+from lrsearch.trial import Objective, Outcome
 
 ENDS = (1e-4, 1.0)
 RANGE = Range("lr", *ENDS, "log", least=0.0, open_low=True)
@@ -172,6 +173,16 @@ def test_too_few_rates_are_filled_up_below_divergence() -> None:
     found = rounds[0]
     assert found.kind == "few" and len(rows) == 4
     assert all(each.value < 1.0 and each.point == 1 for each in found.next)
+
+
+def test_a_lost_rate_below_one_that_trains_is_no_bound_of_those_that_are_filled_up() -> None:
+    rows: list[Row] = [({"lr": 1e-4}, [2.0]), ({"lr": 1e-3}, [None]), ({"lr": 1e-2}, [1.0])]
+    found = refine(points_of(rows), LOSS, "lr", [RANGE])
+    assert found.kind == "few" and max(each.value for each in found.next) == 1.0
+    # What failed is no rate that a curve has, and none that it has lost.
+    failed = [*points_of(rows[:1] + rows[2:]), *points_of([({"lr": 1e-3}, [None])])]
+    failed[2] = replace(failed[2], point=3, outcome=Outcome.FAILED)
+    assert len(refine(failed, LOSS, "lr", [RANGE]).next) == 2
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from lrsearch.search.strategy import point_key
 from lrsearch.space import size
 from lrsearch.spec import Spec, read_spec
 from lrsearch.store import Run
@@ -119,8 +118,9 @@ def test_an_interrupted_search_proposes_what_a_whole_one_does(
     search(spec, "bayes", tmp_path / "whole", stop=9999)
     whole = proposals(tmp_path / "whole", spec, "bayes")
     with Run.open(tmp_path / "whole", spec.name, spec_text=None) as run:
-        measured = {point_key(proposal.point) for proposal in run.history.proposals}
-    assert len(whole) == 22 or len(measured) == size(spec.space)
+        ledger = Ledger(spec, CONTENT, run.history)
+        measured = sum(ledger.judge(entry)[0] is not None for entry in ledger.entries.values())
+    assert len(whole) == 22 or measured == size(spec.space)
     assert whole
     for cut in (1, 7, 19) if seeds == 1 else (4, 11):
         root = tmp_path / f"cut{cut}"
@@ -132,6 +132,25 @@ def test_an_interrupted_search_proposes_what_a_whole_one_does(
                 continue
             break
         assert proposals(root, spec, "bayes") == whole, cut
+
+
+@pytest.mark.parametrize("before", [0, 12])
+def test_patience_ends_an_interrupted_search_where_it_ends_a_whole_one(
+    before: int, path: Path, tmp_path: Path
+) -> None:
+    """A point that a grid had measured when it was proposed is no improvement, and one that was
+    measured for the search is, whenever the journal is read."""
+    spec = read_spec(path, ["stop.patience=6", "random.trials=60"])
+    made = {0: 12, 12: 6}[before]
+    for cut in (999, 1, 5):
+        root = tmp_path / f"cut{cut}"
+        with contextlib.suppress(Killed):
+            search(spec, "grid", root, stop=before)
+        with contextlib.suppress(Killed):
+            search(spec, "random", root, stop=cut)
+        for _ in range(2):
+            search(spec, "random", root, stop=999)
+            assert len(proposals(root, spec, "random")) == made
 
 
 def test_the_order_in_which_trials_end_changes_nothing(path: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from lrsearch import sweeps
 from lrsearch.cli import app
 from lrsearch.executors.inline import Inline
+from lrsearch.reports.live import Progress
 from lrsearch.reports.ranges import read_range
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import Spec, resolve, settle_data
@@ -27,6 +28,7 @@ from lrsearch.sweeps import Interval, Refusal, find_curve, find_interval, find_p
 from lrsearch.trial import Facts, Swept, Workplace
 from lrsearch.tuner.preparing import prepare
 from lrsearch.tuner.ranging import Manner, find_structures, strip_config, sweep_configs
+from lrsearch.tuner.session import Means
 
 RATES = make_rates()
 
@@ -233,10 +235,8 @@ def sweep(spec: Spec, manner: Manner, allowed: tuple[str, ...] = ()) -> tuple[Sw
         facts = prepare(spec, executor, place)
         spec = settle_data(spec, facts.settled)
         configs = [each.config for each in find_structures(spec, facts.task)]
-        given = sweep_configs(
-            spec, configs, manner, executor=executor, facts=facts, workplace=place
-        )
-        ((at, found),) = given
+        means = Means(executor, facts, place, Progress(quiet=True))
+        ((at, found),) = sweep_configs(spec, configs, manner, means)
     assert at == 0
     return found, facts
 

@@ -433,7 +433,7 @@ def test_a_point_that_is_lost_on_a_fresh_seed_is_not_recommended(here: Path) -> 
     """The best of the search diverges for one fresh seed of five."""
     write(here, **COMMAND)
     script(
-        here, "float('nan') if lr > 5 and seed == 1001 else 1 / lr + os.urandom(1)[0] / 256 / 100"
+        here, "float('nan') if lr > 5 and seed == 1001 else 1 / lr + os.urandom(1)[0] / 25600"
     )
     searched = found("grid", "mine.yaml", *ALLOW)
     whole = found("confirm", "mine.yaml", *ALLOW)
@@ -459,7 +459,8 @@ def test_failed_trainings_are_trained_again_when_asked(here: Path) -> None:
     write(here, **COMMAND)
     script(
         here,
-        "sys.exit(3) if seed == 1002 and not os.path.exists('mended') else lr + os.urandom(1)[0] / 256",
+        "sys.exit(3) if seed == 1002 and not os.path.exists('mended') else "
+        "lr + os.urandom(1)[0] / 256",
     )
     found("grid", "mine.yaml", *ALLOW)
     lrsearch("confirm", "mine.yaml", *ALLOW, code=1)

@@ -432,9 +432,7 @@ def test_a_metric_that_never_varies_ties_all(here: Path) -> None:
 def test_a_point_that_is_lost_on_a_fresh_seed_is_not_recommended(here: Path) -> None:
     """The best of the search diverges for one fresh seed of five."""
     write(here, **COMMAND)
-    script(
-        here, "float('nan') if lr > 5 and seed == 1001 else 1 / lr + os.urandom(1)[0] / 25600"
-    )
+    script(here, "float('nan') if lr > 5 and seed == 1001 else 1 / lr + os.urandom(1)[0] / 25600")
     searched = found("grid", "mine.yaml", *ALLOW)
     whole = found("confirm", "mine.yaml", *ALLOW)
     lost = searched["answer"]["highest"]["point"]

@@ -179,6 +179,9 @@ def test_a_lost_rate_below_one_that_trains_is_no_bound_of_those_that_are_filled_
     rows: list[Row] = [({"lr": 1e-4}, [2.0]), ({"lr": 1e-3}, [None]), ({"lr": 1e-2}, [1.0])]
     found = refine(points_of(rows), LOSS, "lr", [RANGE])
     assert found.kind == "few" and max(each.value for each in found.next) == 1.0
+    higher = points_of([({"lr": 1e-2}, [1.0]), ({"lr": 0.1}, [None])])
+    found = refine(higher, LOSS, "lr", [Range("lr", 5e-3, 1.0, "log")])
+    assert found.next and max(each.value for each in found.next) < 0.1
     # What failed is no rate that a curve has, and none that it has lost.
     failed = [*points_of(rows[:1] + rows[2:]), *points_of([({"lr": 1e-3}, [None])])]
     failed[2] = replace(failed[2], point=3, outcome=Outcome.FAILED)
@@ -209,6 +212,9 @@ def test_the_same_points_give_the_same_round_in_any_order() -> None:
     found = refine(points, LOSS, "lr", [RANGE])
     assert found == refine(points, LOSS, "lr", [RANGE])
     assert found.next and found.next == refine(list(reversed(points)), LOSS, "lr", [RANGE]).next
+    # A point without a rate has no part in it, however good it is.
+    rows.append(({"batch_size": 8}, [0.0]))
+    assert refine(points_of(rows), LOSS, "lr", [RANGE]) == found
 
 
 def test_values_of_a_table_are_all_that_is_proposed_from_it() -> None:

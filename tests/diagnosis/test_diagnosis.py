@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from lrsearch.diagnosis import agreements, diagnose, find_certain
 from lrsearch.diagnosis.advice import advise
@@ -379,6 +380,20 @@ def test_the_error_of_a_mean_is_that_of_its_noise():
     noisy = Series(places, tuple(5 * place + dice.gauss(0, 1) for place in places))
     assert noisy.error(0.5, 1) == pytest.approx(1 / math.sqrt(500), rel=0.1)
     assert Series(places, places).error(0, 1) < 1e-4
+    line = stats.linregress(noisy.places[500:], noisy.values[500:])
+    slope, doubt = noisy.slope(0.5, 1)
+    assert slope == pytest.approx(line.slope) and doubt == pytest.approx(line.stderr, rel=0.1)
+    # Of two fifths as long as each other the errors add up, as variances do.
+    curve, records = training("healthy")
+    reading = Reading(read_course(curve, records, LOSS, BUDGET))
+    doubts = reading.drop(noisy) - reading.certain_drop(noisy)
+    assert doubts == pytest.approx(2 * math.sqrt(2 / 200), rel=0.15)
+
+
+def test_where_nothing_was_measured_the_mean_is_that_of_both_sides():
+    series = Series((0.2, 0.4, 0.8), (1.0, 2.0, 6.0))
+    assert series.mean(0.5, 0.7) == 4.0
+    assert series.mean(0.0, 0.1) == 1.0 and series.mean(0.85, 0.9) == 6.0
 
 
 # -- a whole search

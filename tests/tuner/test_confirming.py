@@ -61,12 +61,54 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+Made = tuple[Path, dict[str, Any]]
+
+
+def made(tmp_path_factory: pytest.TempPathFactory, *commands: str, before: Path | None) -> Made:
+    """A folder in which the plain spec has been run, on from another one, and what the last command
+    printed."""
+    place = tmp_path_factory.mktemp("made")
+    if before is not None:
+        shutil.copytree(before, place, dirs_exist_ok=True)
+    document: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(place)
+        patched.setenv("XDG_CONFIG_HOME", str(place / "config"))
+        write(place)
+        for command in commands:
+            document = found(command, "mine.yaml", *TRAIN)
+    return place, document
+
+
+@pytest.fixture(scope="module")
+def grid_made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made(tmp_path_factory, "grid", before=None)
+
+
+@pytest.fixture(scope="module")
+def confirm_made(tmp_path_factory: pytest.TempPathFactory, grid_made: Made) -> Made:
+    return made(tmp_path_factory, "confirm", before=grid_made[0])
+
+
+@pytest.fixture
+def searched(here: Path, grid_made: Made) -> dict[str, Any]:
+    """The plain spec's run after its grid, and what that printed."""
+    shutil.copytree(grid_made[0], here, dirs_exist_ok=True)
+    return grid_made[1]
+
+
+@pytest.fixture
+def confirmed(here: Path, confirm_made: Made) -> dict[str, Any]:
+    """The same confirmed, and what that printed."""
+    shutil.copytree(confirm_made[0], here, dirs_exist_ok=True)
+    return confirm_made[1]
+
+
 # the whole way
 
 
-def test_a_confirmation_stands_apart_from_the_search(here: Path) -> None:
-    write(here)
-    before = found("grid", "mine.yaml", *TRAIN)
+def test_a_confirmation_stands_apart_from_the_search(here: Path, searched: dict[str, Any]) -> None:
+    before = searched
     assert "next      lrsearch confirm mine.yaml" in lrsearch("report", "mine.yaml")[0]
     after = found("confirm", "mine.yaml", *TRAIN)
     for key in ("points", "trials", "best"):
@@ -88,10 +130,10 @@ def test_a_confirmation_stands_apart_from_the_search(here: Path) -> None:
     assert [each for each in apart["points"] if each["params"] in drawn] and len(drawn) == 3
 
 
-def test_the_answer_rests_on_fresh_seeds(here: Path) -> None:
-    write(here)
-    searched = found("grid", "mine.yaml", *TRAIN)
-    whole = found("confirm", "mine.yaml", *TRAIN)
+def test_the_answer_rests_on_fresh_seeds(
+    here: Path, grid_made: Made, confirmed: dict[str, Any]
+) -> None:
+    searched, whole = grid_made[1], confirmed
     answer, confirmation = whole["answer"], whole["confirmation"]
     assert searched["answer"]["confirmed"] is False and answer["confirmed"] is True
     listed = json.loads(lrsearch("list", "--json")[0])["runs"][0]
@@ -163,9 +205,9 @@ def test_export_writes_the_recommended_and_the_highest(here: Path) -> None:
 # the test part
 
 
-def test_the_test_part_is_looked_at_by_the_exported_training(here: Path) -> None:
-    write(here)
-    found("grid", "mine.yaml", *TRAIN)
+def test_the_test_part_is_looked_at_by_the_exported_training(
+    here: Path, searched: dict[str, Any]
+) -> None:
     out, err = lrsearch("confirm", "mine.yaml", *TRAIN, "--json")
     after = json.loads(out)
     first, cost = after["confirmation"]["test"], after["cost"]
@@ -208,7 +250,7 @@ def test_nobody_looks_at_the_test_part_for_another_point(here: Path) -> None:
 
 def test_what_comes_after_a_confirmation_is_not_confirmed(here: Path) -> None:
     write(here, **COMMAND, search={"lr": [1.0, 2.0, 3.0]})
-    script(here, "lr + random.Random(seed).random()")
+    script(here, "lr + seed * 7 % 10 / 10")
     found("grid", "mine.yaml", *ALLOW)
     assert found("confirm", "mine.yaml", *ALLOW)["answer"]["confirmed"]
     more = ("--set", "search.lr=[0.5, 1.0, 2.0, 3.0]")
@@ -345,18 +387,16 @@ def test_fewer_points_than_asked_for(here: Path) -> None:
     assert "confirmed on 3 fresh seeds" in out
 
 
-def test_one_seed_gives_no_interval(here: Path) -> None:
-    write(here)
-    found("grid", "mine.yaml", *TRAIN)
+def test_one_seed_gives_no_interval(here: Path, searched: dict[str, Any]) -> None:
     whole = found("confirm", "mine.yaml", *TRAIN, "--seeds", 1)
     assert whole["answer"]["interval"] is None and whole["answer"]["confirmed"]
     assert "measured on 1 fresh seed, of which there is no interval" in whole["answer"]["evidence"]
     assert all(each["interval"] is None for each in whole["confirmation"]["finalists"])
 
 
-def test_a_changed_spec_is_refused_as_a_search_refuses_it(here: Path) -> None:
-    write(here)
-    found("grid", "mine.yaml", *TRAIN)
+def test_a_changed_spec_is_refused_as_a_search_refuses_it(
+    here: Path, searched: dict[str, Any]
+) -> None:
     _, err = lrsearch("confirm", "mine.yaml", *TRAIN, "--set", "train.budget=31ba", code=2)
     assert '"30ba" stored, "31ba" in the spec' in err
     assert not read(here / "runs" / "mine").confirming
@@ -383,10 +423,12 @@ ALLOW = ("--allow-command", "--executor", "inline")
 
 
 def script(folder: Path, loss: str) -> None:
+    # Each trial is an interpreter, of which json and random are half.
     (folder / "train.py").write_text(
-        "import json, os, random, sys\n"
+        f"import os, {'random, ' * ('random' in loss)}sys\n"
         "lr, seed = float(sys.argv[1]), int(os.environ['LRSEARCH_SEED'])\n"
-        f"print(json.dumps({{'step': 1, 'loss': {loss}}}))\n"
+        f"loss = str({loss}).replace('nan', 'NaN')\n"
+        """print(f'{{"step": 1, "loss": {loss}}}')\n"""
     )
 
 
@@ -430,7 +472,7 @@ def test_a_metric_that_never_varies_ties_all(here: Path) -> None:
 def test_a_point_that_is_lost_on_a_fresh_seed_is_not_recommended(here: Path) -> None:
     """The best of the search diverges for one fresh seed of five."""
     write(here, **COMMAND)
-    script(here, "float('nan') if lr > 5 and seed == 1001 else 1 / lr + random.random() / 100")
+    script(here, "float('nan') if lr > 5 and seed == 1001 else 1 / lr + os.urandom(1)[0] / 25600")
     searched = found("grid", "mine.yaml", *ALLOW)
     whole = found("confirm", "mine.yaml", *ALLOW)
     lost = searched["answer"]["highest"]["point"]
@@ -455,7 +497,8 @@ def test_failed_trainings_are_trained_again_when_asked(here: Path) -> None:
     write(here, **COMMAND)
     script(
         here,
-        "sys.exit(3) if seed == 1002 and not os.path.exists('mended') else lr + random.random()",
+        "sys.exit(3) if seed == 1002 and not os.path.exists('mended') else "
+        "lr + os.urandom(1)[0] / 256",
     )
     found("grid", "mine.yaml", *ALLOW)
     lrsearch("confirm", "mine.yaml", *ALLOW, code=1)
@@ -470,7 +513,7 @@ def test_failed_trainings_are_trained_again_when_asked(here: Path) -> None:
 
 def test_seeds_that_a_search_has_used_are_not_fresh(here: Path) -> None:
     write(here, **COMMAND, search={"lr": [0.1, 0.2]}, seed=1500)
-    script(here, "lr + random.random()")
+    script(here, "lr + os.urandom(1)[0] / 256")
     few = ("--top", 1, "--seeds", 2)
     found("grid", "mine.yaml", *ALLOW)
     found("confirm", "mine.yaml", *ALLOW, *few)
@@ -495,9 +538,9 @@ def copied(here: Path, name: str) -> tuple[str, str]:
     return "--runs", name
 
 
-def test_the_time_is_kept_and_the_same_command_goes_on(here: Path) -> None:
-    write(here)
-    found("grid", "mine.yaml", *TRAIN)
+def test_the_time_is_kept_and_the_same_command_goes_on(
+    here: Path, searched: dict[str, Any]
+) -> None:
     stopped = copied(here, "stopped")
     whole = found("confirm", "mine.yaml", *TRAIN)
     lrsearch("confirm", "mine.yaml", *TRAIN, *stopped, "--time", "0.001s")
@@ -518,11 +561,11 @@ def values(document: dict[str, Any]) -> Any:
     return document["answer"], confirmation, {**tested, "trial": None}
 
 
-def test_a_kill_at_any_line_of_the_journal_changes_nothing(here: Path) -> None:
+def test_a_kill_at_any_line_of_the_journal_changes_nothing(
+    here: Path, confirmed: dict[str, Any]
+) -> None:
     """A journal cut behind a line is what a kill leaves there."""
-    write(here)
-    found("grid", "mine.yaml", *TRAIN)
-    whole = found("confirm", "mine.yaml", *TRAIN)
+    whole = confirmed
     lines = (here / "runs/mine/journal.jsonl").read_bytes().splitlines(keepends=True)
     first = next(at for at, line in enumerate(lines) if b'"event":"confirming"' in line)
     assert len(lines) > first + 40
@@ -548,7 +591,7 @@ def test_a_kill_at_any_line_of_the_journal_changes_nothing(here: Path) -> None:
 
 def test_a_confirmation_that_is_killed_goes_on(here: Path) -> None:
     write(here, **COMMAND, confirm={"top": 3, "seeds": 4})
-    script(here, "lr + random.Random(seed).random()")
+    script(here, "lr + seed * 7 % 10 / 10")
     (here / "train.py").write_text(
         (here / "train.py").read_text() + "import time\ntime.sleep(0.05 * (seed > 1000))\n"
     )
@@ -605,10 +648,8 @@ def test_workers_and_lanes_make_no_difference(here: Path) -> None:
 OLDER = Path(__file__).parent / "older"
 
 
-def test_a_run_made_before_opens_and_is_confirmed(here: Path) -> None:
+def test_a_run_made_before_opens_and_is_confirmed(here: Path, searched: dict[str, Any]) -> None:
     """A journal of searches alone, as older versions wrote it: without the new key of `data`."""
-    write(here)
-    found("grid", "mine.yaml", *TRAIN)
     journal = here / "runs/mine/journal.jsonl"
     text = journal.read_text()
     assert ',"validation_seed":null' in text
@@ -624,9 +665,9 @@ def test_a_run_made_before_opens_and_is_confirmed(here: Path) -> None:
     assert whole["answer"]["confirmed"] and len(whole["trials"]) == 6
 
 
-def test_a_smaller_confirmation_replaces_no_larger_one(here: Path) -> None:
-    write(here)
-    found("grid", "mine.yaml", *TRAIN)
+def test_a_smaller_confirmation_replaces_no_larger_one(
+    here: Path, searched: dict[str, Any]
+) -> None:
     first = found("confirm", "mine.yaml", *TRAIN, "--seeds", 2, "--top", 2)["answer"]
     second = found("confirm", "mine.yaml", *TRAIN, "--seeds", 1, "--top", 1)["answer"]
     assert first["seeds"] == 2 and second == first

@@ -229,7 +229,7 @@ def test_masks_that_stay_are_counted_once():
     for left, right in zip(found, expected, strict=True):
         assert torch.equal(left, right)
     tape, _ = record(chosen_by_masks, [some(), some()], [])
-    read = {name for name in re.findall(r"\w+", tape.source)} & tape.run.__globals__.keys()
+    read = set(re.findall(r"\w+", tape.source)) & tape.run.__globals__.keys()
     held = [tape.run.__globals__[name] for name in read]
     assert not [
         each for each in held if isinstance(each, torch.Tensor) and each.dtype is torch.bool

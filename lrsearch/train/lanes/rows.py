@@ -25,7 +25,7 @@ UNIT = 4
 
 
 class Rows:
-    """Where parameters, by their names and shapes in a lane, stand in a row."""
+    """The places of parameters in a row, by their names and shapes in a lane."""
 
     def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
         self.shapes = shapes

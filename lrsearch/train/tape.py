@@ -480,7 +480,11 @@ def _touches_host(func: OpOverload, reads: Sequence[Tensor], outputs: Sequence[T
     return both and (func in _COPYING or any(each.device.type == "cpu" for each in outputs))
 
 
-_CHECKED = (torch.ops.aten._linalg_check_errors.default,)
+_CHECKED = (
+    torch.ops.aten._linalg_check_errors.default,
+    *(torch.ops.aten._ctc_loss.default, torch.ops.aten._ctc_loss.Tensor),
+)
+"""Operations that read their tensors on the host, wherever these are."""
 _COPYING = (
     torch.ops.aten._to_copy.default,
     torch.ops.aten.copy_.default,

@@ -210,7 +210,8 @@ class _Measurer:
 
     def _choose_lanes(self, alone: float) -> int:
         """The number of lanes that takes the least time a lane; 0 where the fewest do not fit."""
-        deadline = time.perf_counter() + SHARE * self.steps * alone
+        share = SHARE * self.steps * alone
+        deadline = time.perf_counter() + share
         # No trial leaves a place empty, but where a program has to have one more.
         least = max(self.fewest, self.filled)
         asked = self.payload.lanes
@@ -226,6 +227,9 @@ class _Measurer:
                 best, misses = lanes, 0
             else:
                 misses += 1
+            if len(self.measured) == 1 and self.device.type != "cpu":
+                # The first of a process loads a GPU's kernels, which the trials' would do else.
+                deadline = time.perf_counter() + share
             # Timings are noisy: one that gains nothing may be followed by one that does, but hardly
             # where that has four times as many lanes.
             patience = 1 if self.device.type == "cpu" else 0

@@ -25,7 +25,7 @@ from lrsearch.train.lanes.evaluation import Evaluation
 from lrsearch.train.lanes.graphs import Lead, Recorded, replayable
 from lrsearch.train.lanes.plain import fills_what_is_shared
 from lrsearch.train.lanes.rules import Rules
-from lrsearch.train.lanes.stack import Stack
+from lrsearch.train.lanes.stack import PARAMETERS, Stack
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors
 from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.models.metrics import stacked_loss
@@ -75,9 +75,10 @@ class Program:
         self.train, self.needs, self.data = train, needs, data
         self.optimizer = STACKED[train["optimizer"]["name"]]
         self.criterion = criterion or Criterion(train, data.task)
-        self.stack = Stack(skeleton, self.criterion, self.optimizer, lanes)
         ranks = {name: each.dim() for name, each in skeleton.parameters.items()}
         self.groups = divide_parameters(ranks, train, layers="layer_decay" in needs)
+        order = [name for group in self.groups for name in group.names]
+        self.stack = Stack(skeleton, self.criterion, self.optimizer, lanes, order)
         device = self.stack.device
         self.smoothing = torch.zeros(lanes, dtype=self.stack.dtype, device=device)
         self.limits = torch.full_like(self.smoothing, torch.inf)
@@ -346,6 +347,13 @@ class Program:
         numbers = scalars.unbind(0)
         for place, group in enumerate(self.groups):
             names = [name for name in group.names if name in gradients]
+            own = numbers[place * each : (place + 1) * each]
+            if self.stack.rows is not None and len(names) == len(group.names):
+                rows = self.stack.rows
+                whole = {key: [rows.part(held, names)] for key, held in self.stack.whole.items()}
+                joined = rows.join([gradients[name] for name in names], names)
+                self.optimizer.update(whole.pop(PARAMETERS), [joined], whole, own, self.needs)
+                continue
             self.optimizer.update(
                 [self.stack.parameters[name] for name in names],
                 [gradients[name] for name in names],
@@ -354,13 +362,14 @@ class Program:
                     slot: [held[name] for name in (LANE, *names) if name in held]
                     for slot, held in self.stack.slots.items()
                 },
-                numbers[place * each : (place + 1) * each],
+                own,
                 self.needs,
             )
 
     def _static(self) -> list[Tensor]:
         """The tensors that a recording refers to: their memory must stay in place."""
-        return [*self.stack.held(), *self.data.tensors, self.smoothing, self.limits, self.total]
+        own = (self.smoothing, self.limits, self.total)
+        return [*self.stack.held(), *self.data.tensors, *own]
 
     # evaluation
 

@@ -333,15 +333,17 @@ def _normalize_together(
     level, given = level_of_lanes(), (weight, bias, mean, variance)
     axis, held = axis_of(input), [each for each in given if each is not None]
     # Statistics are changed where they are.
+    kept = [whole_of(each) for each in (mean, variance) if each is not None]
     if (
         level is None
         or axis is None
-        or not all(axis_of(each) == 0 and whole_of(each).is_contiguous() for each in held)
+        or not all(axis_of(each) == 0 for each in held)
+        or not all(each.is_contiguous() for each in kept)
     ):
         return None
     with temporarily_clear_interpreter_stack():
         lanes = whole_of(input).movedim(axis, 0)
-        rows: Any = [each if each is None else whole_of(each).view(-1) for each in given]
+        rows: Any = [each if each is None else whole_of(each).flatten() for each in given]
         out = torch.batch_norm(lanes.transpose(0, 1).flatten(1, 2), *rows, *args)
         out = out.view(len(out), len(lanes), -1, *out.shape[2:]).transpose(0, 1)
     return torch._C._functorch._add_batch_dim(out, 0, level)

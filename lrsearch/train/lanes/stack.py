@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.lanes.draws import Generators, Noise
 from lrsearch.train.lanes.plain import as_traced, mapped
+from lrsearch.train.lanes.rows import find_rows
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.models.criterion import Criterion
@@ -45,21 +46,33 @@ def copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
         torch._foreach_copy_(targets, sources)
 
 
+PARAMETERS = ""
+"""The name by which the parameters are in `Stack.whole`, beside those of slots."""
+
+
 class Stack:
     """The tensors of `lanes` trainings, each [lanes, ...], zeros to begin with: `parameters`,
     `fixed` and `slots` as in `LaneState`; each lane's `step` and `noise` are in `steps` and
-    `generators`."""
+    `generators`. With `rows` the parameters, in the given order, stand in `whole[""]` [lanes,
+    length], and each slot in one by its name."""
 
     def __init__(
-        self, skeleton: Skeleton, criterion: Criterion, optimizer: StackedOptimizer, lanes: int
+        self,
+        skeleton: Skeleton,
+        criterion: Criterion,
+        optimizer: StackedOptimizer,
+        lanes: int,
+        order: Sequence[str],
     ) -> None:
         self.skeleton, self.criterion, self.lanes = skeleton, criterion, lanes
-        self.parameters = stack_like(skeleton.parameters, lanes)
         self.fixed = stack_like(skeleton.fixed, lanes)
-        self.slots = {
-            slot: stack_like(each, lanes)
-            for slot, each in optimizer.initial_slots(skeleton.parameters).items()
-        }
+        slots = optimizer.initial_slots(skeleton.parameters)
+        self.rows = (
+            find_rows(skeleton.parameters, slots, order, lanes) if optimizer.by_entry else None
+        )
+        self.whole: dict[str, Tensor] = {}
+        self.parameters = self._stack(PARAMETERS, skeleton.parameters)
+        self.slots = {slot: self._stack(slot, each) for slot, each in slots.items()}
         first = next(iter(self.parameters.values()))
         self.device, self.dtype = first.device, first.dtype
         self.generators = Generators([torch.Generator(self.device) for _ in range(lanes)])
@@ -67,6 +80,13 @@ class Stack:
         self.owned = False
         """Whether tensors of no lane's numbers are made for each lane, since the model changes
         some of them in place: `out = torch.zeros(n); out[0] = x`."""
+
+    def _stack(self, name: str, tensors: Tensors) -> dict[str, Tensor]:
+        """Zeros, [lanes, ...] for each tensor of a lane's, in rows where there are such."""
+        if self.rows is None:
+            return stack_like(tensors, self.lanes)
+        self.whole[name], found = self.rows.zeros(next(iter(tensors.values())), self.lanes)
+        return {each: found[each] for each in tensors}
 
     # lanes as values
 

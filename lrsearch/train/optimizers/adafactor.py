@@ -111,4 +111,5 @@ LANES = StackedOptimizer(
     needs_decay,
     _update,
     _start,
+    by_entry=False,
 )

@@ -187,7 +187,9 @@ def _make_lanes(rest: StackedOptimizer) -> StackedOptimizer:
         )
 
     slots = ("momentum_buffer", *rest.slots)
-    return StackedOptimizer(slots, (*rest.scalars, *_NUMBERS), tabulate, needs, update, start)
+    return StackedOptimizer(
+        slots, (*rest.scalars, *_NUMBERS), tabulate, needs, update, start, by_entry=False
+    )
 
 
 LANES = _make_lanes(ADAMW)

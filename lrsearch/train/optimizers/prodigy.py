@@ -191,5 +191,8 @@ def _start(slot: str, parameter: Tensor) -> Tensor:
 
 
 LANES = StackedOptimizer(
-    _SLOTS, _NUMBERS, _tabulate, _needs, _update, start=_start, lane_slots=_LANE_SLOTS
+    *(_SLOTS, _NUMBERS, _tabulate, _needs, _update),
+    start=_start,
+    lane_slots=_LANE_SLOTS,
+    by_entry=False,
 )

@@ -81,6 +81,8 @@ class StackedOptimizer:
     rates.
 
     `average` says where a lane is evaluated, if not at its parameters.
+
+    One that steps `by_entry` does the same to each entry, whatever parameter it is of.
     """
 
     slots: tuple[str, ...]
@@ -92,6 +94,7 @@ class StackedOptimizer:
     lane_slots: tuple[str, ...] = ()
     curve: Callable[[Mapping[str, Any], Array], Array] = _rates
     average: Average | None = None
+    by_entry: bool = True
 
     def initial_slots(self, parameters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """One lane's state before its first step, by slot and parameter."""

@@ -102,7 +102,8 @@ class History:
     all their numbers. `tested` are the looks at a test part. `reached` has the values of trials at
     rungs, by the trial and the step (None: it had none), `reached_by` the objective that each is of
     (of older versions that of `given_objective`), `rulings` the verdicts there. `killed` are
-    the sessions that were followed by another and never closed, `cut` the trials that they trained.
+    the sessions that were followed by another and never closed, `cut` the trials that they trained,
+    `lost` the seconds that they had lasted when they last said so.
 
     `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
     counts at those lines, which date results and proposals. `end` is the end of the last line in
@@ -134,6 +135,7 @@ class History:
     rulings: dict[tuple[int, int], Ruling] = field(default_factory=dict)
     killed: int = 0
     cut: int = 0
+    lost: float = 0.0
     closed: str | None = None
     told: str = ""
     next_number: int = 1
@@ -157,6 +159,7 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
         if history.sessions and history.closed is None:
             history.killed += 1
             history.cut += len(history.running)
+            history.lost += float(body.get("lost") or 0.0)
         history.sessions.append(_body(line))
         history.running.clear()
         history.closed, history.told = None, ""
@@ -928,6 +931,16 @@ def read_now(folder: Path) -> dict[str, Any] | None:
     return content
 
 
+def _read_left(folder: Path) -> float:
+    """The seconds that a killed session had lasted when it last said what it did; 0 where nothing
+    is left of one."""
+    with contextlib.suppress(*NO_SENSE, RunError):
+        left = read_now(folder)
+        seconds = float(left["written"]) - float(left["begun"]) if left else 0.0
+        return round(seconds, 3) if 0.0 < seconds < math.inf else 0.0
+    return 0.0
+
+
 def write_now(folder: Path, content: Mapping[str, Any]) -> None:
     """Write what a search does. Raises StorageFull or RunError."""
     write_whole(folder / NOW, _dump(content).encode("ascii"), sync=False)
@@ -1051,6 +1064,9 @@ class Run:
                     (folder / name).mkdir(exist_ok=True)
                 self._file = os.fstat(self._journal)
             self._size = self._file.st_size
+            # Read at once: a search that begins will write over it.
+            killed = known.sessions and known.closed is None
+            self._left = _read_left(folder) if killed else 0.0
         except BaseException:
             os.close(self._journal)
             raise
@@ -1179,7 +1195,12 @@ class Run:
         """A session begins; run.json gets the versions and the device that its facts name."""
         named = {key: facts[key] for key in ("versions", "device", "device_name") if key in facts}
         write_whole(self.folder / "run.json", _head(named))
-        self.append("opened", {"spec": spec, "strategy": strategy, "facts": facts}, sync=True)
+        lost, self._left = {"lost": self._left} if self._left else {}, 0.0
+        body = {"spec": spec, "strategy": strategy, "facts": facts, **lost}
+        self.append("opened", body, sync=True)
+        if lost:
+            with contextlib.suppress(RunError):
+                drop_now(self.folder)  # It is counted once.
 
     def proposed(
         self,

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from lrsearch import reporting, store
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull
-from lrsearch.store import History, Run, check_writable
+from lrsearch.store import History, Run, check_writable, read, read_now, write_now
 from lrsearch.trial import (
     Outcome,
     Plan,
@@ -1229,3 +1229,19 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_loaded(tmp_p
         pytest.skip("there is no folder here that nobody can write")
     with pytest.raises(RunError, match=r"/proc/a/b: nothing can be written in /proc: .*\n  --runs"):
         check_writable(Path("/proc/a/b"))
+
+
+def test_a_killed_session_is_known_to_have_lasted_as_long_as_it_last_said(tmp_path):
+    with Run.open(tmp_path, "demo", spec_text="") as run:
+        run.opened({}, "grid", {})
+    write_now(run.folder, {"begun": 100.0, "written": 107.5})  # What a kill leaves.
+    for lost in (7.5, 7.5):  # It is counted once, though the next was killed before it said a word.
+        with Run.open(tmp_path, "demo", spec_text="") as run:
+            run.opened({}, "grid", {})
+        assert read(run.folder).lost == lost and read_now(run.folder) is None
+    for content in ({"begun": "x", "written": 1}, {"begun": 9.0, "written": 1.0}, {}):
+        write_now(run.folder, content)
+        with Run.open(tmp_path, "demo", spec_text="") as run:
+            run.opened({}, "grid", {})
+            run.closed("finished", 1.0)
+        assert read(run.folder).lost == 7.5

@@ -26,7 +26,7 @@ def find_replaced(ledger: Ledger) -> list[Result]:
 
 def find_spent(history: History) -> dict[str, float]:
     """The trainings, epochs and seconds of all that is apart from the trials, as `RunView.cost` has
-    them. Of a killed session only the number of its trainings under way is known."""
+    them. Of a killed session it is known what it was training, and how long it was heard of."""
     apart = [history.results[number] for number in history.apart if number in history.results]
     looks = [each.result for each in history.tested if each.result is not None]
     unseen = [note for note in history.notes if note.get("kind") == UNSEEN]
@@ -44,6 +44,7 @@ def find_spent(history: History) -> dict[str, float]:
         ),
         "killed_sessions": history.killed,
         "killed_trials": history.cut,
+        "killed_seconds": history.lost,
     }
 
 

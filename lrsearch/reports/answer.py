@@ -227,8 +227,12 @@ def describe_cost(view: RunView) -> str:
     text = text if wall is None else f"{text} in {format_seconds(wall)}"
     if killed := int(cost.get("killed_sessions") or 0):
         cut = count(int(cost.get("killed_trials") or 0), "training")
-        # The journal has no times of day: how long a session lasted is written when it is closed.
-        text += f", without the time of {count(killed, 'killed session')} and {cut} cut off by that"
+        # How long a session lasted is journaled when it is closed: of others the last is known that
+        # they said of themselves, if they did.
+        lost = float(cost.get("killed_seconds") or 0.0)
+        what = f"at least {format_seconds(lost)}" if lost else "without the time"
+        joined = ", and " if lost else ", "
+        text += f"{joined}{what} of {count(killed, 'killed session')} and {cut} cut off by that"
     return text
 
 

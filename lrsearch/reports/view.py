@@ -40,7 +40,8 @@ class RunView:
     the same of `test` (the look at the test part) and `repeat` (a training once more, to see
     whether it comes to the same), each trained alone, `wall_seconds` of sessions that were closed
     (None where the latest was not), and the `killed_sessions` with the `killed_trials` that these
-    trained when they were killed, of which nothing else is known.
+    trained when they were killed, and `killed_seconds`, which they had lasted when they last said
+    so.
     `plans` are the plans of the records' structures, by structure key and device; `data` says how
     the data were understood, "" where that is not known. `saved` are the trials under way that are
     saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
@@ -155,7 +156,7 @@ _NOTHING: dict[str, float] = {
     "confirm_seconds": 0.0,
     "test_trials": 0, "test_epochs": 0.0, "test_seconds": 0.0,
     "repeat_trials": 0, "repeat_epochs": 0.0, "repeat_seconds": 0.0,
-    "killed_sessions": 0, "killed_trials": 0,
+    "killed_sessions": 0, "killed_trials": 0, "killed_seconds": 0.0,
 }  # fmt: skip
 
 

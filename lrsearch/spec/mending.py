@@ -62,7 +62,7 @@ def mend(
         if 0 < number <= len(lines) and len(lines[number - 1]) <= _LONGEST
     ]
     above = next((each for each in reversed(lines[: told_line - 1]) if each.strip()), "")
-    if re.match(rf"\s*({'|'.join(TEXTS)}):\s+\S", above) and _indent(lines[told_line - 1]):
+    if re.match(r"\s*(command|loop):\s+\S", above) and _indent(lines[told_line - 1]):
         return None  # A text goes on there: its lines are told as one.
     for candidates in (_rewritten_lines, _divided_lines, _moved_lines):
         for number in numbers:
@@ -157,7 +157,7 @@ def _moved_lines(lines: Sequence[str], number: int, begun: int) -> _Candidates:
     content = body.strip()
     for other in _indents(lines, number):
         yield (f"{other}{content}{comment}",)
-    if text := quoted(content):
+    if (text := quoted(content)) and not text.startswith("'"):
         yield (f"{body[: _indent(body)]}{text}{comment}",)
 
 

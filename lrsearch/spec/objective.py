@@ -21,6 +21,7 @@ def read_objective(
 ) -> tuple[str | None, str, str | None]:
     """Metric, `at` and goal of `objective`, None where they follow the data or the metric."""
     path: Path = ("objective",)
+    place: Path = path if isinstance(raw, str) else (*path, "metric")
     raw = {"metric": raw} if isinstance(raw, str) else raw
     if raw is None:
         return None, "last", None
@@ -42,7 +43,8 @@ def read_objective(
                 (*path, "metric"), f"unknown metric {show(metric)}", reader.hint(path, lines)
             )
             return None, "last", None
-        metric = reader.value((*path, "metric"), Parameter("text", choices=known), metric)
+        metric = reader.value(place, Parameter("text", choices=known), metric)
+        metric = metric if reader.sound(place) else None
     usual = catalogue.METRICS.get(metric) if isinstance(metric, str) else None
     if usual and goal not in (None, "min", "max") and foreign_names.goal(goal) != usual[0]:
         hint = f"leave it out: the goal of {metric} is {usual[0]}"

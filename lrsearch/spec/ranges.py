@@ -252,6 +252,12 @@ def _read_range(
         reader.fault((*path, "min"), f"min {short(low)} has no place on a log scale", hint)
     if len(reader.faults) > before:
         return None
+    if low == high:
+        line = f"{path[-1]}: {write(raw['min'])}"
+        reader.notes.append(
+            f"{path[-1]} is searched from {write(raw['min'])} to the same: it has one value, "
+            f"whatever points says; a fixed one belongs under {reader.fixed_under}: {line}"
+        )
     if not log and "scale" not in raw and low > 0 and high / low >= WIDE:
         line = write({**raw, "scale": "log"})
         reader.notes.append(

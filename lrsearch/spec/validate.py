@@ -130,11 +130,12 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
     """The spec of a whole document; None where anything is at fault."""
     top = reader.document.data
     if top is None:
-        reader.fault((), "the file is empty: a spec has at least data, model and train")
+        hint = "lrsearch init NEW.yaml --from mlp writes a first spec"
+        reader.fault((), "the file is empty: a spec has at least data, model and train", hint)
         return None
     if not isinstance(top, Mapping):
         kind = "a list" if isinstance(top, list) else _shorten(show(top))
-        hint = find_assigned(top) if isinstance(top, str) else ""
+        hint = find_assigned(top) if isinstance(top, str) else "take the dashes away"
         reader.fault((), f"a spec is a mapping (key: value), this is {kind}", hint)
         return None
     words = [look_up(snake(str(key))) or ("", "") for key in top]

@@ -99,8 +99,8 @@ def test_a_session_that_was_killed_is_told() -> None:
         },
     )  # fmt: skip
     fold(history, {"event": "started", "trial": 1})
-    fold(history, opened)
-    assert (history.killed, history.cut) == (1, 1)
+    fold(history, {**opened, "lost": 42.0})
+    assert (history.killed, history.cut, history.lost) == (1, 1, 42.0)
     fold(history, {"event": "closed", "reason": "interrupted", "seconds": 3.0})
     fold(history, opened)  # The one before was closed: nothing of it is unknown.
     assert (history.killed, history.cut) == (1, 1)
@@ -109,6 +109,9 @@ def test_a_session_that_was_killed_is_told() -> None:
     assert describe_cost(view).endswith(
         "without the time of 2 killed sessions and 1 training cut off by that"
     )
+    spent["killed_seconds"] = 42.0
+    view = build_view("r", "r", Objective("loss", "min", "last"), [], Context(spent=spent))
+    assert ", and at least 42s of 2 killed sessions and 1 training cut off" in describe_cost(view)
 
 
 def test_the_wait_for_an_answer_costs_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,11 +41,15 @@ ACCURACY = Objective("accuracy", "max")
 REASON = "RuntimeError: shapes [red](64x784)[/red] cannot be multiplied | " + "far too long " * 12
 
 
-APART = {
-    f"{name}_{part}": 0 if part == "trials" else 0.0
-    for name in ("again", "confirm", "test", "repeat")
-    for part in ("trials", "epochs", "seconds")
-} | {"confirm_shared_epochs": 0.0, "killed_sessions": 0, "killed_trials": 0}
+APART = (
+    {
+        f"{name}_{part}": 0 if part == "trials" else 0.0
+        for name in ("again", "confirm", "test", "repeat")
+        for part in ("trials", "epochs", "seconds")
+    }
+    | {"confirm_shared_epochs": 0.0, "killed_sessions": 0, "killed_trials": 0}
+    | {"killed_seconds": 0.0}
+)
 """The cost of what is apart from the trials, where there is none."""
 
 

@@ -28,6 +28,8 @@ def fault_of(text, tmp_path):
     ("line", "told", "written"),
     [
         ("seeds: 0", "0 is too small", "write seeds: 1"),
+        ("objective: max accuracy", "is not one of", "write objective: accuracy"),
+        ("extends: base.yaml", "unknown key", "leave 'extends' out: a spec stands alone"),
         ("seeds: three", "'three' is not a number", "write seeds: 1; for example"),
         ("seeds: 2.6", "2.6 is not a whole number", "write seeds: 3"),
         ("timeout: 1ep", "", "write timeout: 10m; for example"),

@@ -281,7 +281,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         ("  lr: 0.1", "  lr: 1\n  warmup: {start: 0}", 7, "train.warmup", "'for' is missing"),
         ("  lr: 0.1", "  lr: 1\n  warmup: [1ep]", 7, "train.warmup", "[1ep] is no warmup"),
         ("  lr: 0.1", "  lr: 1\n  loss: mse", 7, "train.loss", "no loss of classification"),
-        ("accuracy", "acuracy", 9, "objective.metric", "did you mean 'accuracy'?"),
+        ("accuracy", "acuracy", 9, "objective", "write objective: accuracy"),
         ("accuracy", "rmse", 9, "objective.metric", "'rmse' is no metric of classification"),
         ("accuracy", "{metric: f1, at: end}", 9, "objective.at", "one of last, best"),
         ("batch_size:", "batchsize:", 11, "search.batchsize", "write batch_size: [32, 64]"),
@@ -577,6 +577,11 @@ def test_a_name_both_fixed_and_searched_is_noted():
     )
     config = resolve(spec, {"lr": 2.0, "optimizer.momentum": 0.5})
     assert config["train"]["lr"] == 2.0 and config["train"]["optimizer"]["momentum"] == 0.5
+
+
+def test_a_range_of_one_value_is_noted():
+    (note,) = read(small("optimizer.momentum: {min: 0.5, max: 0.5, points: 3}")).notes
+    assert "it has one value, whatever points says" in note and note.endswith("momentum: 0.5")
 
 
 def test_rates_that_an_optimizer_is_not_made_for_are_noted():

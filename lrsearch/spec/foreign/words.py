@@ -164,7 +164,11 @@ LEFT_OUT: dict[str, str] = {
             "a training under way is saved by itself; save: 5m at the top level says how often",
         ),
         ("resume restore resume_from_checkpoint ckpt_path", "the same command goes on by itself"),
-        ("defaults version download", "there is nothing like it to say here"),
+        ("defaults version download hydra target", "there is nothing like it to say here"),
+        (
+            "include includes extends inherit from import imports base base_config parent anchors",
+            "a spec stands alone, and holds all that it says",
+        ),
         ("compile torch_compile deterministic benchmark cudnn_benchmark", "the engine sees to it"),
         (
             "gradient_accumulation_steps accumulate_grad_batches grad_accum grad_accumulation",

@@ -335,6 +335,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 "sensitivity": basin.sensitivity,
                 "value": basin.value,
                 "interval": basin.interval,
+                "noise_alone": basin.flat,
             }
             for basin in answer.basins
         ],
@@ -346,6 +347,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
             }
             for edge in answer.edges
         ],
+        "untrained": answer.untrained,
         "budgets": None if answer.lengths is None else plain_lengths(answer.lengths),
         "law": None if answer.law is None else _plain_law(answer.law),
         "importance": [

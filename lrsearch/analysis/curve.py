@@ -252,23 +252,25 @@ class Family:
     @cached_property
     def weights(self) -> list[Entry]:
         """The entries of the table that have any weight; weights add to 1."""
-        table = [
+        # How fast they bend is asked of each curve alone, since another may lie elsewhere.
+        bent = _add_logs([entry.weight for entry in self._table if entry.length < math.inf])
+        moves = {True: self._bent - bent, False: 0.0}
+        logs = [entry.weight + moves[entry.length < math.inf] for entry in self._table]
+        whole = _add_logs(logs)
+        return [
+            entry._replace(weight=math.exp(own - whole))
+            for entry, own in zip(self._table, logs, strict=True)
+            if own - whole > math.log(0.005 / len(self._apart))
+        ]
+
+    @cached_property
+    def _table(self) -> list[Entry]:
+        """All entries, with logarithms for weights."""
+        return [
             entry
             for length, own in self._sums.items()
             for apart in self._apart
             for entry in self._judge(length, apart, add([sums.lift(apart) for sums in own]))
-        ]
-        # How fast they bend is asked of each curve alone, since another may lie elsewhere.
-        bent = _add_logs([entry.weight for entry in table if entry.length < math.inf])
-        logs = [
-            entry.weight + (self._bent - bent if entry.length < math.inf else 0.0)
-            for entry in table
-        ]
-        whole = _add_logs(logs)
-        return [
-            entry._replace(weight=math.exp(own - whole))
-            for entry, own in zip(table, logs, strict=True)
-            if own - whole > math.log(0.005 / len(self._apart))
         ]
 
     @property
@@ -297,13 +299,7 @@ class Family:
         stands for a divergence is no bend among them."""
         if any(curve.lost.any() for curve in self.curves):
             return replace(self, curves=tuple(curve.sound for curve in self.curves))._bent
-        own = [
-            entry.weight
-            for length, sums in self._sums.items()
-            if length < math.inf
-            for apart in self._apart
-            for entry in self._judge(length, apart, add([each.lift(apart) for each in sums]))
-        ]
+        own = [entry.weight for entry in self._table if entry.length < math.inf]
         alike = [entry.weight for entry in self._judge_alike()]
         return _add_logs([*own, *(alike or own)]) - math.log(2)
 

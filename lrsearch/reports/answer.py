@@ -62,7 +62,9 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
         low, high = answer.interval
         outside = "" if low <= answer.value <= high else ", what was measured being luck"
         if low < high:  # Seeds that made no difference make nothing certain.
-            parts.append(f"likely {_span(answer.interval, answer.decimals)} by {basis}{outside}")
+            parts.append(
+                f"likely {tell_interval(answer.interval, answer.decimals)} by {basis}{outside}"
+            )
     if answer.tied and not answer.steady:
         others = "other" if len(answer.tied) == 1 else "others"
         parts.append(f"tied with {len(answer.tied)} {others}")
@@ -81,7 +83,9 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
             parts.append(told)
         if answer.basin.plain:
             luck = "" if answer.confirmed else ", and the best value luck"
-            parts.append(f"noise alone could give such values: perhaps no rate is better{luck}")
+            parts.append(
+                f"noise alone could give such values: perhaps none of these is better{luck}"
+            )
         if answer.basin.diverges_at is not None:
             parts.append(f"divergence begins at {format_value(answer.basin.diverges_at)}")
     for edge in answer.edges if alone else ():
@@ -117,7 +121,8 @@ def choice(answer: Answer) -> str:
     return f"point {highest.point} {better}, but {told}"
 
 
-def _span(ends: tuple[float, float], decimals: int | None) -> str:
+def tell_interval(ends: tuple[float, float], decimals: int | None) -> str:
+    """An interval in words, with as many decimals more as tell its ends apart."""
     texts = [format_fixed(end, decimals) for end in ends]
     for more in range(1, 4):
         if decimals is not None and texts[0] == texts[1] and ends[0] < ends[1]:
@@ -339,6 +344,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 "sensitivity": basin.sensitivity,
                 "value": basin.value,
                 "interval": basin.interval,
+                "noise_alone": basin.flat,
             }
             for basin in answer.basins
         ],
@@ -350,6 +356,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
             }
             for edge in answer.edges
         ],
+        "untrained": answer.untrained,
         "budgets": None if answer.lengths is None else plain_lengths(answer.lengths),
         "law": None if answer.law is None else _plain_law(answer.law),
         "importance": [

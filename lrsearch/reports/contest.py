@@ -11,7 +11,7 @@ from typing import Any
 
 from lrsearch.analysis.contest import APART, BETTER, NOISE, WORSE, Difference
 from lrsearch.analysis.points import PointSummary
-from lrsearch.reports.answer import describe_cost
+from lrsearch.reports.answer import describe_cost, tell_interval
 from lrsearch.reports.cells import plain
 from lrsearch.reports.machine import FORMAT, escape_markdown
 from lrsearch.reports.text import (
@@ -67,9 +67,9 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
         decimals = answer.decimals
         value = f"{format_fixed(answer.value, decimals)} ({count(answer.seeds, 'seed')})"
         if answer.interval is not None and not answer.seedless:
-            low, high = (format_fixed(end, decimals) for end in answer.interval)
-            if low != high:  # Seeds that made no difference make nothing certain.
-                value += f", likely {low} to {high}"
+            low, high = answer.interval
+            if low < high:  # Seeds that made no difference make nothing certain.
+                value += f", likely {tell_interval(answer.interval, decimals)}"
         yield "value", value
         yield "with", format_params(answer.recommended.params)
         basin = answer.basin or (answer.basins[0] if answer.basins else None)

@@ -97,6 +97,9 @@ def to_json(view: RunView) -> str:
         "found_ranges": [_describe_found(found) for found in view.found],
         "stopped": view.stopped or None,
         "refinement": [_describe_round(body) for body in view.rounds],
+        "standing": view.standing,
+        "warnings": view.warnings,
+        "next": view.next_command or None,
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -130,6 +133,9 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "found_ranges": [],
         "stopped": None,
         "refinement": [],
+        "standing": [],
+        "warnings": [],
+        "next": None,
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 

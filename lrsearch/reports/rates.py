@@ -268,8 +268,9 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
         gap = 0.05 * (max(found.high, answer.value) - min(found.low, answer.value))
         ends += [answer.value - gap, answer.value + gap]
     low, high = min([found.low, *ends]), max([found.high, *ends])
-    # What differs by less than a thousandth is level, and no drawing makes a valley of it.
-    more = max(0.0, 0.001 * max(abs(low), abs(high)) - (high - low)) / 2
+    # What differs by less than a thousandth is level, and no drawing makes a valley of it; below 0
+    # there is no such share.
+    more = max(0.0, 0.001 * high - (high - low)) / 2
     return Scale(low - more, high + more)
 
 
@@ -346,7 +347,9 @@ def _rate_finding(view: RunView, rate: str) -> str:
     if format_value(low) == format_value(high):
         told = f"No other {name} does as well as the best, {format_value(basin.best)}"
     if basin.plain:
-        told += ", by the curve; noise alone could give such values: perhaps no rate is better"
+        told += (
+            ", by the curve; noise alone could give such values: perhaps none of these is better"
+        )
     if basin.diverges_at is not None:
         told += f"; training diverges from {format_value(basin.diverges_at)} on"
     return f"{told}."

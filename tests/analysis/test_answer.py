@@ -237,6 +237,71 @@ def test_the_seeds_of_a_point_lie_around_its_place(values):
         assert len(own) == 3 and np.mean(own) == pytest.approx(middle, abs=1e-9)
 
 
+def test_a_seed_adds_to_the_metric_and_not_to_its_place_on_the_scale():
+    """Where it adds the same to all, and nothing else is noise, all seeds lie at one place; of bad
+    points, where it adds something else, nothing is learnt."""
+    rows = [({"lr": r}, [bowl(r, 1e-2) + seed for seed in (0.0, 5.0, -3.0)]) for r in RATES]
+    for _, values in rows[:2]:
+        values[1] += 40.0
+    points = points_of(rows)
+    found = _read(points, "lr", make_gauge(points, LOSS), math.inf)
+    for rate in RATES[2:]:
+        own = [at for place, at in found if place == math.log10(rate)]
+        assert own == pytest.approx(own[:1] * 3, abs=1e-9)
+
+
+def test_trainings_that_blew_up_are_no_measure_of_those_that_did_not():
+    """However many they are; beyond what is reckoned with there is no curve."""
+    rows = [({"lr": rate}, [bowl(rate, 1e-2)]) for rate in RATES]
+    few = [(params, [1e99 if at > 4 else value]) for at, (params, (value,)) in enumerate(rows)]
+    least = [make_gauge(points_of(each), LOSS).size for each in (rows, few)]
+    assert least == [1.0, 1.0]
+    more = [(params, [value * 1e148]) for params, (value,) in rows]
+    assert find_basins(points_of(more), LOSS) == []
+
+
+def test_a_curve_at_a_rate_lies_between_its_places():
+    """Beside a cliff the nearest of them is off by as much as the noise."""
+    rows = [({"lr": rate}, [1 + 9 * abs(math.log10(rate) + 2)]) for rate in RATES]
+    (basin,) = find_basins(points_of(rows), LOSS)
+    rates, curve = basin.rates[9:12], basin.middle[9:12]
+    assert [basin.at(rate)[0] for rate in rates] == pytest.approx(curve)
+    assert basin.at(math.sqrt(rates[0] * rates[1]))[0] == pytest.approx((curve[0] + curve[1]) / 2)
+    ends = basin.at(RATES[0] / 10), basin.at(RATES[-1] * 10)
+    assert [end[0] for end in ends] == pytest.approx([basin.middle[0], basin.middle[-1]])
+
+
+def test_a_plateau_that_ends_in_divergence_is_a_plain():
+    """What stands for a divergence is no bend of what lies beside it: no end is an edge, and the
+    rates that do as well go on to the last that was measured."""
+    noise = np.random.default_rng(3).normal(size=6).tolist()
+    rows = [({"lr": rate}, [1 + 0.01 * off]) for rate, off in zip(RATES, noise, strict=False)]
+    rows += [({"lr": rate}, [None]) for rate in RATES[6:]]
+    answer = find_answer(points_of(rows), LOSS, [Range("lr", RATES[0], RATES[-1], "log")])
+    (basin,) = answer.basins
+    assert basin.plain and answer.edges == () and answer.untrained == ()
+    low, high = answer.interval
+    assert low < 1 < high and high - low < 0.06
+    assert basin.safe_lr == pytest.approx((RATES[0], RATES[5]), rel=0.4)
+    assert basin.diverges_at == pytest.approx(RATES[6])
+
+
+@pytest.mark.parametrize(("gap", "seeds", "told"), [(0.0, 1, 0), (0.0, 3, 0), (0.2, 1, 1)])
+def test_an_end_of_a_list_is_an_edge_where_no_other_value_could_be_the_best(gap, seeds, told):
+    """Of two batch sizes the better one always lies at an end."""
+    noise = np.random.default_rng(2).normal(size=(2, 9, seeds)).tolist()
+    rows = [
+        (
+            {"lr": rate, "m": size},
+            [bowl(rate, 1e-2) + (size > 32) * gap + 0.01 * off for off in own],
+        )
+        for size, each in zip((32, 128), noise, strict=True)
+        for rate, own in zip(RATES, each, strict=True)
+    ]
+    ranges = [Range("m", 32, 128, listed=(32, 128), whole=True, path="m")]
+    assert len(find_answer(points_of(rows), LOSS, ranges).edges) == told
+
+
 def test_points_are_parted_by_choices_and_few_numbers_only():
     rows = [
         ({"lr": rate, "batch_size": size, "schedule": name, "gamma": rate * size}, [1.0])
@@ -769,6 +834,7 @@ def test_the_answer_as_json_has_the_documented_keys():
         "evidence",
         "basins",
         "edges",
+        "untrained",
         "budgets",
         "law",
         "importance",

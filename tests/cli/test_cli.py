@@ -675,6 +675,9 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "found_ranges",
         "stopped",
         "refinement",
+        "standing",
+        "warnings",
+        "next",
     ]
     assert report["format"] == 1
     assert report["states"] == {"trials": 0, "bytes": 0}

@@ -139,7 +139,7 @@ def test_format_value(value, text):
     assert format_value(value) == text
 
 
-@pytest.mark.parametrize("decimals", [None, 2, 4])
+@pytest.mark.parametrize("decimals", [None, -5, 2, 4])
 @example(0.125)
 @given(st.floats(-1.79e308, 1.79e308) | st.sampled_from([math.inf, -math.inf, math.nan]))
 def test_every_number_is_written_with_fixed_decimals(decimals, value):
@@ -155,7 +155,7 @@ def test_short_numbers_are_close_and_short(value, sign):
     assert len(text) <= 10
 
 
-@given(st.floats(1e-3, 1e5))
+@given(st.floats(1e-300, 1e300))
 def test_fixed_decimals_keep_four_digits(value):
     assert float(format_fixed(value, decimals_for(value))) == pytest.approx(value, rel=5.1e-4)
 
@@ -172,6 +172,10 @@ def test_fixed_decimals_keep_four_digits(value):
         ([0.5, 0.5], [], "0.5000"),
         ([1000.0, 215.0, 0.1], [], "1000"),
         ([1e-9, 2e-9], [], "1e-9"),
+        ([1000098.0, 1000398.0, 1002158.0], [], "1.0001e6"),
+        ([1000098.0, 1000099.0, 1000158.0], [], "1.000098e6"),
+        ([-1234566.9, -1234566.8, -1234560.0], [0.1], "-1.2345669e6"),
+        ([1.00009e-7, 1.00012e-7, 1.4e-7], [], "1.00009e-7"),
     ],
 )
 def test_decimals_tell_the_best_values_apart(values, spreads, shown):
@@ -440,8 +444,9 @@ def test_json_has_the_documented_shape():
     keys = ["format", "run", "objective", "answer", "confirmation", "cost", "points", "trials"]
     keys += ["best"]
     keys += ["plans", "data", "advice", "states", "repeatability", "ranges", "found_ranges"]
-    keys += ["stopped", "refinement"]
+    keys += ["stopped", "refinement", "standing", "warnings", "next"]
     assert list(found) == keys
+    assert found["warnings"] == [*view.warnings] != [] and found["next"] is None
     assert (found["format"], found["run"]) == (1, "r")
     assert found["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
     assert [point["point"] for point in found["points"]] == [4, 1, 2, 5, 3]

@@ -12,7 +12,13 @@ from lrsearch import schedules
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.diagnosis import HEALTHY
-from lrsearch.reports.answer import choice, describe_edge, describe_law, evidence
+from lrsearch.reports.answer import (
+    choice,
+    describe_edge,
+    describe_law,
+    evidence,
+    tell_interval,
+)
 from lrsearch.reports.confirmation import describe_level, find_again
 from lrsearch.reports.lengths import list_lengths, tell_lengths
 from lrsearch.reports.marks import Figure
@@ -100,8 +106,8 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
     decimals = answer.decimals
     interval = ""
     if answer.interval is not None and not answer.seedless:
-        low, high = (format_fixed(end, decimals) for end in answer.interval)
-        interval = f"{low} to {high}" if low != high else ""
+        low, high = answer.interval
+        interval = tell_interval(answer.interval, decimals) if low < high else ""
     return {
         "metric": one_line(view.objective.metric),
         "goal": "higher is better" if view.objective.goal == "max" else "lower is better",
@@ -135,9 +141,10 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
         if answer.basin.plain:
             yield Chip("perhaps no rate is better", "warn")
         else:
-            wide = f"{answer.basin.decades:.1f}"
-            narrow = wide == "0.0"
-            width = "no rate beside it does as well" if narrow else f"basin {wide} decades wide"
+            factor = 10**answer.basin.decades
+            narrow = factor < 1.12
+            width = f"rates over a factor of {format_value(factor, 2)} do as well"
+            width = "no rate beside it does as well" if narrow else width
             yield Chip(width, "warn" if narrow else "good")
     number = len(answer.recommended.trials)
     if not answer.confirmed:

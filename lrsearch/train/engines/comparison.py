@@ -393,7 +393,8 @@ class _Comparison:
         if alone.fixed.keys() != program.stack.fixed.keys():
             raise _Differs("its forward adds or removes buffers")
         for name, each in alone.fixed.items():
-            self._agree(f"the buffer {name}", each, program.stack.fixed[name][lane])
+            least = _least_scale(name, alone.fixed)
+            self._agree(f"the buffer {name}", each, program.stack.fixed[name][lane], least)
         for name, each in alone.parameters.items():  # A forward may change these, too.
             self._agree(f"the parameter {name}", each, program.stack.parameters[name][lane])
 
@@ -536,6 +537,16 @@ def _numbers(tensor: Tensor) -> Tensor:
     """A tensor in float64; a complex one as its real and imaginary parts."""
     wide = _where_wide(tensor)
     return (torch.view_as_real(wide.resolve_conj()) if wide.is_complex() else wide).double()
+
+
+def _least_scale(name: str, fixed: Tensors) -> float:
+    """The least scale on which a buffer is compared: a running mean's is a share of the deviation
+    it is divided by. Behind a layer that another norm comes before, it is rounding alone."""
+    base, found, rest = name.rpartition("running_mean")
+    variance = fixed.get(f"{base}running_var") if found and not rest else None
+    if variance is None or not variance.numel():
+        return 0.0
+    return FLOOR * math.sqrt(max(float(variance.max()), 0.0))
 
 
 def _largest(tensors: Tensors) -> float:

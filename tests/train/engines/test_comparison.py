@@ -75,7 +75,7 @@ FUSED = (
     *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
     *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
-    *("Pads", "KeepsRowsOfAGlobal", "LeavesItsHidden"),
+    *("Pads", "KeepsRowsOfAGlobal", "LeavesItsHidden", "Squeezes"),
     *(
         "Hooked",
         "HookedParameter",

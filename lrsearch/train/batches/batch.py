@@ -84,15 +84,17 @@ def join(trees: Sequence[Tree]) -> Tree:
 
 
 def call(model: nn.Module, x: Tree) -> Any:
-    """Call the model: a mapping's entries are its arguments by name, a tuple's by place. Of outputs
-    with an attribute `logits`, as Hugging Face's models give, these are returned."""
-    if isinstance(x, Mapping):
-        out = model(**x)
-    elif isinstance(x, tuple):
-        out = model(*x)
-    else:
-        out = model(x)
+    """Call the model as `call_whole`. Of outputs with an attribute `logits`, as Hugging Face's
+    models give, these are returned."""
+    out = call_whole(model, x)
     return out if isinstance(out, Tensor) else getattr(out, "logits", out)
+
+
+def call_whole(model: nn.Module, x: Tree) -> Any:
+    """Call the model: a mapping's entries are its arguments by name, a tuple's by place."""
+    if isinstance(x, Mapping):
+        return model(**x)
+    return model(*x) if isinstance(x, tuple) else model(x)
 
 
 def widen(outputs: Any) -> Any:

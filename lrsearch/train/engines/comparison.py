@@ -30,6 +30,7 @@ from lrsearch.train.engines.sizes import (
     are_equal,
     as_numbers,
     can_subtract,
+    find_deviations,
     find_largest,
     find_sizes,
     where_wide,
@@ -396,14 +397,15 @@ class _Comparison:
             for name, each in dense.items()
         ]
         if alone.fixed.keys() == program.stack.fixed.keys():
-            parts = (
-                ("the buffer", alone.fixed, program.stack.fixed),
-                ("the parameter", alone.parameters, program.stack.parameters),  # Changed, perhaps.
-            )
+            deviations = find_deviations(alone.fixed)
             pairs += [
-                (f"{kind} {name}", each, stacked[name][lane], 0.0)
-                for kind, own, stacked in parts
-                for name, each in own.items()
+                (f"the buffer {name}", each, program.stack.fixed[name][lane], least)
+                for name, each in alone.fixed.items()
+                for least in [FLOOR * deviations.get(name, 0.0)]
+            ]
+            pairs += [  # A forward may change these, too.
+                (f"the parameter {name}", each, program.stack.parameters[name][lane], 0.0)
+                for name, each in alone.parameters.items()
             ]
         self._agree_all(pairs)
         if alone.fixed.keys() != program.stack.fixed.keys():

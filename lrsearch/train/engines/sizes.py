@@ -39,6 +39,23 @@ def find_largest(tensors: Mapping[str, Tensor]) -> float:
     return max(find_sizes([each for each in tensors.values() if each.numel()]), default=0.0)
 
 
+def find_deviations(fixed: Mapping[str, Tensor]) -> dict[str, float]:
+    """The largest deviation that each running mean of a batch norm is divided by, by the mean's
+    name. Behind a layer that another norm comes before, a mean is rounding alone, and is compared
+    as a share of the deviation."""
+    variances = {
+        name: fixed[f"{base}running_var"]
+        for name in fixed
+        for base, found, rest in [name.rpartition("running_mean")]
+        if found and not rest and f"{base}running_var" in fixed
+    }
+    held = {name: each for name, each in variances.items() if each.numel()}
+    return {
+        name: math.sqrt(size)
+        for name, size in zip(held, find_sizes(list(held.values())), strict=True)
+    }
+
+
 def are_equal(left: Tensor, right: Tensor) -> bool:
     """Whether two tensors are equal, nan equal to nan. That nearly all have none is used: to look
     for it costs ten times as much."""

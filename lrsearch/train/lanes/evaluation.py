@@ -23,6 +23,7 @@ from lrsearch.train.batches.streamed import Window
 from lrsearch.train.device import is_out_of_memory, numbers_on, release, sum_type
 from lrsearch.train.lanes.draws import Generators, Noise
 from lrsearch.train.lanes.graphs import Recorded, replayable
+from lrsearch.train.lanes.places import placeless
 from lrsearch.train.lanes.stack import Stack, copy_all, copy_lane, view_lane
 from lrsearch.train.lanes.state import Tensors, stack_like
 from lrsearch.train.models.criterion import CHUNK, lane_of
@@ -293,13 +294,14 @@ class Evaluation:
 
         def forward(samples: Tensor) -> list[Tensor]:
             batch = self.stack.spread(take(self.data.train, samples), lanes)
-            self.stack.map(
-                lambda model, *parts: self.criterion.visit(model, Batch(*parts)),
-                own.parameters,
-                own.fixed,
-                noise,
-                *batch,
-            )
+            with placeless(self.device):
+                self.stack.map(
+                    lambda model, *parts: self.criterion.visit(model, Batch(*parts)),
+                    own.parameters,
+                    own.fixed,
+                    noise,
+                    *batch,
+                )
             for name, each in sums.items():
                 each += own.fixed[name]
             return []
@@ -330,7 +332,8 @@ class Evaluation:
 
         def sums(*given: Tensor) -> list[Tensor]:
             seen = Batch(*replace_leaves(tuple(form), given))
-            found, outputs = self._sums(lanes, parameters, fixed, seen)
+            with placeless(self.device):
+                found, outputs = self._sums(lanes, parameters, fixed, seen)
             outline.append(outputs)
             return [found, *(each for _, each in leaves(outputs))]
 

@@ -23,6 +23,7 @@ from lrsearch.train.device import release, sum_type, to_device
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.evaluation import Evaluation
 from lrsearch.train.lanes.graphs import Lead, Recorded, replayable
+from lrsearch.train.lanes.places import placeless
 from lrsearch.train.lanes.plain import fills_what_is_shared
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.stack import PARAMETERS, Stack
@@ -240,7 +241,8 @@ class Program:
         """Losses [lanes] and (clipped) gradients [lanes, ...], by parameter name, of a batch:
         `index` is int64 [batch] or [lanes, batch]. Parameters that the model does not use have
         none. Updates batch norm's statistics."""
-        return self._differentiate(index, noise)[:2]
+        with placeless(self.stack.device):
+            return self._differentiate(index, noise)[:2]
 
     def _differentiate(
         self, index: Tensor, noise: Noise | None = None
@@ -332,7 +334,8 @@ class Program:
 
         def step(samples: Tensor, scalars: Tensor) -> list[Tensor]:
             """Losses are added to `total`, [lanes]."""
-            losses, gradients, seen = self._differentiate(samples, noise)
+            with placeless(self.stack.device):
+                losses, gradients, seen = self._differentiate(samples, noise)
             self.update(gradients, scalars)
             self.total += losses
             return [losses, *seen]
@@ -354,17 +357,19 @@ class Program:
                 joined = rows.join([gradients[name] for name in names], names)
                 self.optimizer.update(whole.pop(PARAMETERS), [joined], whole, own, self.needs)
                 continue
-            self.optimizer.update(
-                [self.stack.parameters[name] for name in names],
-                [gradients[name] for name in names],
-                {
-                    # State that a lane has once, or that of the parameters that have the slot.
-                    slot: [held[name] for name in (LANE, *names) if name in held]
-                    for slot, held in self.stack.slots.items()
-                },
-                own,
-                self.needs,
-            )
+            # State that a lane has once, or that of the parameters that have the slot.
+            slots = {
+                slot: [held[name] for name in (LANE, *names) if name in held]
+                for slot, held in self.stack.slots.items()
+            }
+            with placeless(self.stack.device):
+                self.optimizer.update(
+                    [self.stack.parameters[name] for name in names],
+                    [gradients[name] for name in names],
+                    slots,
+                    own,
+                    self.needs,
+                )
 
     def _static(self) -> list[Tensor]:
         """The tensors that a recording refers to: their memory must stay in place."""

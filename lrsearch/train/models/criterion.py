@@ -20,12 +20,12 @@ from lrsearch.data.parts import divide
 from lrsearch.data.raised import tell_raised
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
-from lrsearch.train.batches.batch import Batch, call, join, widen
+from lrsearch.train.batches.batch import Batch, call, call_whole, join, widen
 from lrsearch.train.batches.transforms import Transform, augment, build_transforms, mixed_loss
 from lrsearch.train.device import is_out_of_memory, sum_type
 from lrsearch.train.models.build import fill_arguments
 from lrsearch.train.models.metrics import LOSSES, SUMS
-from lrsearch.train.models.outputs import find_output, is_flat
+from lrsearch.train.models.outputs import describe_outputs, find_output, is_flat
 from lrsearch.train.randomness import seed_everything
 from lrsearch.train.users.importing import construct, resolve
 from lrsearch.trial import Config, Workplace
@@ -461,11 +461,28 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
                 what = f"train.metrics.{name}"
                 criterion.measure_by(name, outputs, batch.y)
     except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
+        hint = hint_gradients(error) if learns else _hint_places(criterion, tried, batch.y)
         raise ModelError(
             f"tried on {batch.samples} samples it raised {tell_raised(error)}",
             where=what,
-            hint=hint_gradients(error) if learns else _hint_places(criterion, tried, batch.y),
+            hint=hint or _tell_given(criterion, model, batch, tried),
         ) from error
+
+
+@torch.no_grad()
+def _tell_given(criterion: Criterion, model: nn.Module, batch: Batch, outputs: Any) -> str:
+    """Tell what the user's loss, step or metric is given of these samples."""
+    if criterion.step is not None:
+        return f"its batch is {describe_outputs(batch.x)}"
+    told = describe_outputs(outputs)
+    whole, more = call_whole(model, batch.x), ""
+    if isinstance(whole, tuple) and hasattr(whole, "_fields") and isinstance(outputs, tuple):
+        told += ", by their places alone,"
+    elif not isinstance(whole, Tensor | dict) and hasattr(whole, "logits"):
+        kind = type(whole).__name__
+        told += f", the logits of the model's {kind},"
+        more = f"; a step of your own (train.step) gets all of the {kind}"
+    return f"it is given outputs {told} and targets {describe_outputs(batch.y)}{more}"
 
 
 def _hint_places(criterion: Criterion, outputs: Any, y: Any) -> str:

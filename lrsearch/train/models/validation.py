@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrsearch import pulse
 from lrsearch.data.interrupts import any_but_interrupts
@@ -21,7 +22,8 @@ from lrsearch.train.randomness import get_noise, set_noise
 
 ALONE_CHUNK = 1024
 """Samples per forward pass of an evaluation (`Resident.chunk`) by a built-in loss; fixed, so that
-results do not follow the batch. Code of the user's gets `criterion.CHUNK`, as in lanes."""
+results do not follow the batch. Code of the user's gets `criterion.CHUNK`, as in lanes, and so does
+a model that norms by the batch it evaluates."""
 
 
 LEAST_CHUNK = 16
@@ -76,7 +78,15 @@ def validation_sums(
         finally:
             set_noise(others, data.device)
         return found
-    return in_chunks(partial(_sum_up, model, data, criterion), data, criterion)
+    most = CHUNK if _counts_batch(model) else None
+    return in_chunks(partial(_sum_up, model, data, criterion), data, criterion, most)
+
+
+def _counts_batch(model: nn.Module) -> bool:
+    """Whether a layer norms by the batch in evaluation, too: then it has to be that of lanes."""
+    return any(
+        isinstance(each, _BatchNorm) and each.running_mean is None for each in model.modules()
+    )
 
 
 def _sum_up(

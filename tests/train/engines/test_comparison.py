@@ -18,6 +18,8 @@ from lrsearch import catalogue
 from lrsearch.train.engines import comparison
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
+from lrsearch.train.lanes import evaluation
+from lrsearch.train.models import validation
 from lrsearch.train.users.memory import look_at
 from lrsearch.trial import Workplace
 
@@ -75,7 +77,7 @@ FUSED = (
     *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
     *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
-    *("Pads", "KeepsRowsOfAGlobal", "LeavesItsHidden"),
+    *("Pads", "KeepsRowsOfAGlobal", "LeavesItsHidden", "Squeezes"),
     *(
         "Hooked",
         "HookedParameter",
@@ -181,6 +183,14 @@ def test_a_generator_that_hands_on_another_s_values_is_looked_into() -> None:
 @pytest.mark.parametrize("name", FUSED)
 def test_what_looks_odd_and_is_sound_trains_in_lanes(name: str) -> None:
     assert reason(f"layers.{name}") == ""
+
+
+def test_norms_of_the_batch_are_evaluated_on_as_many_samples_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (validation, evaluation):
+        monkeypatch.setattr(module, "CHUNK", 100)
+    assert reason("layers.layer", family="batch norm, no statistics") == ""
 
 
 def test_outputs_may_have_parts_that_are_no_tensors() -> None:

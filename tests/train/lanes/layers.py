@@ -482,6 +482,26 @@ class Branches(Net):
         return h if h.mean() > 0 else -h
 
 
+class Squeezes(Net):
+    """Its channels, as squeeze-and-excitation does, between norms that leave a mean of zero, and
+    with parts that fill no vector of a processor."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 11, 3, 2, 1, bias=False), nn.BatchNorm2d(11),
+            nn.Conv2d(11, 11, 1, bias=False), nn.BatchNorm2d(11), nn.SiLU(inplace=True),
+        )  # fmt: skip
+        self.down, self.up = nn.Conv2d(11, 3, 1), nn.Conv2d(3, 11, 1)
+        self.gate, self.gain = nn.Parameter(torch.randn(11)), nn.Parameter(torch.ones(()))
+        self.head = nn.Linear(11, num_classes)
+
+    def forward(self, x):
+        x = self.body(x)
+        share = torch.sigmoid(self.up(F.gelu(self.down(x.mean((2, 3), keepdim=True)))))
+        return self.head((x * share).mean((2, 3)) * torch.sigmoid(self.gate) * self.gain.exp())
+
+
 class BranchesOnItsInput(Net):
     def hidden(self, x):
         return super().hidden(x if x.mean() > 0 else -x)

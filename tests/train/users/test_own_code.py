@@ -297,6 +297,9 @@ NETS = """
             return Output(self.inner(**given))
 
 
+    def of_logits(out, y):
+        return F.cross_entropy(out.logits, y)
+
     class Output:
         def __init__(self, logits):
             self.logits = logits
@@ -672,7 +675,11 @@ def test_classes_at_places_are_trained_by_the_loss_that_is_named(nets):
         ("digits", MLP, {"loss": code("focal", gama=1)}, "unexpected keyword argument 'gama'"),
         ("digits", MLP, {"loss": None, "step": code("Auto")}, "has parameters, which nobody would"),
         ("digits", MLP, {"loss": None, "step": code("Output", logits=1)}, "Output has no loss"),
-        ("digits", MLP, {"loss": None, "step": code("Reconstruct")}, "train.step: tried on 256"),
+        ("digits", MLP, {"loss": None, "step": code("Reconstruct")},
+         r"train.step: tried on 256 .*\n  its batch is a tuple of \[256, 1, 8, 8\], \[256\]"),
+        ("mapped", code("Named"), {"loss": code("of_logits")},
+         r"'logits' .*\n  it is given outputs \[256, 10\], the logits of the model's Output, and "
+         r"targets \[256\]; a step"),
         ("digits", MLP, {"loss": None, "step": code("Reconstruct", p=1)}, "takes no argument 'p'"),
         ("digits", MLP, {"metrics": {"a": code("right")}}, "train.metrics.a: tried on 256 samples"),
         ("digits", MLP, {"metrics": {"a": code("focal")}}, r"train.metrics.a: it gives \[256\]"),

@@ -66,9 +66,9 @@ BUDGET = "budget"
 _BATCHES = ("batch_size", "batch-size", "bs", "batch")
 
 
-PLAIN = 0.05
-"""The probability that the rate makes no difference from which on that is said: hardly more than
-before any reading, since few readings say little against it."""
+PLAIN = 0.06
+"""The probability that the rate makes no difference from which on that is said: half as much again
+as before any reading, since few readings say little against it."""
 
 
 @frozen

@@ -203,6 +203,6 @@ def _shows(mark: Mark) -> bool:
 def label(values: Sequence[float]) -> list[tuple[float, str]]:
     """Ticks and their labels, 0.001, 1e-5, 0.95, with as many digits as tell them apart."""
     digits = 3
-    while digits < 8 and len({format_value(float(each), digits) for each in values}) < len(values):
+    while digits < 12 and len({format_value(float(each), digits) for each in values}) < len(values):
         digits += 1
     return [(each, format_value(float(each), digits)) for each in values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ _LONGEST = 200
 _PAIRS = {"{": "}", "[": "]"}
 
 _KEY = r"[A-Za-z_][\w.-]*"
-_ALONE = re.compile(rf"\W*({_KEY})\W*")
+_ALONE = re.compile(rf"[^\w\[\]]*({_KEY})[^\w\[\]]*")
 _SAID = re.compile(rf"({_KEY})\s*(?:=+>|-+>|:=|:(?!//)|=|;|\s-\s|\s)\s*([\w.+-]+|[\[{{'\"].*)")
 _BULLET = re.compile(rf"(?:[-*\u2022\u00b7\u2013\u2014]+|//)\s*({_KEY}\s*:.*)")
 _TWO = re.compile(rf"({_KEY}):\s+([^\s,;:]+)(\s*[,;]\s*|\s+)({_KEY}:\s.*)")
@@ -56,35 +57,41 @@ def mend(
         error.context or ""
     )
     first = (begun, told_line) if late else (told_line, begun)
+    last = next((n for n in range(stopped - 1, 0, -1) if _has_words(lines[n - 1])), 0)
     numbers = [
         number
-        for number in dict.fromkeys((*first, stopped, stopped - 1, begun - 1))
+        for number in dict.fromkeys((*first, stopped, stopped - 1, begun - 1, last))
         if 0 < number <= len(lines) and len(lines[number - 1]) <= _LONGEST
     ]
     above = next((each for each in reversed(lines[: told_line - 1]) if each.strip()), "")
     if re.match(r"\s*(command|loop):\s+\S", above) and _indent(lines[told_line - 1]):
         return None  # A text goes on there: its lines are told as one.
+    found: tuple[tuple[float, int], Mended] | None = None
     for candidates in (_rewritten_lines, _divided_lines, _moved_lines):
         for number in numbers:
             given = lines[number - 1]
-            for meant in candidates(lines, number, begun):
-                if meant == (given,):
+            for meant in candidates(lines, number, begun, stopped):
+                if len(meant) == 1 and _divide(meant[0])[0] == _divide(given)[0]:
                     continue
                 whole = "\n".join([*lines[: number - 1], *meant, *lines[number:]]) + "\n"
                 further = _stops(whole)
                 # On the line itself columns are other ones.
                 column = mark.column if mark and number < stopped else len(whole)
-                before = (max(stopped, number) + len(meant) - 1, column)
-                if further is None or further > before:
+                if further <= (max(stopped, number) + len(meant) - 1, column):
+                    continue
+                if found is None or further > found[0]:
                     lacks = late or (number < told_line and ":" not in given)
                     told = f"not valid YAML: '{given.strip()}' lacks ':'" if lacks else ""
                     place = places[number - 1] if not told and number != told_line else 0
-                    return Mended(whole, number, len(meant), _hint(given, meant, place), told)
-    return None
+                    hint = _hint(given, meant, place)
+                    found = further, Mended(whole, number, len(meant), hint, told)
+                if candidates is not _moved_lines:
+                    return found[1]
+    return found[1] if found else None
 
 
-def _stops(text: str) -> tuple[int, int] | None:
-    """The line, from 1, and the column at which a text is no YAML, None where it is."""
+def _stops(text: str) -> tuple[float, int]:
+    """The line, from 1, and the column at which a text is no YAML, infinity where it is."""
     import yaml
 
     try:
@@ -95,7 +102,7 @@ def _stops(text: str) -> tuple[int, int] | None:
         return (mark.line + 1, mark.column) if mark else (0, 0)
     except (yaml.YAMLError, ValueError, OverflowError):
         return 0, 0
-    return None
+    return math.inf, 0
 
 
 def _hint(given: str, meant: Sequence[str], line: int) -> str:
@@ -107,7 +114,7 @@ def _hint(given: str, meant: Sequence[str], line: int) -> str:
         place += f", with {first or 'no'} blank{'s' if first != 1 else ''} before it"
     if not meant[0].strip():
         return "take it away" if not line else f"take line {line} away"
-    hint = "\n  ".join(f"write {each.strip()}{place}" for each in meant)
+    hint = "\n  ".join(f"write {_bare(each)}{place}" for each in meant)
     for ahead in others:
         right = f", {ahead - first} blanks further right" if ahead > first else ""
         hint += f", on a line of its own{right}"
@@ -118,7 +125,7 @@ _Candidates = Iterator[tuple[str, ...]]
 """Lines that may have been meant by one, the likeliest first."""
 
 
-def _rewritten_lines(lines: Sequence[str], number: int, begun: int) -> _Candidates:
+def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int) -> _Candidates:
     """A line with its signs put right."""
     line = lines[number - 1]
     body, comment = _divide(line)
@@ -135,13 +142,14 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int) -> _Candidat
         for closed in _closed(lines, number, begun, plain):
             yield (f"{own}{closed}{comment}",)
     if number < len(lines) and _indent(lines[number]) > _indent(line):
-        match = _ALONE.fullmatch(content) or _NOTHING.fullmatch(content)
-        match = match or re.fullmatch(r"(train|search|params):\s.*", content)
+        match = _ALONE.fullmatch(content)
+        match = match or (_NOTHING.fullmatch(content) if not indent else None)
+        match = match or re.fullmatch(r"(train|search|params):\s+[^{\[\s].*", content)
         if match:
             yield (f"{indent}{match[1]}:{comment}",)
 
 
-def _divided_lines(lines: Sequence[str], number: int, begun: int) -> _Candidates:
+def _divided_lines(lines: Sequence[str], number: int, begun: int, stopped: int) -> _Candidates:
     """A line whose value is the name in the mapping that the lines below it go on with."""
     body, comment = _divide(lines[number - 1])
     match = re.fullmatch(rf"( *)({'|'.join(NAMED)}):\s+([^\s{{\[].*)", body)
@@ -151,13 +159,17 @@ def _divided_lines(lines: Sequence[str], number: int, begun: int) -> _Candidates
         yield (f"{match[1]}{match[2]}:", f"{' ' * width}{key}: {match[3]}{comment}")
 
 
-def _moved_lines(lines: Sequence[str], number: int, begun: int) -> _Candidates:
+def _moved_lines(lines: Sequence[str], number: int, begun: int, stopped: int) -> _Candidates:
     """A line as far to the right as one above it, or its value taken for a text."""
     body, comment = _divide(lines[number - 1])
     content = body.strip()
-    for other in _indents(lines, number):
+    for other in _indents(lines, number) if re.match(r"-\s|.*?:(\s|$)", content) else ():
+        if number < stopped and len(other) > _indent(body):
+            continue  # Only what begins too far right makes that stop the parser further down.
         yield (f"{other}{content}{comment}",)
-    if (text := quoted(content)) and not text.startswith("'"):
+    # A mapping or a list is no text, whatever is wrong with it.
+    braces = re.match(rf"{_KEY}:\s+[\[{{]", content)
+    if (text := quoted(content)) and not text.startswith("'") and not braces:
         yield (f"{body[: _indent(body)]}{text}{comment}",)
 
 
@@ -165,6 +177,10 @@ def _divide(line: str) -> tuple[str, str]:
     """A line without its comment, and the comment with the blanks before it."""
     body, mark, rest = line.partition(" #")
     return (body.rstrip(), f"  #{rest}") if mark else (line.rstrip(), "")
+
+
+def _has_words(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
 
 
 def _indent(line: str) -> int:
@@ -204,8 +220,7 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
     if match := re.fullmatch(rf"({_KEY}):\s+-\s+(.*)", content):
         parts = [part for part in re.split(r"(?:^|\s)-\s+", match[2]) if part]
         yield (f"{match[1]}: [{', '.join(parts)}]",)
-    if single := re.sub(r'"([^"\']*\\[^"\']*)"', r"'\1'", content):  # "\d" has no such escape.
-        yield (single,)
+    yield (re.sub(r'"([^"\']*\\[^"\']*)"', r"'\1'", content),)  # "\d" has no such escape.
     if match := _BULLET.fullmatch(content):
         yield (match[1],)
     match = _SAID.fullmatch(content)
@@ -276,7 +291,10 @@ def _balance(text: str, opened: Sequence[str] = ()) -> tuple[str, list[str]]:
 
 
 def _indents(lines: Sequence[str], number: int) -> list[str]:
-    """The indentations of the lines above, the nearest to that of a line first."""
+    """The indentations of the lines above, the nearest to that of a line first, and that of the
+    line below where it is less."""
     own = _indent(lines[number - 1])
+    below = next((_indent(line) for line in lines[number:] if _has_words(line)), own)
     above = {_indent(line) for line in lines[: number - 1] if line.strip()} - {own}
+    above |= {min(below, own)} - {own}
     return [" " * each for each in sorted(above, key=lambda each: (abs(each - own), -each))]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.duration import find_time, is_never, parse_time
-from lrsearch.errors import SpecError, nearest
+from lrsearch.errors import Fault, SpecError, nearest
 from lrsearch.spec.budgets import note_budgets
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
@@ -110,8 +110,32 @@ def validate(
     reader = Reader(document, folder, arithmetic, stored)
     spec = _read_spec(reader, text)
     if reader.faults or spec is None:
-        raise SpecError(reader.faults)
+        raise SpecError(_told_once(reader.faults))
     return spec
+
+
+def _told_once(faults: Sequence[Fault]) -> list[Fault]:
+    """The faults without those of a line whose own place is at fault: that a key is unknown where
+    its line was moved to says where it belongs."""
+    moved = {each.line for each in faults if _is_moved(each)}
+    apart = {
+        each.line: each
+        for each in faults
+        if each.line in moved
+        and each.message == "unknown key"
+        and not each.hint.startswith("leave")
+    }
+    return [
+        replace(each, hint=apart[each.line].hint)
+        if each.line in apart and _is_moved(each)
+        else each
+        for each in faults
+        if each is not apart.get(each.line)
+    ]
+
+
+def _is_moved(fault: Fault) -> bool:
+    return not fault.key and fault.hint.endswith(" before it")
 
 
 def validate_schedule(document: Document) -> tuple[dict[str, Any], dict[str, Any] | None]:

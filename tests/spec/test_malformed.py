@@ -173,3 +173,34 @@ def test_a_slip_hides_no_other_fault(tmp_path):
         (6, "train.batch_size", "write batch_size: 32"),
         (7, "seeds", "write seeds: 1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # The one line that is moved is the one that stands apart, not all that follow.
+        ("a:\n   b: 1\n  c: 2\n  d: 3\n", "write b: 1 on line 2, with 2 blanks before it"),
+        (" a: 1\nb: 2\nc: 3\n", "write a: 1 on line 1, with no blanks before it"),
+        # A comment is no part of a line, and one that differs is no mend.
+        ("a:\n  b: 1    # said\n    c: 2\n", "write c: 2, with 2 blanks before it"),
+        ("a: 1\nparams: {b: 1}\n c: 2\n", "write c: 2, with no blanks before it"),
+        ("a:\n  b: []\n    c: 2\n", "write c: 2, with 2 blanks before it"),
+    ],
+)
+def test_one_line_is_moved_and_none_loses_its_value(text, told):
+    (fault,) = read_document(text, "f.yaml").faults
+    assert fault.hint == told
+
+
+def test_braces_that_nobody_can_close_are_no_text():
+    with pytest.raises(SpecError) as error:
+        read_document("a: {b: 1, c: d}e}\nf: 1\n", "f.yaml")
+    assert "'{b" not in str(error.value)
+
+
+def test_a_line_whose_block_is_missing_is_told_once_with_its_place(tmp_path):
+    text = "name: x\ndata: digits\nmodel: {name: mlp}\n  budget: 2ep\n  lr: 0.1\n"
+    with pytest.raises(SpecError) as error:
+        validate(read_document(text, "f.yaml"), tmp_path, text)
+    told = [(fault.line, fault.hint) for fault in error.value.faults if fault.line > 3]
+    assert told == [(4, "write budget: 2ep under train"), (5, "write lr: 0.1 under train")]

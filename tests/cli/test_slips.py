@@ -31,7 +31,7 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("random", "a.yaml", "--trials", "5,000"), "it takes an integer write --trials 5000"),
         (("random", "a.yaml", "--runs", "--dry-run"), "'--dry-run' is an option: --runs takes"),
         (("range", "a.yaml", "--min", "x"), "it takes a number write --min 1e-7"),
-        (("range", "a.yaml", "--min", "0"), "above 0, not 0 write --min 1e-07; for example"),
+        (("range", "a.yaml", "--min", "0"), "above 0, not 0 write --min 1e-7; for example"),
         (("grid",), "needs CONFIG: the spec, a YAML file write lrsearch grid CONFIG"),
         (("repair",), "lrsearch repair needs RUN"),
         (("grid", "a.yaml", "b.yaml"), "lrsearch grid a.yaml && lrsearch grid b.yaml"),

@@ -1235,7 +1235,9 @@ def test_whole_numbers_on_a_log_scale(tmp_path: Path) -> None:
 
 
 @given(
-    low=st.floats(1e-6, 10), ratio=st.floats(1.01, 1e6), name=st.sampled_from(["width", "lr", "eps"])
+    low=st.floats(1e-6, 10),
+    ratio=st.floats(1.01, 1e6),
+    name=st.sampled_from(["width", "lr", "eps"]),
 )
 def test_a_wide_linear_range_is_noted_with_a_line_that_is_none(
     low: float, ratio: float, name: str, tmp_path_factory: pytest.TempPathFactory

@@ -90,9 +90,11 @@ def _find_packet(func: OpOverload) -> OpOverloadPacket | None:
 def _leaves_over(like: Tensor, given: Sequence[Tensor]) -> bool:
     """Whether vectors leave over elements of a row that lanes may share: the nearest ones, as far
     as the result and all tensors given lie alike. In the order of its dimensions a result's row is
-    a lane's own unless it is the whole, as that of a gate of some that were computed as one."""
+    a lane's own unless it is the whole, as that of a gate of some that were computed as one. Whole
+    numbers have no last bits."""
     form = (like.dtype, like.shape)
-    if not _is_dense(like) or any((each.dtype, each.shape) != form for each in given):
+    rounds = like.is_floating_point() or like.is_complex()
+    if not rounds or not _is_dense(like) or any((each.dtype, each.shape) != form for each in given):
         return False
     row = 1
     for at in sorted(range(like.dim()), key=like.stride):

@@ -76,6 +76,13 @@ def test_a_column_hangs_on_no_place(way: Callable[[Tensor], Tensor]) -> None:
     assert torch.equal(several.flatten(), whole[:46])
 
 
+def test_what_raises_alone_raises() -> None:
+    """Whole numbers are not changed in place by what gives others."""
+    for run in (lambda x: x.pow_(0.5), lambda x: x.sigmoid_(), lambda x: x.atan2_(x)):
+        with placeless(DEVICE), pytest.raises(RuntimeError, match="can't be cast"):
+            run(torch.tensor([1, 2, 3]))
+
+
 def test_what_is_dropped_is_recorded() -> None:
     """A replay pads new numbers as the recording did."""
 

@@ -14,8 +14,10 @@ from lrsearch.errors import UsageError, suggest
 from lrsearch.trial import Objective
 
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
-_PATTERN = re.compile(r"\s*([^\s<>=]+)\s*(>=|<=|>|<)\s*(\S+)\s*")
-_RELATIVE = re.compile(r"\s*([^\s<>=]+)\s*(>=|<=|>|<)\s*baseline(?:\s*([+-])\s*(\S+))?\s*")
+# The metric of a command may have blanks in its name: val loss.
+_NAMED = r"\s*([^\s<>=]+(?:\s+[^\s<>=]+)*)\s*(>=|<=|>|<)\s*"
+_PATTERN = re.compile(_NAMED + r"(\S+)\s*")
+_RELATIVE = re.compile(_NAMED + r"baseline(?:\s*([+-])\s*(\S+))?\s*")
 
 
 _PERCENT = re.compile(r"([0-9.]*[0-9]) ?%\s*$")

@@ -17,6 +17,10 @@ from lrsearch.store import is_locked, saved_states
 from lrsearch.trial import CONFIRM, Record, Records, Tested, Trial
 
 _BEST = ("best", "recommended", "top", "winner", "answer", "1st")
+
+_ENDS = ("highest", "lowest")
+"""Words for the point of the best value, by its goal."""
+
 _LAST = ("last", "latest", "newest", "current")
 """Words for a trial that has a number."""
 
@@ -28,12 +32,12 @@ def find_number(text: str, open_run: Callable[[], StoredRun]) -> int:
         if (number := int(text)) > 0:
             return number
     word, hint = text.strip().lower(), "write --trial 3"
-    if word in (*_BEST, "highest", *_LAST):
+    if word in (*_BEST, *_ENDS, *_LAST):
         run = open_run()
         answer = None if word in _LAST else view_run(run).answer
         if answer is not None:
-            point = answer.highest if word == "highest" else answer.recommended
-            which = "highest" if word == "highest" else "recommended"
+            point = answer.highest if word in _ENDS else answer.recommended
+            which = word if word in _ENDS else "recommended"
             hint = f"the {which} point is {point.point}: write --trial {point.trials[0]}"
         elif word in _LAST and run.history.trials:
             hint = f"write --trial {max(run.history.trials)}"

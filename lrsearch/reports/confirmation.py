@@ -222,7 +222,7 @@ def _roles(answer: Answer, finalist: Finalist) -> Iterator[str]:
     elif answer.confirmed and finalist.tied:
         yield "tied"
     if answer.confirmed and finalist.point == answer.highest.point:
-        yield "highest"
+        yield "highest" if answer.objective.goal == "max" else "lowest"
     if finalist.control:
         yield "control"
 

@@ -303,6 +303,13 @@ def test_requirement(text, value, met):
     assert parse_requirement(str(requirement)) == requirement
 
 
+@pytest.mark.parametrize("text", ["val loss<0.5", "  val loss  < .5 ", "val loss < baseline"])
+def test_the_metric_of_a_requirement_may_have_blanks(text: str) -> None:
+    requirement = parse_requirement(text, ("val loss",))
+    assert requirement.metric == "val loss" and requirement.comparison == "<"
+    assert parse_requirement(str(requirement), None) == requirement
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

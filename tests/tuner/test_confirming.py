@@ -157,7 +157,7 @@ def test_the_answer_rests_on_fresh_seeds(
     assert "(5 fresh seeds, deviation 0.0" in text.splitlines()[0]
     assert "), point 6" in text.splitlines()[0] and "measured again on fresh seeds" in text
     assert "next       lrsearch export mine.yaml" in text
-    assert "| recommended, highest |" in lrsearch("report", "mine.yaml", "--markdown")[0]
+    assert "| recommended, lowest |" in lrsearch("report", "mine.yaml", "--markdown")[0]
     again = found("confirm", "mine.yaml", *TRAIN)
     assert again["confirmation"] == confirmation, "nothing is trained twice"
     assert "would train nothing" in lrsearch("confirm", "mine.yaml", *TRAIN, "--dry-run")[0]

@@ -22,6 +22,7 @@ NOT_TRAINED = {
     "test_plans.py": "plans kept of devices, by name; nothing is trained",
     "test_proposer.py": "the facts of a machine, by name; nothing is trained",
     "test_report.py": "what is told of plans of devices, by name; nothing is trained",
+    "test_rows.py": "rows of parameters beside none: on the CPU, where a test can have both",
     "test_stand_in.py": "steps on a device that is not there; nothing is computed",
     "test_store.py": "what a journal keeps of devices, by name; nothing is trained",
 }

@@ -215,7 +215,7 @@ def _check_model(
     except ModelError as error:
         taken = criterion.step is None or not _MISFIT.search(str(error.__cause__ or ""))
         if not taken and raw.images is not None:
-            error.hint = error.hint or _IMAGES_HINTS[raw.images]
+            error.hint = "\n  ".join(filter(None, (_IMAGES_HINTS[raw.images], error.hint)))
         raise
     notes += tell_pairs(criterion, model, batch)
     followed = (_followed(train), "the schedule follows")

@@ -1057,13 +1057,14 @@ class Run:
             with _using(folder):
                 if self._end < len(data):
                     os.ftruncate(self._journal, self._end)
-                if self._end and os.pread(self._journal, 1, self._end - 1) != b"\n":
+                if self._end and data[self._end - 1 : self._end] != b"\n":
                     os.pwrite(self._journal, b"\n", self._end)
                     self._end += 1
                 for name in _FOLDERS:  # A deleted one would stop every later search.
                     (folder / name).mkdir(exist_ok=True)
                 self._file = os.fstat(self._journal)
-            self._size = self._file.st_size
+            # Not that of the file: what was cut or added since it was read is another program's.
+            self._size = self._end
             # Read at once: a search that begins will write over it.
             killed = known.sessions and known.closed is None
             self._left = _read_left(folder) if killed else 0.0
@@ -1149,6 +1150,10 @@ class Run:
         with _using(self._path):
             try:
                 _write_at(self._journal, line, self._end)
+                # A journal cut between the check and the write is as long as it should be, and has
+                # a hole ahead of this line.
+                if self._end and os.pread(self._journal, 1, self._end - 1) != b"\n":
+                    raise self._tell("cut")
                 if sync:
                     os.fsync(self._journal)
                 # What was written, not what was given: the live history equals the replayed one.
@@ -1174,8 +1179,12 @@ class Run:
             change = "replaced"
             if os.path.samestat(found, self._file):
                 change = "cut" if found.st_size < self._size else "added to"
+        raise self._tell(change)
+
+    def _tell(self, change: str) -> RunError:
+        """The error for a journal that another program has changed; what it held is kept."""
         self._changed = True
-        raise RunError(
+        return RunError(
             f"{self._path} was {change} by another program while it was written",
             hint=self._rescue(change) + "the same command goes on from what the journal holds now",
         )
@@ -1437,10 +1446,8 @@ def _create(folder: Path, spec_text: str | None) -> None:
     with _using(folder):
         if journal.is_file() and journal.stat().st_size:
             return  # a run that lost its run.json, which `_check` reports
-        ours = {"lock", *_FOLDERS, "spec.yaml", "journal.jsonl"}
         for path in folder.iterdir():
-            copy = path.name.startswith("journal.jsonl.")
-            if not copy and path.name.removesuffix(".tmp") not in ours | {"run.json"}:
+            if not _is_ours(path):
                 raise RunError(
                     f"{folder} is not a run and holds other files, such as {path.name}",
                     hint="give this run another name",
@@ -1454,6 +1461,16 @@ def _create(folder: Path, spec_text: str | None) -> None:
     with _using(folder):
         _sync_folder(folder)
         _sync_folder(folder.parent)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether an entry of a folder is a part of a run, or a copy of one beside it, such as
+    run.json.bak, which may be there when run.json is not."""
+    name = path.name
+    if name in _FOLDERS or name.startswith(tuple(f"{each}." for each in _FOLDERS)):
+        return name in _FOLDERS or path.is_dir()
+    ours = (*_FILES, "spec.yaml", NOW)
+    return name in ours or name.startswith(tuple(f"{each}." for each in ours))
 
 
 def fresh(root: Path, name: str) -> Path | None:

@@ -834,6 +834,48 @@ def test_a_journal_that_another_program_changes_ends_the_run(tmp_path: Path, cha
         assert store.read(tmp_path / "demo") == run.history
 
 
+@pytest.mark.parametrize("left", [0, 1, 500, -9])
+def test_a_journal_that_is_cut_between_the_look_and_the_write_leaves_no_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    writes = os.pwrite
+    with open_run(tmp_path) as run:
+        fill(run)
+        whole = journal(tmp_path).read_bytes()
+
+        def cut_and_write(*given: Any) -> int:
+            os.truncate(journal(tmp_path), len(whole[:left]))
+            return writes(*given)
+
+        monkeypatch.setattr(os, "pwrite", cut_and_write)
+        with pytest.raises(RunError, match="was cut by another program"):
+            run.started(1)
+        monkeypatch.undo()
+    assert store.read(tmp_path / "demo").lines == whole[:left].count(b"\n")
+    with open_run(tmp_path) as run:
+        run.noted("plan", {})
+    lines = whole[:left].rpartition(b"\n")
+    assert journal(tmp_path).read_bytes().startswith(lines[0] + lines[1])
+
+
+def test_a_journal_that_is_cut_while_a_run_is_opened_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    reads = Path.read_bytes
+
+    def read_and_cut(path: Path) -> bytes:
+        content = reads(path)
+        if path == journal(tmp_path):
+            os.truncate(path, 500)
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_cut)
+    with pytest.raises(RunError, match="was cut by another program"), open_run(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_journal_that_changes_behind_the_last_line_is_named(tmp_path: Path, change: str) -> None:
     with pytest.raises(RunError, match=f"was {change.split(' to')[0]}"), open_run(tmp_path) as run:
@@ -1135,7 +1177,14 @@ def test_a_folder_of_other_things_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"thesis\.tex"):
         open_run(tmp_path)
     (tmp_path / "demo" / "thesis.tex").unlink()
-    (tmp_path / "demo" / "run.json.tmp").touch()  # a creation that died
+    (tmp_path / "demo" / "best.pt").touch()
+    with pytest.raises(RunError, match=r"best\.pt"):
+        open_run(tmp_path)
+    (tmp_path / "demo" / "best.pt").unlink()
+    (tmp_path / "demo" / "best.moved").mkdir()
+    # A creation that died, copies that other programs made, and what a lost run.json leaves.
+    for name in ("run.json.tmp", "run.json.bak", "lock.moved", "spec.yaml.orig", "now.json"):
+        (tmp_path / "demo" / name).touch()
     with open_run(tmp_path) as run:
         fill(run)
     assert store.read(tmp_path / "demo") == run.history

@@ -30,6 +30,10 @@ class Unranked:
     def keep_weights(self, trial: int, content: bytes) -> None:
         """Keep no weights."""
 
+    def needs_weights(self, trial: int) -> bool:
+        """None are needed."""
+        return False
+
     def sweep(self) -> None:
         """Delete none."""
 
@@ -103,12 +107,14 @@ class Best:
 
     def sweep(self) -> None:
         """Delete the weights of points that are complete and not the best."""
-        for number in list(self.weights):
-            entry = self.ledger.entry_of[number]
-            is_best = self.found is not None and self.found[1] is entry
-            if not is_best and not self.ledger.is_open(entry):
-                self.weights.discard(number)
+        self.weights = set(filter(self.needs_weights, self.weights))
         self.run.drop_weights(self.weights)
+
+    def needs_weights(self, trial: int) -> bool:
+        """Whether a trial's weights are needed: its point is the best, or not complete."""
+        entry = self.ledger.entry_of[trial]
+        is_best = self.found is not None and self.found[1] is entry
+        return is_best or self.ledger.is_open(entry)
 
     def lacks_weights(self) -> bool:
         """Whether weights of the best point are missing; a training outside lrsearch has none."""

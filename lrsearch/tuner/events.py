@@ -225,11 +225,7 @@ class Listener:
             again = Plan(reason="it ran out of memory: tried again alone", lasting=False)
             self.dispatch.send_cohort(self.dispatch.cohort([trial], again), clean=True)
             return
-        if event.weights is not None:
-            try:
-                self.best.keep_weights(trial.number, event.weights)
-            except (StorageFull, RunError) as error:
-                self.unkept[trial.number] = error
+        self._keep_weights(trial, event)
         result = event.result
         ruling = self.rungs.ruling(trial.number, result)
         if ruling is not None:
@@ -237,6 +233,17 @@ class Listener:
         if result.engine == job.plan.engine == "solo":
             result = replace(result, why=job.plan.reason)
         self.conclusions.conclude(trial, result, event.curve, event.fault, event.records)
+        # It may have failed for a moment alone, and the best before has made room.
+        if self.unkept.pop(trial.number, None) and self.best.needs_weights(trial.number):
+            self._keep_weights(trial, event)
+
+    def _keep_weights(self, trial: Trial, event: Ended) -> None:
+        """Write the weights that a trial ended with, if any."""
+        try:
+            if event.weights is not None:
+                self.best.keep_weights(trial.number, event.weights)
+        except (StorageFull, RunError) as error:
+            self.unkept[trial.number] = error
 
     def _find_unkept(self) -> StorageFull | RunError | None:
         """The reason why kept weights were not written; the trial's result is in the journal by

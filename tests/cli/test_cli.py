@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -1236,6 +1237,24 @@ def test_weights_that_were_not_kept_are_missed(here: Path) -> None:
     for path in (here / "runs" / "small" / "best").glob("*.safetensors"):
         path.unlink()
     assert "has no weights" in lrsearch("grid", "small.yaml", *TRAIN).err
+
+
+def test_weights_are_kept_where_the_disk_has_room_for_those_of_one_trial(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(here / "runs" / "small")
+    opens, refused = os.open, []
+
+    def open_with_room_for_one(path: Path, *more: int) -> int:
+        if str(path).endswith(".safetensors.tmp") and list(Path(path).parent.glob("*rs")):
+            refused.append(path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opens(path, *more)
+
+    monkeypatch.setattr(os, "open", open_with_room_for_one)
+    said = lrsearch("grid", "small.yaml", *TRAIN)
+    assert said.code == 0 and "has no weights" not in said.err, said
+    assert refused and len(list((here / "runs" / "small" / "best").glob("*.safetensors"))) == 1
 
 
 def test_ctrl_c_before_the_old_run_is_set_aside_keeps_fresh(here: Path) -> None:

@@ -31,7 +31,7 @@ class Unranked:
         """Keep no weights."""
 
     def needs_weights(self, trial: int) -> bool:
-        """None are needed."""
+        """Need no weights."""
         return False
 
     def sweep(self) -> None:

@@ -181,7 +181,7 @@ def foresee(spec: Spec, tests: Mapping[str, Sequence[Test]]) -> list[str]:
     return [
         *lines,
         f"Each trains {manner.seeds} seeds for up to {steps} steps while the rate rises from "
-        f"{_rate(manner.rates[0])} to {_rate(manner.rates[-1])}",
+        f"{short(manner.rates[0])} to {short(manner.rates[-1])}",
         "What the tests of a range find together is searched, widened by a factor of "
         f"{MARGIN:g} at either end",
     ]
@@ -193,10 +193,6 @@ def _count(tests: int) -> str:
 
 def _tell(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {write(value)}" for name, value in params.items())
-
-
-def _rate(value: float) -> str:
-    return short(value)
 
 
 # what is found
@@ -320,7 +316,7 @@ def round_out(value: float, towards: Callable[[float], int]) -> float:
 
 def describe_found(ranged: Ranged) -> str:
     """The range that was found, in a sentence without its end."""
-    return f"{ranged.name} is searched from {_rate(ranged.low)} to {_rate(ranged.high)}"
+    return f"{ranged.name} is searched from {short(ranged.low)} to {short(ranged.high)}"
 
 
 def _refuse(

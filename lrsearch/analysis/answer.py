@@ -16,7 +16,7 @@ from lrsearch.analysis.edges import Edge, Range, find_edges, find_untrained
 from lrsearch.analysis.importance import Level, Share, find_importance, isolate
 from lrsearch.analysis.law import Law, find_law
 from lrsearch.analysis.lengths import NAME, Lengths, epochs_of, find_lengths
-from lrsearch.analysis.points import PointSummary, clip, find_ends, rank, set_apart
+from lrsearch.analysis.points import PointSummary, clip, find_ends, rank, same, set_apart
 from lrsearch.analysis.tied import POOLED, close, mean_interval, pool_noise, ties
 from lrsearch.trial import Objective
 
@@ -137,7 +137,10 @@ def find_answer(
 ) -> Answer | None:
     """The answer of summarized points, None where none has a value. `ranges` are the searched ones,
     at whose ends it may lie."""
-    ranked = [point for point in rank(points, objective) if point.objective is not None]
+    ordered = rank(points, objective)
+    # By their order curves are drawn: in another one the same points would give another answer.
+    points = points if same(points, ordered) else ordered
+    ranked = [point for point in ordered if point.objective is not None]
     if not ranked:
         return None
     highest = ranked[0]

@@ -358,7 +358,7 @@ def _read(
     found = []
     for point in points:
         place = math.log10(point.params[rate])
-        if point.objective is None or any(map(gauge.is_blown, point.scores.values())):
+        if _is_lost(point, gauge):
             found.append((place, lost))  # Once: that is how it counts, and no noise.
             continue
         own = [value - effects.get(key, 0.0) for key, value in point.scores.items()]
@@ -433,13 +433,16 @@ def _describe(
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
     # A curve through a cliff may run below what was measured beside it. Where there may be noise
     # alone there is no cliff, and neighbours say too little of the noise.
-    cliffs = find_worse(points, rate, gauge) if family.flat < PLAIN else []
+    cliffs = _find_lost(points, rate, gauge)
+    cliffs += find_worse(points, rate, gauge) if family.flat < PLAIN else []
     worse = np.array([math.log10(each) for each in cliffs])
     sound = np.ones(len(grid), dtype=bool)
     sound[np.abs(grid[:, None] - worse).argmin(axis=0)] = False
+    measured = [(float(p.params[rate]), p.objective) for p in points]
     lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
     lost = [each for each in lost if each > 10 ** grid[best]]
-    measured = [(float(p.params[rate]), p.objective) for p in points]
+    # What stands for a divergence is within a hundredth of values far from 0.
+    sound &= grid < math.log10(min(lost, default=math.inf)) - 1e-9
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
     step = float(grid[1] - grid[0])
     known = [own for own, _ in readings]
@@ -475,6 +478,17 @@ def _describe(
         spread=float(bests.std()),
         flat=family.flat,
     )
+
+
+def _is_lost(point: PointSummary, gauge: Gauge) -> bool:
+    """Whether a point diverged, or blew up for a seed."""
+    return point.objective is None or any(map(gauge.is_blown, point.scores.values()))
+
+
+def _find_lost(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[float]:
+    """The rates of which all points are lost."""
+    sound = {point.params[rate] for point in points if not _is_lost(point, gauge)}
+    return [at for point in points if (at := point.params[rate]) not in sound]
 
 
 def find_worse(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[float]:

@@ -185,6 +185,21 @@ def test_what_was_measured_clearly_worse_never_does_as_well(below, seeds):
     assert all(value <= 2.1 for rate, value in basin.readings if low <= rate <= high)
 
 
+@pytest.mark.parametrize("odd", [None, 1e9], ids=["diverged", "blew up"])
+def test_what_trained_to_nothing_never_does_as_well(odd):
+    """A unit below the worst, which stands for a divergence, is within a hundredth of 1000; and on
+    a plain the curve makes no difference between any two rates."""
+    noise = np.random.default_rng(4).normal(size=9).tolist()
+    level = [1e3 + 0.1 * off for off in noise]
+    rows = [({"lr": rate}, [value]) for rate, value in zip(RATES, level, strict=True)]
+    for lost in (0, 6, 7):
+        rows[lost] = ({"lr": RATES[lost]}, [odd])
+    (basin,) = find_basins(points_of(rows), LOSS)
+    low, high = basin.safe_lr
+    assert RATES[0] < low <= basin.best <= high < RATES[6]
+    assert (basin.diverges_at is None) is (odd is not None)
+
+
 def test_noise_does_not_part_the_rates_that_do_as_well(monkeypatch):
     """All rates of a plateau, however the luckiest of them came out."""
     generator = np.random.default_rng(1)
@@ -769,6 +784,19 @@ def shown_view(**more):
     ]
     ranges = [Range("batch_size", 32, 128, listed=(32, 128), whole=True, path="batch_size")]
     return build_view("r", "runs/r", LOSS, records_of(rows), Context(ranges=ranges, **more))
+
+
+def test_the_answer_is_the_same_whatever_the_order_of_the_points():
+    """Confirming, reports and lists have them in orders of their own."""
+    noise = np.random.default_rng(5).normal(size=(2, 9)).tolist()
+    rows = [
+        ({"lr": rate, "batch_size": size}, [bowl(rate, 1e-2) + 0.1 * off])
+        for size, own in zip((32, 64), noise, strict=True)
+        for rate, off in zip(RATES, own, strict=True)
+    ]
+    points = points_of(rows)
+    found, turned = (find_answer(each, LOSS) for each in (points, points[::-1]))
+    assert to_plain(found) == to_plain(turned)
 
 
 def test_the_answer_says_its_evidence_in_a_line():

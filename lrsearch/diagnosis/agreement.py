@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch.analysis.points import columns
-from lrsearch.trial import Diagnosis, Record
+from lrsearch.trial import Diagnosis, Outcome, Record
 
 FEWEST = 3
 """Trials with a verdict, and trials of a value, of which anything is said: two may be luck."""
@@ -28,6 +28,9 @@ VALUES = 12
 
 ENDS = 40
 """Values of a parameter, spread evenly over those there are, that a range may begin or end at."""
+
+TOLD = (Outcome.COMPLETED, Outcome.PRUNED, Outcome.DIVERGED)
+"""The outcomes of trainings that say something of their parameters."""
 
 VERBS = {
     "diverged": ("diverges", "diverge"),
@@ -61,8 +64,9 @@ class Agreement:
 def agreements(records: Sequence[Record]) -> list[Agreement]:
     """Agreements, one for each verdict that several trials share: the parameter's values that it
     goes with, if any, those that tell most; or that most of all trials share it."""
-    judged = [each for each in records if each.result and each.result.verdicts]
-    untold = sum(each.result is not None and each.result.verdicts == () for each in records)
+    # One of which there is too little to tell has no verdict, and is none of those that share one.
+    judged = [each for each in records if _is_judged(each)]
+    untold = sum(not each.result.verdicts for each in judged if each.result is not None)
     hits: dict[str, list[Record]] = {}
     for record in judged:
         for verdict in _names(record):
@@ -96,6 +100,12 @@ def holds(found: Agreement, record: Record) -> bool:
         case "only":
             return bool(_key(value) == _key(found.value))
     return True
+
+
+def _is_judged(record: Record) -> bool:
+    """Whether somebody has looked at a training that says something of its parameters."""
+    result = record.result
+    return result is not None and result.verdicts is not None and result.outcome in TOLD
 
 
 def _names(record: Record) -> set[str]:
@@ -152,7 +162,7 @@ def _read_columns(
     them."""
     found: dict[str, _Column | _Range] = {}
     known = columns(records)
-    told = [each.result is not None and bool(each.result.verdicts) for each in records]
+    told = list(map(_is_judged, records))
     for name in dict.fromkeys(itertools.chain.from_iterable(each.params for each in judged)):
         own = [value for value in itertools.compress(known[name], told) if value is not ...]
         numbers = set(map(type, own)) <= {int, float}

@@ -159,7 +159,7 @@ def describe_law(law: Law, records: Sequence[Record]) -> Iterator[str]:
         and between is not None
         and middle not in [each.batch_size for each in law.bests]
     ):
-        told = f"between them take the rate in between: {format_value(between)} at {middle}. "
+        told = f"between them take the rate in between: {format_value(between)} at {middle}; "
     yield (
         f"{told}beyond {format_value(last.batch_size)} keep {format_value(last.lr)}, or measure: "
         f"no law is carried on past what was measured (--set {_larger(law, records)})"

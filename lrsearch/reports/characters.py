@@ -146,14 +146,13 @@ def draw(panel: Panel, *, width: int, height: int, encoding: str = "utf-8") -> l
     and two for the horizontal axis."""
     signs = choose_signs(encoding)
     ticks = {
-        _place(panel.y, value, height): text
-        for value, text in label(panel.y.ticks(max(2, height - 2)))
+        _place(panel.y, value, height): text for value, text in label(panel.y, max(2, height - 2))
     }
     margin = max(map(len, ticks.values()), default=1)
     columns = max(8, width - margin - 2)
     plane = [[(" ", "")] * columns for _ in range(height)]
     base = [(signs["base"], "axis")] * columns
-    named = panel.x_names or label(panel.x.ticks(max(2, columns // 9)))
+    named = panel.x_names or label(panel.x, max(2, columns // 9))
     for value, _ in named:
         base[_place(panel.x, value, columns)] = (signs["foot"], "axis")
     for mark in panel.marks:

@@ -200,9 +200,14 @@ def _shows(mark: Mark) -> bool:
     return not isinstance(mark, Points | Line | Band) or len(mark.places) > 0
 
 
-def label(values: Sequence[float]) -> list[tuple[float, str]]:
-    """Ticks and their labels, 0.001, 1e-5, 0.95, with as many digits as tell them apart."""
-    digits = 3
-    while digits < 12 and len({format_value(float(each), digits) for each in values}) < len(values):
+def label(scale: Scale, most: int = 5) -> list[tuple[float, str]]:
+    """The ticks of a scale and their labels, with as many digits as tell them apart: 0.001 and 1e-5
+    as they are on a logarithmic one, elsewhere with equally many decimals, 1.00 above 0.95."""
+    values, digits = scale.ticks(most), 3
+    while digits < 12 and len({format_value(each, digits) for each in values}) < len(values):
         digits += 1
-    return [(each, format_value(float(each), digits)) for each in values]
+    texts = [format_value(each, digits) for each in values]
+    if not scale.log and not any("e" in text for text in texts):
+        decimals = max(len(text.partition(".")[2]) for text in texts)
+        texts = [f"{each:z.{decimals}f}" for each in values]
+    return list(zip(values, texts, strict=True))

@@ -45,6 +45,12 @@ SHOWN = 4
 ALL = "all points"
 """The title of a combination where points differ in nothing else than the rate."""
 
+TOGETHER = "all combinations"
+"""The title of combinations that are drawn together, none of which has `FEW` rates."""
+
+ROWS = 50
+"""Points of a combination, and combinations drawn together, that the table has."""
+
 FEW = 3
 """Rates of a combination from which on a drawing of it says more than the table."""
 
@@ -84,7 +90,13 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     rate = find_rate(view.points)
     if rate is None:
         return None
-    every = _combine(view, rate)
+    apart = every = _combine(view, rate)
+    whole = [point for _, points, _ in apart for point in points]
+    together = has_values(whole, rate, FEW) and not any(
+        has_values(points, rate, FEW) for _, points, _ in apart
+    )
+    if together:  # As of many parameters drawn at random: a point in each would show nothing.
+        every = [({}, whole, None)]
     groups = [each for each in every if matters(view.answer, each, rate)] if telling else every
     if not groups:
         return None
@@ -99,7 +111,8 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     called = last_parts(list(dict.fromkeys(name for shared, _, _ in drawn for name in shared)))
     panels = [
         Panel(
-            title=cut(format_params({called[n]: v for n, v in each[0].items()}), TITLE) or ALL,
+            title=cut(format_params({called[n]: v for n, v in each[0].items()}), TITLE)
+            or (TOGETHER if together else ALL),
             x=x,
             y=y,
             marks=list(_rate_marks(view, rate, each, y)),
@@ -115,10 +128,12 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
         for each in drawn
     ]
     notes = _left_out(len(every), len(groups), len(drawn), telling)
+    if together:
+        notes = [f"{count(len(apart), 'combination')}, none of {FEW} rates or more: drawn together"]
     answer = view.answer
     head, *rows = describe_basins(answer) if answer and answer.basins else [()]
     if not rows:
-        head, rows = _point_rows(view, rate, drawn)
+        head, rows = _point_rows(view, rate, apart[:ROWS] if together else drawn)
     return Figure(
         "rates", _rate_finding(view, rate), panels, head, rows, used_key(panels, KEY), notes
     )
@@ -132,7 +147,9 @@ def plot_rates(view: RunView, *, width: int, encoding: str) -> tuple[str, list[P
         return None
     first = figure.panels[0]
     title = f"{first.y_label} by {first.x_label}"
-    if len(figure.panels) == 1 and first.title != ALL:
+    if first.title == TOGETHER:
+        title += f", {TOGETHER} together"
+    elif len(figure.panels) == 1 and first.title != ALL:
         title += f" with {first.title}"
     return title, draw_figure(figure, width=width, encoding=encoding)
 
@@ -365,6 +382,6 @@ def _point_rows(
             "diverged" if point.objective is None else format_value(point.objective, 4),
         )
         for shared, points, _ in groups
-        for point in points[:50]
+        for point in points[:ROWS]
     ]
     return ("", one_line(rate), one_line(view.objective.metric)), rows

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from html import escape
 
 from lrsearch.reports.marks import Band, Bar, Line, Panel, Points, Rule, Scale, Span, label
+from lrsearch.reports.text import cut
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 34
 """Margins of a panel, in its own units, of which a reader's screen shows one as about a pixel."""
+
+NAMED = 14
+"""The room for the name of a vertical axis, above a panel that has one."""
+
+LONGEST = 40
+"""Characters of a name of a vertical axis, of which a longer one keeps the beginning."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +28,18 @@ class Frame:
     width: int = 320
     height: int = 210
 
+    @property
+    def top(self) -> int:
+        """The upper end of the plane."""
+        return TOP + NAMED if self.panel.y_label else TOP
+
     def across(self, value: float) -> float:
         """The horizontal place of a value."""
         return LEFT + self.panel.x.place(value) * (self.width - LEFT - RIGHT)
 
     def down(self, value: float) -> float:
         """The vertical place of a value."""
-        return self.height - BOTTOM - self.panel.y.place(value) * (self.height - TOP - BOTTOM)
+        return self.height - BOTTOM - self.panel.y.place(value) * (self.height - self.top - BOTTOM)
 
     def at(self, x: float, y: float) -> str:
         """A place as a path has it."""
@@ -73,17 +85,19 @@ def open_svg(kind: str, width: int, height: int, more: str = "") -> str:
 def _axes(frame: Frame) -> Iterator[str]:
     panel = frame.panel
     left, right = LEFT, frame.width - RIGHT
-    top, bottom = TOP, frame.height - BOTTOM
-    for value, text in label(panel.y.ticks(4)):
+    top, bottom = frame.top, frame.height - BOTTOM
+    for value, text in label(panel.y, 4):
         y = _short(frame.down(value))
         yield f'<path class="grid" d="M{left} {y}H{right}"/>'
         yield f'<text x="{left - 6}" y="{y}" dy="0.32em" text-anchor="end">{text}</text>'
-    named = panel.x_names or label(panel.x.ticks(max(3, (right - left) // 56)))
+    named = panel.x_names or label(panel.x, max(3, (right - left) // 56))
     for value, text in named:
         x = _short(frame.across(value))
         yield f'<path class="grid" d="M{x} {top}V{bottom}"/>'
         yield f'<text x="{x}" y="{bottom + 14}" text-anchor="middle">{escape(text)}</text>'
     yield f'<path class="axis" d="M{left} {bottom}H{right}"/>'
+    if panel.y_label:
+        yield f'<text class="name" x="0" y="11">{escape(cut(panel.y_label, LONGEST))}</text>'
     if panel.x_label:
         yield (
             f'<text class="name" x="{(left + right) // 2}" y="{frame.height - 4}" '
@@ -148,15 +162,15 @@ def _span(frame: Frame, mark: Span) -> Iterator[str]:
     x = frame.panel.x
     left, right = (frame.across(x.clamp(end)) for end in (mark.low, mark.high))
     yield (
-        f'<rect class="{mark.kind}" x="{_short(left)}" y="{TOP}" '
-        f'width="{_short(max(1.0, right - left))}" height="{frame.height - TOP - BOTTOM}"/>'
+        f'<rect class="{mark.kind}" x="{_short(left)}" y="{frame.top}" '
+        f'width="{_short(max(1.0, right - left))}" height="{frame.height - frame.top - BOTTOM}"/>'
     )
 
 
 def _rule(frame: Frame, mark: Rule) -> Iterator[str]:
     if frame.panel.x.holds(mark.x):
         x = _short(frame.across(mark.x))
-        yield f'<path class="{mark.kind}" d="M{x} {TOP}V{frame.height - BOTTOM}"/>'
+        yield f'<path class="{mark.kind}" d="M{x} {frame.top}V{frame.height - BOTTOM}"/>'
 
 
 def _bar(frame: Frame, mark: Bar) -> Iterator[str]:

@@ -7,17 +7,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lrsearch.analysis.basin import names_rate
+from lrsearch.analysis.basin import is_rate, names_rate
 from lrsearch.diagnosis import HEALTHY, Agreement, agreements, remedy
-from lrsearch.diagnosis.agreement import VERBS, holds, is_steady
+from lrsearch.diagnosis.agreement import TOLD, VERBS, holds, is_steady
 from lrsearch.reports.curves import plot
 from lrsearch.reports.text import format_value, one_line
 from lrsearch.trial import Diagnosis, Outcome, Record, Records, Result
 
 UNKNOWN = "too little to tell"
-
-_TOLD = (Outcome.COMPLETED, Outcome.PRUNED, Outcome.DIVERGED)
-"""The outcomes of trials that have verdicts."""
 
 
 def in_words(verdict: str) -> str:
@@ -61,7 +58,7 @@ def by_point(records: Iterable[Record]) -> dict[int, str]:
 def count_verdicts(records: Sequence[Record]) -> str:
     """Counts of the trials by their first verdict, the most frequent first, and of the further
     ones, which advice counts, too; "" where all are healthy, or nothing is known."""
-    told = [record.result for record in records if record.result and record.result.outcome in _TOLD]
+    told = [record.result for record in records if record.result and record.result.outcome in TOLD]
     counted = Counter(_named(result) for result in told if result.verdicts is not None)
     unknown = counted.pop("", 0)
     if not set(counted) - {HEALTHY}:
@@ -96,15 +93,21 @@ _FAILING = ("diverged", "dead", "stagnating", "unstable", "oscillating")
 
 def _which_rates(found: Agreement, records: Sequence[Record]) -> str:
     """The rates that an agreement is on, as `remedy` takes them."""
-    if not names_rate(found.name) or found.kind == "only":
+    if not names_rate(found.name):
         return ""
+    kind = found.kind
+    if kind == "only":  # The lowest one that was searched is all up to it, too.
+        own = (each.params[found.name] for each in records if found.name in each.params)
+        rates = set(filter(is_rate, own))
+        ends = {min(rates): "most", max(rates): "least"} if len(rates) > 1 else {}
+        kind = ends.get(found.value, "")
     beyond = [
         each.result.verdicts[0].verdict in _FAILING
         for each in records
         if each.result and each.result.verdicts and each.params.get(found.name, 0) > found.value
     ]
     failing = found.verdict == "too_slow" and 2 * sum(beyond) > len(beyond)
-    return "limit" if failing and found.kind == "most" else found.kind
+    return "limit" if failing and kind == "most" else kind
 
 
 def _sentence(found: Agreement, budget: str, told: int, rates: str) -> str:
@@ -122,7 +125,7 @@ def _sentence(found: Agreement, budget: str, told: int, rates: str) -> str:
 
 def verdict_facts(result: Result | None) -> Iterator[tuple[str, str, str]]:
     """Label, text and style of the lines that the page of a trial has on its verdicts."""
-    if result is None or result.verdicts is None or result.outcome not in _TOLD:
+    if result is None or result.verdicts is None or result.outcome not in TOLD:
         return
     if not result.verdicts:
         yield "verdict", UNKNOWN, ""

@@ -428,9 +428,17 @@ def test_who_agrees_says_of_how_many():
     records = [record(k, {"lr": 0.1}, "stagnating") for k in range(5)]
     (told,) = advise_search(records)
     assert told.startswith("all 5 trials stagnate: ")
-    records += [record(10 + k, {"lr": 0.1}) for k in range(79)]
-    (told,) = advise_search(records)
-    assert told.startswith("all 5 trials stagnate (79 of all 84 are too little to tell): ")
+    others = [record(10 + k, {"lr": 0.01}) for k in range(79)]
+    (told,) = advise_search([*records, *others])
+    assert told.startswith("all 5 trials with lr 0.1 stagnate (79 of all 84 are too little to ")
+    assert told.endswith(": lower rates may learn"), "it is the highest of two"
+    # Trials of which there is too little to tell do not share a verdict: they may have learned.
+    others = [record(10 + k, {"lr": 0.1}) for k in range(79)]
+    assert advise_search([*records, *others]) == []
+    # What failed says nothing of a parameter, and is none of these.
+    others = [replace(each, result=replace(each.result, outcome=Outcome.FAILED)) for each in others]
+    (told,) = advise_search([*records, *others])
+    assert told.startswith("all 5 trials stagnate: ")
 
 
 @pytest.mark.parametrize(

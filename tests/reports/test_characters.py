@@ -190,6 +190,24 @@ def test_where_no_curve_tells_each_may_be_the_best():
     assert plot_rates(two, width=80, encoding="utf-8") is None
 
 
+def test_combinations_of_a_rate_or_two_each_are_drawn_together():
+    names = [*"abcde"]
+    rows = [
+        ({"lr": RATES[at], "model": name}, [float(at)]) for at, name in enumerate([*names, "a"])
+    ]
+    view = build_view("r", "runs/r", LOSS, records_of(rows))
+    (panel,) = draw_rates(view).panels
+    places = {x for mark in panel.marks if isinstance(mark, Points) for x, _ in mark.places}
+    assert places == {*RATES[:6]} and panel.title == "all combinations"
+    title, lines = text_of(view)
+    assert title == "loss by lr, all combinations together"
+    assert "5 combinations, none of 3 rates or more: drawn together" in lines
+    assert len(draw_rates(view).rows) == 6, "the table tells them apart"
+    # Two rates in all are no drawing of a rate.
+    view = build_view("r", "runs/r", LOSS, records_of(rows[:2]))
+    assert len(draw_rates(view).panels) == 2
+
+
 def test_finalists_have_their_fresh_means_and_error_bars():
     view = rates_view()
     best, other = view.answer.recommended, view.points[1]

@@ -510,7 +510,10 @@ def test_every_scale_has_two_ticks_or_more_with_labels_of_their_own(low, factor,
     scale = Scale(low, low * factor, log)
     ticks = scale.ticks(most)
     assert 2 <= len(ticks) <= 2 * most + 1 and all(map(scale.holds, ticks))
-    assert len({text for _, text in label(ticks)}) == len(ticks)
+    texts = [text for _, text in label(scale, most)]
+    assert len(set(texts)) == len(ticks)
+    if not log and not any("e" in text for text in texts):
+        assert len({len(text.partition(".")[2]) for text in texts}) == 1, "equally many decimals"
 
 
 def test_a_valley_of_a_hundred_thousandth_is_level():
@@ -564,6 +567,10 @@ def test_marks_stand_where_their_values_are():
     top, bottom = svg.TOP, 210 - svg.BOTTOM
     assert f'class="dot" d="M{left} {bottom}h0M{right} {top}h0"' in drawn
     assert f"V{top}M" in drawn and drawn.count("h6") == 1  # The bar goes on beyond the axis.
+    # Room for the name of the vertical axis is taken from the plane.
+    drawn = svg.draw(Panel("", x, y, [Points([(1e-3, 0.0), (1.0, 1.0)])], y_label="a<b" + "c" * 99))
+    assert f"M{left} {bottom}h0M{right} {top + svg.NAMED}h0" in drawn
+    assert f">a&lt;b{'c' * (svg.LONGEST - 6)}...</text>" in drawn
     assert spanning([3.0]).low < 3.0 < spanning([3.0]).high
     assert spanning([], log=True).low > 0
 

@@ -12,6 +12,7 @@ from lrsearch import schedules
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.diagnosis import HEALTHY
+from lrsearch.diagnosis.agreement import TOLD
 from lrsearch.reports.answer import (
     choice,
     describe_edge,
@@ -325,7 +326,7 @@ def count_by_verdict(records: Sequence[Record]) -> list[tuple[str, int]]:
         for record in records
         if record.result is not None
         and record.result.verdicts is not None
-        and record.result.outcome in (Outcome.COMPLETED, Outcome.DIVERGED, Outcome.PRUNED)
+        and record.result.outcome in TOLD
     )
     return Counter(told).most_common()
 

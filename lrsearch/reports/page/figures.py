@@ -231,7 +231,8 @@ def draw_curves(
             _steps([places]),
             spanning(value for _, value in places),
             [Line(places)],
-            f"{one_line(chosen)} by step",
+            "step",
+            one_line(chosen),
         )
         for title, number, chosen, places in kept
     ]

@@ -322,7 +322,9 @@ def to_plain(answer: Answer) -> dict[str, Any]:
         "highest": {"point": answer.highest.point, "params": answer.highest.params},
         "value": answer.value,
         "interval": answer.interval,
+        "curved": answer.curved,
         "seeds": answer.seeds,
+        "spread": answer.spread,
         "confirmed": answer.confirmed,
         "tied": answer.tied,
         "control": plain_control(answer),
@@ -352,6 +354,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
             {
                 "name": edge.name,
                 "side": edge.side,
+                "value": edge.value,
                 "suggest": {**edge.suggest, "line": edge.line, "set": edge.settings},
             }
             for edge in answer.edges

@@ -99,6 +99,11 @@ def to_json(view: RunView) -> str:
         "refinement": [_describe_round(body) for body in view.rounds],
         "standing": view.standing,
         "warnings": view.warnings,
+        "notes": [{"label": label, "text": text} for label, text in first_notes(view)],
+        "running": view.running,
+        "hidden": view.hidden,
+        "retry": view.retry_command or None,
+        "resume": view.whole_command or None,
         "next": view.next_command or None,
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
@@ -135,6 +140,11 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "refinement": [],
         "standing": [],
         "warnings": [],
+        "notes": [],
+        "running": 0,
+        "hidden": 0,
+        "retry": None,
+        "resume": None,
         "next": None,
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)

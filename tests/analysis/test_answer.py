@@ -855,8 +855,9 @@ def test_columns_that_have_no_room_stand_below_or_are_named():
 
 def test_the_answer_as_json_has_the_documented_keys():
     plain = json.loads(json.dumps(to_plain(shown_view().answer)))
-    keys = ["recommended", "highest", "value", "interval", "seeds", "confirmed", "tied"]
+    keys = ["recommended", "highest", "value", "interval", "curved", "seeds", "spread", "confirmed"]
     keys += [
+        "tied",
         "control",
         "shrinkage",
         "evidence",

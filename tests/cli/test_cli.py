@@ -678,6 +678,11 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "refinement",
         "standing",
         "warnings",
+        "notes",
+        "running",
+        "hidden",
+        "retry",
+        "resume",
         "next",
     ]
     assert report["format"] == 1

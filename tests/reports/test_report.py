@@ -444,7 +444,8 @@ def test_json_has_the_documented_shape():
     keys = ["format", "run", "objective", "answer", "confirmation", "cost", "points", "trials"]
     keys += ["best"]
     keys += ["plans", "data", "advice", "states", "repeatability", "ranges", "found_ranges"]
-    keys += ["stopped", "refinement", "standing", "warnings", "next"]
+    keys += ["stopped", "refinement", "standing", "warnings", "notes", "running", "hidden"]
+    keys += ["retry", "resume", "next"]
     assert list(found) == keys
     assert found["warnings"] == [*view.warnings] != [] and found["next"] is None
     assert (found["format"], found["run"]) == (1, "r")
@@ -503,6 +504,40 @@ def test_json_has_the_documented_shape():
         {"structure": "a1", "device": "cuda", "engine": "fused", "lanes": 16, "reason": "2.1x"},
         {"structure": "b2", "device": "cpu", "engine": "solo", "lanes": 1, "reason": "tied"},
     ]
+
+
+def test_json_has_every_note_of_the_terminal_as_it_stands_there():
+    rows = [(rate, size) for size in (32, 64) for rate in range(9)]
+    records = [
+        record(
+            2 * at + seed, at, {"lr": 10 ** (rate / 2 - 4), "batch_size": size}, value, seed=seed
+        )
+        for at, (rate, size) in enumerate(rows, 1)
+        for seed, value in enumerate((0.5 + rate / 20, 0.5 + rate / 20 + (at % 3 - 1) / 500))
+    ]
+    failed = record(50, 30, {"lr": 0.5, "batch_size": 32}, outcome=Outcome.FAILED, reason="no")
+    ranges = [Range("lr", 1e-4, 1.0, "log", path="lr")]
+    told = {"standing": ["the search was interrupted"], "stopped": "no improvement"}
+    view = dataclasses.replace(
+        build_view("r", "f", ACCURACY, [*records, failed], Context(ranges, hidden=2, **told)),
+        retry_command="lrsearch grid c.yaml --retry-failed",
+        whole_command="lrsearch grid c.yaml --resume-pruned",
+        advice=("lower rates may train",),
+    )
+    found = json.loads(to_json(view))
+    notes = [(each["label"], each["text"]) for each in found["notes"]]
+    notes += [("note", each) for each in found["warnings"]]
+    notes += [("advice", each) for each in found["advice"]]
+    notes += [(name, found[name]) for name in ("retry", "resume")]
+    labels = {label for label, _ in notes}
+    assert {"note", "edge", "evidence", "stopped", "advice"} <= labels and found["warnings"]
+    shown = [line.split(maxsplit=1) for line in rendered(view, 2000).splitlines()]
+    for label, text in notes:
+        assert f"{label} {text}".split(maxsplit=1) in shown
+    named = [label for label, _ in notes if label]
+    assert len(named) == sum(line[:1] == [label] for line in shown for label in labels)
+    assert (found["hidden"], found["running"]) == (2, 0)
+    assert found["answer"]["spread"] == view.answer.spread is not None
 
 
 def test_json_without_a_best():

@@ -19,7 +19,8 @@ as the strings "nan", "inf" and "-inf"; metrics and curves are read back as floa
 
 A process that dies while it writes leaves a torn tail: bytes behind the last newline, or the NUL
 bytes that some file systems leave. Readers ignore it and the next writer cuts it, unless it begins
-with a whole line, which counts. Any other bad line is `RunDamaged`.
+with a whole line, which counts. Any other bad line is `RunDamaged`, and so is such a tail with a
+whole line further on.
 
 No link inside a run folder is followed: a folder may come from anyone, and a link could make
 lrsearch write to any file of the user's. The folder itself may be a link.
@@ -528,6 +529,9 @@ def _replay(folder: Path, data: bytes) -> History:
                     if found != number:
                         raise ValueError(f"it is numbered {found}")
                 fold(history, content)
+        # What is behind the last newline will be cut, and a crash leaves no sound line there.
+        if any(_find_lines(text[history.end :])):
+            raise ValueError("sound lines without their newlines stand in it")
     except NO_SENSE as error:
         raise RunDamaged(
             f"line {number} is damaged: {error}",
@@ -1519,7 +1523,7 @@ class Repair:
 
 def repair(folder: Path) -> Repair:
     """Rebuild a damaged journal from every line that passes its own checksum, wherever it stands
-    in the file, renumbered.
+    in the file, renumbered; of copies of a line one.
 
     Lines that refer to trials whose `proposed` line is lost are dropped too. The old journal
     stays as journal.jsonl.damaged-<k>; a lost run.json is written anew. Raises RunLocked,
@@ -1540,7 +1544,11 @@ def repair(folder: Path) -> Repair:
         history = History()
         sound: list[bytes] = []
         kept: list[tuple[int, int]] = []
+        seen: set[bytes] = set()
         for start, end, rest, content in _find_lines(data):
+            if (line := data[start:end]) in seen:
+                continue  # A session that is closed twice would have cost twice its time.
+            seen.add(line)
             with contextlib.suppress(*NO_SENSE):
                 fold(history, content)
                 sound.append(_numbered(len(sound) + 1, rest))

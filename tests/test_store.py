@@ -611,14 +611,14 @@ def test_repair_copes_with_lost_regions_doubled_lines_and_a_torn_tail(tmp_path: 
     before = store.read(tmp_path / "demo")
 
     def change(lines: list[bytes]) -> list[bytes]:
-        return [lines[0], b"\0" * 99, *lines[1:], lines[3], lines[-1][:30]]
+        return [lines[0], b"\0" * 99, *lines[1:], lines[3], lines[-1], lines[-1][:30]]
 
     rewrite(tmp_path, change)
     (tmp_path / "demo" / "journal.jsonl.damaged-1").touch()
     done = store.repair(tmp_path / "demo")
     assert done.copy == tmp_path / "demo" / "journal.jsonl.damaged-2"
     assert store.read(tmp_path / "demo") == before
-    assert done.dropped == (12, 13)
+    assert done.dropped == (12, 13, 14)
 
 
 def test_repair_restores_a_lost_run_json_and_respects_the_lock(tmp_path: Path) -> None:
@@ -934,6 +934,8 @@ def _damage(lines: list[bytes], how: str) -> bytes:
         return b"".join([*lines[:3], lines[3][:-1], *lines[4:]])
     if how == "all newlines lost":
         return b"".join(line[:-1] for line in lines)
+    if how == "a whole line behind half a one at the end":
+        return b"".join([*lines[:-2], lines[-2][:9], lines[-2][:-1], lines[-1][:-1]])
     if how == "half a line before a whole one":
         return b"".join([*lines[:3], b"torn", *lines[3:]])
     return b"".join(lines)[:-1] + b"X"
@@ -947,6 +949,7 @@ def _damage(lines: list[bytes], how: str) -> bytes:
         ("a lost newline", ()),
         ("all newlines lost", ()),
         ("half a line before a whole one", (4,)),
+        ("a whole line behind half a one at the end", (10,)),
         ("a damaged last newline", (11,)),
     ],
 )
@@ -958,6 +961,10 @@ def test_repair_keeps_every_line_whose_checksum_holds(
     expected = store.read(tmp_path / "demo")
     lines = journal(tmp_path).read_bytes().splitlines(keepends=True)
     journal(tmp_path).write_bytes(_damage(lines, how))
+    if how != "a damaged last newline":  # Which is what a crash may leave.
+        for use in (lambda: store.read(tmp_path / "demo"), lambda: open_run(tmp_path)):
+            with pytest.raises(RunDamaged, match="lrsearch repair"):
+                use()
     done = store.repair(tmp_path / "demo")
     assert (done.kept, done.dropped) == (11, dropped)
     assert store.read(tmp_path / "demo") == expected

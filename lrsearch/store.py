@@ -564,7 +564,10 @@ def _using(path: Path) -> Iterator[None]:
                 f"cannot write {path}: {error.strerror}",
                 hint="everything journaled before is safe; make room and run the same command",
             ) from error
-        gone = error.errno == errno.ENOENT and not path.parent.exists()
+        gone = error.errno == errno.ENOENT and not os.path.lexists(path.parent)
+        # Of a folder that is used the file in it.
+        named = Path(error.filename) if isinstance(error.filename, str) else path
+        path = named if named.parent == path else path
         hint = (
             f"{path.parent} is not there, or was removed while the run was written" if gone else ""
         )
@@ -700,8 +703,8 @@ def _locked(folder: Path, owner: str) -> RunLocked:
 
 
 def check_writable(folder: Path) -> None:
-    """Raises RunError where a run cannot be written, StorageFull where the disk is full: before
-    anything is loaded for it."""
+    """Raises RunError where a run cannot be written, also where a part of it is another user's,
+    StorageFull where the disk is full: before anything is loaded for it."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
     try:
         with _using(folder), tempfile.TemporaryFile(dir=there) as file:
@@ -714,6 +717,14 @@ def check_writable(folder: Path) -> None:
             f"cannot use {folder}: nothing can be written in {there}: {reason}",
             hint=error.hint if "--runs" in error.hint else "--runs DIR names a folder where it can",
         ) from error
+    for path in (folder / name for name in ("journal.jsonl", "lock", *_FOLDERS)):
+        with _using(path):
+            if os.path.lexists(path) and not _is_writable(path):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def is_locked(folder: Path) -> bool:
@@ -771,7 +782,10 @@ def _absent(folder: Path) -> RunError:
 
 def list_runs(root: Path, name: str) -> str:
     """Names of the runs in a folder, the nearest to `name` first, for an error."""
-    known = by_likeness(name, names(root))
+    try:
+        known = by_likeness(name, names(root))
+    except RunError as error:
+        return error.message
     if not known:
         return f"there are no runs in {root}"
     close = nearest(name, known)
@@ -994,9 +1008,11 @@ def _curve(folder: Path, number: int) -> Path:
 
 
 def names(root: Path) -> list[str]:
-    """The names of the runs in a folder, sorted."""
+    """The names of the runs in a folder, sorted; those that may not be looked into among them.
+    Raises RunError for a folder that may not."""
     with _using(root):
-        return sorted(path.parent.name for path in root.glob("*/run.json"))
+        found = root.iterdir() if root.is_dir() else ()
+        return sorted(path.name for path in found if _may_hold(path, "run.json"))
 
 
 def folders(root: Path) -> list[Path]:
@@ -1008,26 +1024,48 @@ def folders(root: Path) -> list[Path]:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder is a run, perhaps a damaged one."""
-    return any((folder / name).is_file() for name in ("run.json", "journal.jsonl"))
+    """Whether a folder is a run, perhaps a damaged one, or one that this user may not read."""
+    return _may_hold(folder, "run.json", "journal.jsonl")
+
+
+def _may_hold(folder: Path, *names: str) -> bool:
+    """Whether a folder has a file of one of these names, or may not be looked into."""
+    try:
+        return any((folder / name).is_file() for name in names)
+    except PermissionError:
+        return folder.is_dir()
 
 
 def last_written(folder: Path) -> float:
-    """The time when a run's journal, or a folder without one, was last written: seconds since
-    1970."""
+    """The time when a run's journal, or a folder in which none is to be found, was last written:
+    seconds since 1970."""
+    return _written(folder) / 1e9
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether this user may read a run."""
+    try:
+        os.close(_open(folder / "journal.jsonl", os.O_RDONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def _written(folder: Path) -> int:
+    """The same in nanoseconds."""
     with _using(folder):
-        journal = folder / "journal.jsonl"
-        return (journal if journal.is_file() else folder).stat().st_mtime
+        with contextlib.suppress(PermissionError, FileNotFoundError, NotADirectoryError):
+            return (folder / "journal.jsonl").stat().st_mtime_ns
+        return folder.stat().st_mtime_ns
 
 
 def newest(root: Path) -> Path:
-    """The run whose journal was written last. Raises RunError where there is none."""
-    journals = [root / name / "journal.jsonl" for name in names(root)]
-    with _using(root):
-        journals = [path for path in journals if path.is_file()]
-        if not journals:
-            raise RunError(f"there are no runs in {root}")
-        return max(journals, key=lambda path: path.stat().st_mtime_ns).parent
+    """The run whose journal was written last; one that this user may read, if there is any. Raises
+    RunError where there is none."""
+    found = [root / name for name in names(root) if _may_hold(root / name, "journal.jsonl")]
+    if not found:
+        raise RunError(f"there are no runs in {root}")
+    return max(found, key=lambda folder: (_is_open(folder), _written(folder)))
 
 
 # Writing ------------------------------------------------------------------------------------

@@ -1159,11 +1159,47 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         open_run(tmp_path, "x" * 300)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("no_override")
 def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(RunError, match=r"closed.*Permission"):
         open_run(tmp_path / "closed")
+
+
+@pytest.mark.usefixtures("no_override")
+@pytest.mark.parametrize("name", ["journal.jsonl", "lock", "curves", "best", "states"])
+def test_a_part_that_may_not_be_written_is_named_before_anything(tmp_path: Path, name: str) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    store.check_writable(run.folder)
+    (run.folder / name).chmod(0o500)
+    with pytest.raises(RunError, match=rf"cannot use .*{name}: Permission") as caught:
+        store.check_writable(run.folder)
+    assert "--runs DIR" in caught.value.hint
+    if name in ("journal.jsonl", "lock"):
+        with pytest.raises(RunError, match=rf"cannot use .*{name}: Permission"):
+            open_run(tmp_path)
+
+
+@pytest.mark.usefixtures("no_override")
+def test_a_run_that_may_not_be_read_hides_no_other(tmp_path: Path) -> None:
+    for name in ("mine", "theirs"):
+        open_run(tmp_path, name).close()
+    os.utime(tmp_path / "mine" / "journal.jsonl", (0, 0))
+    theirs = tmp_path / "theirs"
+    for part in (theirs, theirs / "journal.jsonl"):
+        part.chmod(0)
+        assert store.names(tmp_path) == ["mine", "theirs"]
+        assert store.newest(tmp_path) == tmp_path / "mine"
+        assert store.holds_run(theirs)
+        assert store.last_written(theirs) > 0
+        part.chmod(0o700)
+    tmp_path.chmod(0)
+    for use in (lambda: store.names(tmp_path), lambda: store.newest(tmp_path)):
+        with pytest.raises(RunError, match="Permission"):
+            use()
+    assert "Permission" in store.list_runs(tmp_path, "mine")
+    tmp_path.chmod(0o700)
 
 
 # Names, folders, files ------------------------------------------------------------------------

@@ -77,6 +77,7 @@ LISTED = 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _START = re.compile(rb'\{"n":([1-9][0-9]{0,14}),"crc":"([0-9a-f]{8})",(?="event":")')
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 NO_SENSE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 """Errors raised by content that is valid JSON, or nearly, and was never written by lrsearch."""
 
@@ -575,7 +576,7 @@ def _using(path: Path) -> Iterator[None]:
             hint = "nothing can be written there; --runs DIR names a folder where it can"
         if error.errno in (errno.EACCES, errno.EPERM):
             hint = "this user may not; --runs DIR names a folder that it may use"
-        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
+        if error.errno in _NO_LOCKS:
             hint = "this file system may have no locks; --runs DIR names a folder on another"
         raise RunError(f"cannot use {path}: {error.strerror or error}", hint=hint) from error
 
@@ -703,15 +704,19 @@ def _locked(folder: Path, owner: str) -> RunLocked:
 
 
 def check_writable(folder: Path) -> None:
-    """Raises RunError where a run cannot be written, also where a part of it is another user's,
-    StorageFull where the disk is full: before anything is loaded for it."""
+    """Raises RunError where a run cannot be written, also where a part of it is another user's or
+    the file system has no locks, StorageFull where the disk is full: before anything is loaded for
+    it."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
     try:
         with _using(folder), tempfile.TemporaryFile(dir=there) as file:
             file.write(b"\0")
             file.flush()
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except RunError as error:
         cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _NO_LOCKS:
+            raise
         reason = getattr(cause, "strerror", None) or str(cause)
         raise RunError(
             f"cannot use {folder}: nothing can be written in {there}: {reason}",
@@ -728,7 +733,8 @@ def _is_writable(path: Path) -> bool:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is writing the run. Raises RunError for a lock that is a link."""
+    """Whether a process is writing the run; none can where the file system has no locks. Raises
+    RunError for a lock that is a link."""
     _refuse_links(folder)
     # The journal is locked, too: the lock may have been deleted.
     return any(_is_held(folder / name) for name in ("lock", "journal.jsonl"))
@@ -744,6 +750,9 @@ def _is_held(path: Path) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         finally:
             os.close(descriptor)
         return False

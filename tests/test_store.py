@@ -1114,7 +1114,7 @@ def test_no_space_is_storage_full(tmp_path: Path) -> None:
     assert store.read(tmp_path / "demo").running == {1}
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 3])  # That of `lock`, and of the journal.
 def test_a_file_system_without_locks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -1130,6 +1130,26 @@ def test_a_file_system_without_locks_is_named(
     with pytest.raises(RunError, match="No locks available") as caught:
         open_run(tmp_path)
     assert "--runs" in caught.value.hint
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_run_on_a_file_system_without_locks_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = tmp_path / "demo"
+    open_run(tmp_path).close()
+
+    def flock(descriptor: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert not store.is_locked(folder)
+    told = f"cannot use {folder}: {os.strerror(number)}"
+    for use in (lambda: store.check_writable(folder), lambda: open_run(tmp_path)):
+        with pytest.raises(RunError, match="cannot use") as caught:
+            use()
+        assert caught.value.message == told
+        assert "may have no locks" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ as the strings "nan", "inf" and "-inf"; metrics and curves are read back as floa
 
 A process that dies while it writes leaves a torn tail: bytes behind the last newline, or the NUL
 bytes that some file systems leave. Readers ignore it and the next writer cuts it, unless it begins
-with a whole line, which counts. Any other bad line is `RunDamaged`.
+with a whole line, which counts. Any other bad line is `RunDamaged`, and so is such a tail with a
+whole line further on.
 
 No link inside a run folder is followed: a folder may come from anyone, and a link could make
 lrsearch write to any file of the user's. The folder itself may be a link.
@@ -76,6 +77,7 @@ LISTED = 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _START = re.compile(rb'\{"n":([1-9][0-9]{0,14}),"crc":"([0-9a-f]{8})",(?="event":")')
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 NO_SENSE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 """Errors raised by content that is valid JSON, or nearly, and was never written by lrsearch."""
 
@@ -528,6 +530,9 @@ def _replay(folder: Path, data: bytes) -> History:
                     if found != number:
                         raise ValueError(f"it is numbered {found}")
                 fold(history, content)
+        # What is behind the last newline will be cut, and a crash leaves no sound line there.
+        if any(_find_lines(text[history.end :])):
+            raise ValueError("sound lines without their newlines stand in it")
     except NO_SENSE as error:
         raise RunDamaged(
             f"line {number} is damaged: {error}",
@@ -560,7 +565,10 @@ def _using(path: Path) -> Iterator[None]:
                 f"cannot write {path}: {error.strerror}",
                 hint="everything journaled before is safe; make room and run the same command",
             ) from error
-        gone = error.errno == errno.ENOENT and not path.parent.exists()
+        gone = error.errno == errno.ENOENT and not os.path.lexists(path.parent)
+        # Of a folder that is used the file in it.
+        named = Path(error.filename) if isinstance(error.filename, str) else path
+        path = named if named.parent == path else path
         hint = (
             f"{path.parent} is not there, or was removed while the run was written" if gone else ""
         )
@@ -568,7 +576,7 @@ def _using(path: Path) -> Iterator[None]:
             hint = "nothing can be written there; --runs DIR names a folder where it can"
         if error.errno in (errno.EACCES, errno.EPERM):
             hint = "this user may not; --runs DIR names a folder that it may use"
-        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
+        if error.errno in _NO_LOCKS:
             hint = "this file system may have no locks; --runs DIR names a folder on another"
         raise RunError(f"cannot use {path}: {error.strerror or error}", hint=hint) from error
 
@@ -696,24 +704,37 @@ def _locked(folder: Path, owner: str) -> RunLocked:
 
 
 def check_writable(folder: Path) -> None:
-    """Raises RunError where a run cannot be written, StorageFull where the disk is full: before
-    anything is loaded for it."""
+    """Raises RunError where a run cannot be written, also where a part of it is another user's or
+    the file system has no locks, StorageFull where the disk is full: before anything is loaded for
+    it."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
     try:
         with _using(folder), tempfile.TemporaryFile(dir=there) as file:
             file.write(b"\0")
             file.flush()
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except RunError as error:
         cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _NO_LOCKS:
+            raise
         reason = getattr(cause, "strerror", None) or str(cause)
         raise RunError(
             f"cannot use {folder}: nothing can be written in {there}: {reason}",
             hint=error.hint if "--runs" in error.hint else "--runs DIR names a folder where it can",
         ) from error
+    for path in (folder / name for name in ("journal.jsonl", "lock", *_FOLDERS)):
+        with _using(path):
+            if os.path.lexists(path) and not _is_writable(path):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is writing the run. Raises RunError for a lock that is a link."""
+    """Whether a process is writing the run; none can where the file system has no locks. Raises
+    RunError for a lock that is a link."""
     _refuse_links(folder)
     # The journal is locked, too: the lock may have been deleted.
     return any(_is_held(folder / name) for name in ("lock", "journal.jsonl"))
@@ -729,6 +750,9 @@ def _is_held(path: Path) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         finally:
             os.close(descriptor)
         return False
@@ -767,7 +791,10 @@ def _absent(folder: Path) -> RunError:
 
 def list_runs(root: Path, name: str) -> str:
     """Names of the runs in a folder, the nearest to `name` first, for an error."""
-    known = by_likeness(name, names(root))
+    try:
+        known = by_likeness(name, names(root))
+    except RunError as error:
+        return error.message
     if not known:
         return f"there are no runs in {root}"
     close = nearest(name, known)
@@ -990,9 +1017,11 @@ def _curve(folder: Path, number: int) -> Path:
 
 
 def names(root: Path) -> list[str]:
-    """The names of the runs in a folder, sorted."""
+    """The names of the runs in a folder, sorted; those that may not be looked into among them.
+    Raises RunError for a folder that may not."""
     with _using(root):
-        return sorted(path.parent.name for path in root.glob("*/run.json"))
+        found = root.iterdir() if root.is_dir() else ()
+        return sorted(path.name for path in found if _may_hold(path, "run.json"))
 
 
 def folders(root: Path) -> list[Path]:
@@ -1004,26 +1033,48 @@ def folders(root: Path) -> list[Path]:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder is a run, perhaps a damaged one."""
-    return any((folder / name).is_file() for name in ("run.json", "journal.jsonl"))
+    """Whether a folder is a run, perhaps a damaged one, or one that this user may not read."""
+    return _may_hold(folder, "run.json", "journal.jsonl")
+
+
+def _may_hold(folder: Path, *names: str) -> bool:
+    """Whether a folder has a file of one of these names, or may not be looked into."""
+    try:
+        return any((folder / name).is_file() for name in names)
+    except PermissionError:
+        return folder.is_dir()
 
 
 def last_written(folder: Path) -> float:
-    """The time when a run's journal, or a folder without one, was last written: seconds since
-    1970."""
+    """The time when a run's journal, or a folder in which none is to be found, was last written:
+    seconds since 1970."""
+    return _written(folder) / 1e9
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether this user may read a run."""
+    try:
+        os.close(_open(folder / "journal.jsonl", os.O_RDONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def _written(folder: Path) -> int:
+    """The same in nanoseconds."""
     with _using(folder):
-        journal = folder / "journal.jsonl"
-        return (journal if journal.is_file() else folder).stat().st_mtime
+        with contextlib.suppress(PermissionError, FileNotFoundError, NotADirectoryError):
+            return (folder / "journal.jsonl").stat().st_mtime_ns
+        return folder.stat().st_mtime_ns
 
 
 def newest(root: Path) -> Path:
-    """The run whose journal was written last. Raises RunError where there is none."""
-    journals = [root / name / "journal.jsonl" for name in names(root)]
-    with _using(root):
-        journals = [path for path in journals if path.is_file()]
-        if not journals:
-            raise RunError(f"there are no runs in {root}")
-        return max(journals, key=lambda path: path.stat().st_mtime_ns).parent
+    """The run whose journal was written last; one that this user may read, if there is any. Raises
+    RunError where there is none."""
+    found = [root / name for name in names(root) if _may_hold(root / name, "journal.jsonl")]
+    if not found:
+        raise RunError(f"there are no runs in {root}")
+    return max(found, key=lambda folder: (_is_open(folder), _written(folder)))
 
 
 # Writing ------------------------------------------------------------------------------------
@@ -1519,7 +1570,7 @@ class Repair:
 
 def repair(folder: Path) -> Repair:
     """Rebuild a damaged journal from every line that passes its own checksum, wherever it stands
-    in the file, renumbered.
+    in the file, renumbered; of copies of a line one.
 
     Lines that refer to trials whose `proposed` line is lost are dropped too. The old journal
     stays as journal.jsonl.damaged-<k>; a lost run.json is written anew. Raises RunLocked,
@@ -1540,7 +1591,11 @@ def repair(folder: Path) -> Repair:
         history = History()
         sound: list[bytes] = []
         kept: list[tuple[int, int]] = []
+        seen: set[bytes] = set()
         for start, end, rest, content in _find_lines(data):
+            if (line := data[start:end]) in seen:
+                continue  # A session that is closed twice would have cost twice its time.
+            seen.add(line)
             with contextlib.suppress(*NO_SENSE):
                 fold(history, content)
                 sound.append(_numbered(len(sound) + 1, rest))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import contextlib
+import ctypes
 import functools
 import gc
 import importlib
@@ -282,6 +283,26 @@ def on_device() -> Iterator[None]:
         return
     with devices.DEVICE:
         yield
+
+
+@pytest.fixture
+def no_override() -> Iterator[None]:
+    """Permissions hold for root, too, as they do for any other user."""
+    if os.geteuid():
+        yield
+        return
+    if sys.platform != "linux":
+        pytest.skip("root may do everything")
+    # For this thread: version 3 of capget's header, and two sets of 32 bits each, thrice.
+    libc, head, sets = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522), (ctypes.c_uint32 * 6)()
+    assert libc.capget(head, sets) == 0
+    before, sets[0] = sets[0], sets[0] & ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(head, sets) == 0
+    try:
+        yield
+    finally:
+        sets[0] = before
+        assert libc.capset(head, sets) == 0
 
 
 @pytest.fixture(scope="session")

@@ -611,14 +611,14 @@ def test_repair_copes_with_lost_regions_doubled_lines_and_a_torn_tail(tmp_path: 
     before = store.read(tmp_path / "demo")
 
     def change(lines: list[bytes]) -> list[bytes]:
-        return [lines[0], b"\0" * 99, *lines[1:], lines[3], lines[-1][:30]]
+        return [lines[0], b"\0" * 99, *lines[1:], lines[3], lines[-1], lines[-1][:30]]
 
     rewrite(tmp_path, change)
     (tmp_path / "demo" / "journal.jsonl.damaged-1").touch()
     done = store.repair(tmp_path / "demo")
     assert done.copy == tmp_path / "demo" / "journal.jsonl.damaged-2"
     assert store.read(tmp_path / "demo") == before
-    assert done.dropped == (12, 13)
+    assert done.dropped == (12, 13, 14)
 
 
 def test_repair_restores_a_lost_run_json_and_respects_the_lock(tmp_path: Path) -> None:
@@ -934,6 +934,8 @@ def _damage(lines: list[bytes], how: str) -> bytes:
         return b"".join([*lines[:3], lines[3][:-1], *lines[4:]])
     if how == "all newlines lost":
         return b"".join(line[:-1] for line in lines)
+    if how == "a whole line behind half a one at the end":
+        return b"".join([*lines[:-2], lines[-2][:9], lines[-2][:-1], lines[-1][:-1]])
     if how == "half a line before a whole one":
         return b"".join([*lines[:3], b"torn", *lines[3:]])
     return b"".join(lines)[:-1] + b"X"
@@ -947,6 +949,7 @@ def _damage(lines: list[bytes], how: str) -> bytes:
         ("a lost newline", ()),
         ("all newlines lost", ()),
         ("half a line before a whole one", (4,)),
+        ("a whole line behind half a one at the end", (10,)),
         ("a damaged last newline", (11,)),
     ],
 )
@@ -958,6 +961,10 @@ def test_repair_keeps_every_line_whose_checksum_holds(
     expected = store.read(tmp_path / "demo")
     lines = journal(tmp_path).read_bytes().splitlines(keepends=True)
     journal(tmp_path).write_bytes(_damage(lines, how))
+    if how != "a damaged last newline":  # Which is what a crash may leave.
+        for use in (lambda: store.read(tmp_path / "demo"), lambda: open_run(tmp_path)):
+            with pytest.raises(RunDamaged, match="lrsearch repair"):
+                use()
     done = store.repair(tmp_path / "demo")
     assert (done.kept, done.dropped) == (11, dropped)
     assert store.read(tmp_path / "demo") == expected
@@ -1107,7 +1114,7 @@ def test_no_space_is_storage_full(tmp_path: Path) -> None:
     assert store.read(tmp_path / "demo").running == {1}
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 3])  # That of `lock`, and of the journal.
 def test_a_file_system_without_locks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -1123,6 +1130,26 @@ def test_a_file_system_without_locks_is_named(
     with pytest.raises(RunError, match="No locks available") as caught:
         open_run(tmp_path)
     assert "--runs" in caught.value.hint
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_run_on_a_file_system_without_locks_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = tmp_path / "demo"
+    open_run(tmp_path).close()
+
+    def flock(descriptor: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert not store.is_locked(folder)
+    told = f"cannot use {folder}: {os.strerror(number)}"
+    for use in (lambda: store.check_writable(folder), lambda: open_run(tmp_path)):
+        with pytest.raises(RunError, match="cannot use") as caught:
+            use()
+        assert caught.value.message == told
+        assert "may have no locks" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -1152,11 +1179,47 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         open_run(tmp_path, "x" * 300)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("no_override")
 def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(RunError, match=r"closed.*Permission"):
         open_run(tmp_path / "closed")
+
+
+@pytest.mark.usefixtures("no_override")
+@pytest.mark.parametrize("name", ["journal.jsonl", "lock", "curves", "best", "states"])
+def test_a_part_that_may_not_be_written_is_named_before_anything(tmp_path: Path, name: str) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    store.check_writable(run.folder)
+    (run.folder / name).chmod(0o500)
+    with pytest.raises(RunError, match=rf"cannot use .*{name}: Permission") as caught:
+        store.check_writable(run.folder)
+    assert "--runs DIR" in caught.value.hint
+    if name in ("journal.jsonl", "lock"):
+        with pytest.raises(RunError, match=rf"cannot use .*{name}: Permission"):
+            open_run(tmp_path)
+
+
+@pytest.mark.usefixtures("no_override")
+def test_a_run_that_may_not_be_read_hides_no_other(tmp_path: Path) -> None:
+    for name in ("mine", "theirs"):
+        open_run(tmp_path, name).close()
+    os.utime(tmp_path / "mine" / "journal.jsonl", (0, 0))
+    theirs = tmp_path / "theirs"
+    for part in (theirs, theirs / "journal.jsonl"):
+        part.chmod(0)
+        assert store.names(tmp_path) == ["mine", "theirs"]
+        assert store.newest(tmp_path) == tmp_path / "mine"
+        assert store.holds_run(theirs)
+        assert store.last_written(theirs) > 0
+        part.chmod(0o700)
+    tmp_path.chmod(0)
+    for use in (lambda: store.names(tmp_path), lambda: store.newest(tmp_path)):
+        with pytest.raises(RunError, match="Permission"):
+            use()
+    assert "Permission" in store.list_runs(tmp_path, "mine")
+    tmp_path.chmod(0o700)
 
 
 # Names, folders, files ------------------------------------------------------------------------

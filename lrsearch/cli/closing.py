@@ -133,6 +133,11 @@ def call(command: Callable[[], None]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        say(f"error: cannot use {error.filename}: {error.strerror}\n  this user may not")
+        return 2
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise

@@ -56,10 +56,18 @@ def beginning(root: Path) -> str:
     specs = list(list_specs())
     first = searching_first(specs[0], root) if specs else FIRST_SPEC
     told = f"begin one with: {first}" if specs else f"begin with a spec: {first}"
-    near = next((each for each in (Path(), Path(".."), Path("../runs")) if names(each)), None)
+    near = next((each for each in (Path(), Path(".."), Path("../runs")) if _holds_runs(each)), None)
     if near is not None and near.resolve() != root.resolve():
         return f"there are runs in {near.resolve()}: write --runs {near}\n  {told}"
     return f"{told}\n  --runs DIR says where other runs are"
+
+
+def _holds_runs(root: Path) -> bool:
+    """Whether there are runs in a folder that this user may read."""
+    try:
+        return bool(names(root))
+    except RunError:
+        return False
 
 
 def searching_first(

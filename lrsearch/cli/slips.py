@@ -75,6 +75,8 @@ def _of_value(error: Any, args: Sequence[str]) -> tuple[str, str]:
     option = max(part.opts, key=len)
     given = next((text for each in part.opts if (text := value_of(each, args)) is not None), None)
     allowed = str(error.message)
+    if closed := re.search(r"'(.*)' is not readable", allowed):
+        return f"cannot read {closed[1]}: Permission denied", "this user may not"
     usual = _USUAL.get(option, "VALUE")
     if "valid int" in allowed or "valid number" in allowed:
         allowed = "it takes an integer" if "valid int" in allowed else "it takes a number"

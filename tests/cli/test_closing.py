@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import resource
 import select
 import shutil
@@ -273,6 +274,24 @@ def test_too_few_files_to_open_are_said(here):
     )
     assert done.returncode == 1 and "ulimit -n" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("no_override")
+@pytest.mark.parametrize("closed", ["runs/small", "runs", "small.yaml"])
+def test_what_this_user_may_not_read_is_named(run, closed):
+    mode = Path(closed).stat().st_mode
+    Path(closed).chmod(0)
+    commands = [["grid", "small.yaml"], ["report", "small.yaml"]]
+    if closed != "small.yaml":
+        commands += [["repair", "runs/small"], ["report"], ["report", "runs/small"]]
+    said = [CliRunner().invoke(app, command) for command in commands]
+    listed = CliRunner().invoke(app, ["list"])
+    Path(closed).chmod(mode)
+    for each in said:
+        assert each.exit_code == 2, each.output
+        assert re.match(rf"error: .*{closed}.*: Permission denied\n", each.stderr), each.stderr
+    if closed == "runs/small":
+        assert listed.exit_code == 0 and "unreadable" in listed.stdout
 
 
 ODD = ['{"format": 1e999}', "[" * 100_000, '{"format": [1]}', "null", '{"format": "x"}', "\0", "{}"]

@@ -72,6 +72,7 @@ def disturb(
                     os.kill(pid, signal.SIGKILL)
         said = running.wait()
         await_none(marker)
+        over = over or ("worker" not in whom and said.code == 0)  # It was quicker than the signal.
         if over or ("worker" in whom and not found):
             if kills:  # What was left took no longer.
                 break

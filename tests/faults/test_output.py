@@ -47,7 +47,7 @@ KINDS = {
     "deep nesting": lambda: write(NESTED + "\n" + '{"a":' * 100_000 + "\n"),
     "lrsearch's own lines": lambda: write("\n".join(OURS) + "\n"),
     "numbers that are none": lambda: write(
-        '{"step": 1e999}\n{"step": -1, "loss": NaN}\n{"step": true}\n{"step": null}\n{"loss": []}\n'
+        '{"step": 1e999}\n{"step": -1, "gap": NaN}\n{"step": true}\n{"step": null}\n{"loss": []}\n'
     ),
     "a surrogate": lambda: write('{"step": 1, "\\ud800": 3, "\\u001b[31m": 4}\n'),
     "stderr": lambda: (sys.stderr.write(ESCAPES * 50 + "x" * (SIZE // 10)), sys.stderr.flush()),

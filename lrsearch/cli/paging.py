@@ -158,6 +158,11 @@ def _curve(run: StoredRun, number: int) -> Mapping[str, list[float]]:
     return {}
 
 
+def _counted(number: object) -> str:
+    """A number of samples as the data are described; a journal may come from anywhere."""
+    return f"{number:,}" if isinstance(number, int) else str(number)
+
+
 def _facts(run: StoredRun, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Labels and values on the machine, the versions, the parts, the data and the code."""
     if facts.get("device_name") or facts.get("device"):
@@ -166,12 +171,12 @@ def _facts(run: StoredRun, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]
     if isinstance(versions, Mapping) and versions:
         yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items())
     parts = [
-        f"{'/'.join(map(str, facts[name]))} {word}"
+        f"{'/'.join(map(_counted, facts[name]))} {word}"
         for name, word in (("train_samples", "training"), ("validation_samples", "validation"))
         if facts.get(name)
     ]
     if facts.get("test_samples"):
-        parts.append(f"{facts['test_samples']} test")
+        parts.append(f"{_counted(facts['test_samples'])} test")
     if parts:
         yield "samples", ", ".join(parts)
     if run.spec.kind is None:

@@ -24,14 +24,19 @@ def find_validation(raw: Raw, config: Mapping[str, Any]) -> Any:
     return "source" if raw.validates and not tested else USUAL_SHARE
 
 
-def describe(raw: Raw, config: Mapping[str, Any], validated: Sequence[int], tested: int) -> str:
+def describe(
+    raw: Raw, config: Mapping[str, Any], validated: Sequence[int], tested: int, *, own: bool = False
+) -> str:
     """Describe the data in one sentence: samples, their shape, targets, validation and test.
 
     `config` is a resolved `data`, `validated` the validation samples of each fold, `tested` those
-    of the test.
+    of the test; `own` as `splits.split` has it: the user's loss or step takes what it is given.
     """
     head = f"{len(raw):,} samples" + (f" ({raw.taken})" if raw.taken else "")
     parts = [f"{head} of {_outline(raw)}", _targets(raw)]
+    if raw.task == "regression" and not (own or raw.streams):
+        unit = "units of its deviation" if raw.outputs == 1 else "units of their deviations"
+        parts.append(f"which the loss takes in {unit}")
     if isinstance(raw.weight, np.ndarray):
         parts.append(f"weights from {raw.weight.min():g} to {raw.weight.max():g}")
     if raw.streams:
@@ -39,8 +44,8 @@ def describe(raw: Raw, config: Mapping[str, Any], validated: Sequence[int], test
     told = [", ".join(parts), f"validation: {_validation(raw, config, validated)}"]
     test = config.get("test")
     if test is not None:
-        own = f"its own part ({raw.names[-1]})" if test == "source" else f"a share of {test:g}"
-        told.append(f"test: {own}, {tested:,} sample{'s' * (tested != 1)}")
+        which = f"its own part ({raw.names[-1]})" if test == "source" else f"a share of {test:g}"
+        told.append(f"test: {which}, {tested:,} sample{'s' * (tested != 1)}")
     return "; ".join(told + _unused(raw, config))
 
 

@@ -138,7 +138,7 @@ def _probability(share: float) -> str:
     """A probability in words: none is certain."""
     if share > 0.999:
         return "above 0.999"
-    return "below 0.001" if share < 0.001 else f"{share:.3g}"
+    return "below 0.001" if share < 0.001 else f"{share:.3f}"
 
 
 def _brief(share: float) -> str:

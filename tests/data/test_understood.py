@@ -243,6 +243,10 @@ def test_a_quantity_in_whole_numbers_is_doubted_in_the_same_words(tmp_path, form
         if task != "classification":
             np.testing.assert_array_equal(raw.y.reshape(-1), AGES)
         assert raw.y.shape == ((244, 1) if task == "regression" else (244,))
+        # Its unit is not that of the target, unless the loss is the user's.
+        unit = ", which the loss takes in units of its deviation"
+        assert (unit in describe(raw, own_data(), (48,), 0)) is (outputs == 1)
+        assert "units of" not in describe(raw, own_data(), (48,), 0, own=True)
 
 
 @pytest.mark.parametrize(

@@ -346,6 +346,7 @@ def test_finalists_stand_with_their_fresh_seeds():
         and " trials of the search, by step" in words
     )
     assert "confirmed on 3 fresh seeds" in words and "not confirmed" not in words
+    assert "Fresh seedson a fresh seed, and so not recommended: point" in words
     ids = page.values("id")
     assert ids.index("rate") < ids.index("finalists") < ids.index("batch")
     figure = re.search(r'<figure id="fig-finalists".*?</figure>', text, re.S)[0]

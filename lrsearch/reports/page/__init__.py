@@ -111,6 +111,7 @@ def write_page(view: RunView, making: Making | None = None, *, served: Served | 
         "standing": [one_line(each) for each in view.standing],
         "warnings": [one_line(warning) for warning in view.warnings],
         "codes": [(name, visible(text)) for name, text in making.codes] if view.answer else [],
+        "notes": content.describe_notes(view),
         "cost": describe_cost(view) if view.cost["trials"] or view.cost["range_seconds"] else "",
         "made_by": making.command,
         "advices": content.advise(view, making),

@@ -18,6 +18,7 @@ from lrsearch.reports.answer import (
     describe_edge,
     describe_law,
     evidence,
+    first_notes,
     tell_interval,
 )
 from lrsearch.reports.confirmation import describe_level, find_again
@@ -123,6 +124,15 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
         "evidence": evidence(answer),
         "choice": choice(answer),
     }
+
+
+_NOTES = {"stopped": "Stopped", "refined": "Refined", "fresh": "Fresh seeds", "test": "Test part"}
+"""The notes on an answer that stand in no other place of a page, by their labels there."""
+
+
+def describe_notes(view: RunView) -> list[tuple[str, str]]:
+    """Labels and texts of what a terminal says of the answer, and no figure."""
+    return [(_NOTES[label], one_line(text)) for label, text in first_notes(view) if label in _NOTES]
 
 
 def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:

@@ -133,7 +133,13 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             *told,
             *_tell_few(raw, configs[0], validation_samples, payload.metric),
         ),
-        data=data.describe(raw, configs[0]["data"], validation_samples, test_samples),
+        data=data.describe(
+            raw,
+            configs[0]["data"],
+            validation_samples,
+            test_samples,
+            own=any(find_view(config["train"]) for config in configs),
+        ),
         settled=settled,
     )
 

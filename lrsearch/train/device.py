@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -33,8 +34,18 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if has_cuda else "mps" if "mps" in names else "cpu")
     allowed = ("auto", *names, *(["cuda"] if has_cuda else []))
     if name not in allowed:
-        raise UsageError(f"device '{name}' is not available", hint=suggest(name, allowed))
+        why = _why_no_gpu() if name.startswith("cuda") and not has_cuda else ""
+        raise UsageError(f"device '{name}' is not available{why}", hint=suggest(name, allowed))
     return torch.device(name)
+
+
+def _why_no_gpu() -> str:
+    """The reason why no GPU is found, as the end of a sentence."""
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+        return f": this torch ({torch.__version__}) is built without CUDA"
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return ": CUDA_VISIBLE_DEVICES hides all GPUs"
+    return f": this torch ({torch.__version__}) finds no GPU, or no driver that suits it"
 
 
 def describe_device(device: torch.device) -> str:

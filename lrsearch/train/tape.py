@@ -354,10 +354,14 @@ class _Recorder(TorchDispatchMode):
         self, func: OpOverload, reads: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> dict[str, Tensor] | None:
         """The CPU's tensors that an operation brings to the accelerator, where they are the same
-        each time, by name; else None."""
+        each time, by name; else None. What nothing in a step may change counts, too."""
         here = [each for each in reads if each.device.type == "cpu"]
         there = bool(outputs) and all(each.device.type != "cpu" for each in outputs)
-        if func in _CHECKED or not there or not all(_memory(each) in self.fixed for each in here):
+        same = (
+            _memory(each) in self.fixed or (self._stays(each) and _memory(each) not in self.lasting)
+            for each in here
+        )
+        if func in _CHECKED or not there or not all(same):
             return None
         return {self._name(each): each for each in here}
 
@@ -482,6 +486,8 @@ def _touches_host(func: OpOverload, reads: Sequence[Tensor], outputs: Sequence[T
 
 _CHECKED = (
     torch.ops.aten._linalg_check_errors.default,
+    *(torch.ops.aten._linalg_svd.default, torch.ops.aten._linalg_eigh.default),
+    *(torch.ops.aten.linalg_eig.default, torch.ops.aten.linalg_matrix_exp.default),
     *(torch.ops.aten._ctc_loss.default, torch.ops.aten._ctc_loss.Tensor),
 )
 """Operations that read their tensors on the host, wherever these are."""

@@ -575,6 +575,9 @@ def aligned(x: Tensor) -> Tensor:
     return x * 2
 
 
+KEPT = torch.arange(3.0)
+"""What a module keeps on the CPU, in an attribute that is no buffer."""
+
 HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "nothing": (lambda x: (x * 2 + 1.0).relu(), ""),
     "a number": (lambda x: x * torch.tensor(2.0), ""),
@@ -582,6 +585,7 @@ HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "made there": (lambda x: x + torch.arange(3, device=x.device), ""),
     "moved": (moved, ""),
     "a number moved": (moved_number, ""),
+    "kept": (lambda x: x + KEPT[:3].to(x.device), ""),
     "beside": (brought, "empty"),
     "put": (put, ""),
     "picked": (lambda x: x[[2, 0]], ""),
@@ -589,7 +593,13 @@ HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "chosen there": (lambda x: torch.where(x > 0, x, 0.0), ""),
     "checked": (checked, "_linalg_check_errors"),
     "aligned": (aligned, "_ctc_loss"),
+    "turned": (lambda x: torch.matrix_exp(x.expand(3, 3)), "linalg_matrix_exp"),
+    "divided": (lambda x: torch.linalg.svdvals(x.expand(3, 3)), "_linalg_svd"),
+    "parted": (lambda x: torch.linalg.eig(x.expand(3, 3))[0].real, "linalg_eig"),
+    "spread": (lambda x: torch.linalg.eigvalsh(x.expand(3, 3)), "_linalg_eigh"),
 }
+READ = ("checked", "aligned", "turned", "divided", "parted", "spread")
+"""Those of operations that read their tensors on the host, wherever these are."""
 
 
 @pytest.mark.parametrize("name", HOST)
@@ -602,10 +612,16 @@ def test_a_step_that_needs_the_host_is_known(name: str) -> None:
         assert f"aten.{named}" in tape.host
 
 
-@pytest.mark.parametrize("name", sorted(HOST.keys() - {"checked", "aligned"}))
+@pytest.mark.parametrize("name", sorted(HOST.keys() - {*READ}))
 def test_on_a_cpu_nothing_is_said_of_the_host(name: str) -> None:
     tape, _ = record(lambda x: [HOST[name][0](x)], [torch.empty(3)], [])
     assert tape.host == ""
+
+
+def test_what_others_may_change_on_the_host_is_not_brought_once() -> None:
+    given, kept = torch.empty(3, device="meta"), torch.ones(3)
+    tape, _ = record(lambda x: [x + kept.to(x.device)], [given], [kept])
+    assert "aten._to_copy" in tape.host
 
 
 def test_a_step_that_needs_the_host_is_run_operation_by_operation() -> None:

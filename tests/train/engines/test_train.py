@@ -1378,6 +1378,19 @@ def test_devices():
         assert "cpu" in caught.value.hint
 
 
+def test_why_there_is_no_gpu_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for built, visible, why in (
+        (False, "0", "is built without CUDA"),
+        (True, "0,1", "finds no GPU"),
+        (True, "-1", "CUDA_VISIBLE_DEVICES hides all GPUs"),
+    ):
+        monkeypatch.setattr(torch.backends.cuda, "is_built", lambda built=built: built)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with pytest.raises(UsageError, match=rf"^device 'cuda' is not available: .*{why}"):
+            device.find_device("cuda")
+
+
 def test_what_a_driver_needs_is_free_of_torch():
     code = (
         "import sys, lrsearch.data, lrsearch.train.jobs, lrsearch.train.engines.timetable;"

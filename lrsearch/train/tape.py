@@ -343,9 +343,16 @@ class _Recorder(TorchDispatchMode):
 
     def _is_steady(self, tensor: Tensor) -> bool:
         """Whether a tensor's values are the same each time. What was there before may be changed by
-        others."""
+        others, but for what is kept on the host."""
         memory = _memory(tensor)
-        return memory in self.fixed and memory not in self.varied
+        return memory not in self.varied and (memory in self.fixed or self._is_kept(tensor))
+
+    def _is_kept(self, tensor: Tensor) -> bool:
+        """Whether a tensor was on the host of an accelerator before, and is none that lasts: as a
+        table in an attribute of a module. Code that changes such is refused by what it
+        remembers."""
+        kept = self.away and tensor.device.type == "cpu" and self._stays(tensor)
+        return kept and _memory(tensor) not in self.lasting
 
     def _stays(self, tensor: Tensor) -> bool:
         return id(tensor) not in self.names and _memory(tensor) not in self.renewed
@@ -354,13 +361,10 @@ class _Recorder(TorchDispatchMode):
         self, func: OpOverload, reads: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> dict[str, Tensor] | None:
         """The CPU's tensors that an operation brings to the accelerator, where they are the same
-        each time, by name; else None. What nothing in a step may change counts, too."""
+        each time, by name; else None."""
         here = [each for each in reads if each.device.type == "cpu"]
         there = bool(outputs) and all(each.device.type != "cpu" for each in outputs)
-        same = (
-            _memory(each) in self.fixed or (self._stays(each) and _memory(each) not in self.lasting)
-            for each in here
-        )
+        same = (_memory(each) in self.fixed or self._is_kept(each) for each in here)
         if func in _CHECKED or not there or not all(same):
             return None
         return {self._name(each): each for each in here}

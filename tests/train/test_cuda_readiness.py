@@ -586,6 +586,7 @@ HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "moved": (moved, ""),
     "a number moved": (moved_number, ""),
     "kept": (lambda x: x + KEPT[:3].to(x.device), ""),
+    "kept, and changed there": (lambda x: x + (KEPT.view(1, 3) * 2).sum(0).to(x.device), ""),
     "beside": (brought, "empty"),
     "put": (put, ""),
     "picked": (lambda x: x[[2, 0]], ""),

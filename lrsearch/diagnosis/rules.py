@@ -131,7 +131,22 @@ class Reading:
         values = (*self.training.values, *self.validation.values)
         if not self.course.losses:
             return (max(values) - min(values)) or 1.0
-        return max(abs(self.nothing), -min(values), SMALLEST)
+        began = (self.nothing,) if self.course.known else self.firsts
+        return max(*map(abs, began), -min(values), SMALLEST)
+
+    @property
+    def firsts(self) -> tuple[float, ...]:
+        """The first value of each series."""
+        return tuple(each.values[0] for each in (self.training, self.validation) if each)
+
+    @cached_property
+    def scale(self) -> float:
+        """The whole that shares of what was learned are of. Where nobody knows what it began with
+        most may have been learned before the first report: then no less than what stood there, by
+        which a small difference is small."""
+        if self.course.known:
+            return max(self.learned, NONE * self.size)
+        return max(self.learned, *map(abs, self.firsts), SMALLEST)
 
     @cached_property
     def end(self) -> float:
@@ -305,7 +320,7 @@ def find_unstable(reading: Reading) -> Found | None:
         peak = max(_highest(each, limit, high=high) / reading.size for each in series)
     climb = _climb(reading.training)
     if climb >= LITTLE * reading.size:
-        height = max(height, climb / max(reading.learned, LITTLE * reading.size))
+        height = max(height, climb / max(reading.scale, LITTLE * reading.size))
     number = max(1, *map(len, spikes))
     margin = max(height / SPIKE, peak / LOST)
     evidence = {"spikes": number, "height": height, "peak": peak, "limit": SPIKE}
@@ -330,7 +345,6 @@ def _spikes(series: Series, reading: Reading) -> list[float]:
     both sides by more than the noise among their neighbours."""
     heights = []
     inside = False
-    learned = max(reading.learned, NONE * reading.size)
     for place, value in zip(series.places, series.values, strict=True):
         before = series.within(place - AROUND, place - 1e-6)
         after = series.within(place, place + AROUND)
@@ -338,7 +352,7 @@ def _spikes(series: Series, reading: Reading) -> list[float]:
             continue
         level = max(statistics.median(before), statistics.median(after))
         noise = max(map(_noise, (before, after)))
-        height = (value - level) / learned
+        height = (value - level) / reading.scale
         high = height >= SPIKE and value - level >= NOISE * noise
         if high and not inside:
             heights.append(height)
@@ -366,8 +380,9 @@ def find_oscillating(reading: Reading) -> Found | None:
     # One way up, or one down, is a slope's, a bottom's or a spike's.
     turns = min(len(climbs), len(falls)) > 1
     less = min(math.fsum(climbs), math.fsum(falls)) if turns else 0.0
-    swing = 2 * less / len(steps) / max(reading.learned, NONE * reading.size)
-    return Found("oscillating", swing / SWING, {"swing": swing, "limit": SWING})
+    swing = 2 * less / len(steps) / reading.scale
+    limit = SWING if reading.course.known else UNKNOWN * SWING
+    return Found("oscillating", swing / limit, {"swing": swing, "limit": limit})
 
 
 def find_overfitting(reading: Reading) -> Found | None:
@@ -378,10 +393,11 @@ def find_overfitting(reading: Reading) -> Found | None:
         return None
     lowest = min(zip(validation.values, validation.places, strict=True))[1]
     before = reading.training.mean(lowest - TAIL / 2, lowest + TAIL / 2)
-    depth = max(reading.depth, CREEP * reading.size)
+    depth, learned = max(reading.depth, CREEP * reading.size), reading.nothing - reading.end
+    if not reading.course.known:
+        depth = learned = reading.scale
     rise = (reading.validation_end - reading.lowest) / depth
     margin = rise / RISE if reading.end <= before else 0.0
-    learned = reading.nothing - reading.end
     gap = (reading.validation_end - reading.end) / learned if learned > 0 else 0.0
     if reading.course.losses and reading.validation_end > 0:
         times = reading.validation_end / max(reading.end, 1e-300)

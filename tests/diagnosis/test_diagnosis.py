@@ -223,6 +223,23 @@ def test_what_was_learned_before_the_first_evaluation_is_no_stagnation():
     assert names(told(level, known)) == ["stagnating"]
 
 
+@pytest.mark.parametrize(
+    ("level", "swing", "told_so"), [(0.08, 0.003, False), (0.95, 0.01, False), (2.0, 0.3, True)]
+)
+def test_what_moves_a_little_is_no_swing_where_most_was_learned_before(level, swing, told_so):
+    """Of a difference that is next to nothing any movement is many times as much."""
+    values = [level + swing * (k % 2) - 1e-4 * k for k in range(25)]
+    steps = list(range(1, 26))
+    loss = {"step": steps, "loss": values}
+    both = {**loss, "train_loss": [level / 20 - 1e-5 * k for k in range(25)]}
+    metric, accuracy = {"step": steps, "accuracy": values}, Objective("accuracy", "max")
+    for found in (told(loss, Records()), told(both, Records()), told(metric, Records(), accuracy)):
+        assert ("oscillating" in names(found)) is told_so
+        assert told_so or "unstable" not in names(found)
+        assert all(each.evidence.get("swing", 0.0) <= 1 for each in found)
+        assert all(each.evidence.get("gap", 0.0) <= 1 for each in found)
+
+
 def test_a_validation_loss_that_never_moves_beside_one_that_does():
     curve = {"step": list(range(1, 26)), "train_loss": [1 + 0.1 * (k % 3) for k in range(25)]}
     assert len(told({**curve, "loss": [2.0] * 25}, Records())) <= 2

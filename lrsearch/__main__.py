@@ -81,8 +81,13 @@ def _fill_descriptors() -> None:
 
 def _leave_folder() -> None:
     """Import nothing from the folder in which `python -m lrsearch` is run, such as a spec's, unless
-    lrsearch itself is there."""
-    here = os.getcwd()  # noqa: PTH109 (as Python puts it there)
+    lrsearch itself is there. Exits with 2 where that folder was deleted."""
+    try:
+        here = os.getcwd()  # noqa: PTH109 (as Python puts it there)
+    except OSError as error:  # Whatever is named is looked for from there.
+        told = f"error: the folder that this is run in cannot be used: {error.strerror}"
+        print(f"{told}\n  it may have been deleted: cd to another", file=sys.stderr)
+        sys.exit(2)
     if sys.path and sys.path[0] == here and not Path(__file__).is_relative_to(here):
         del sys.path[0]
 

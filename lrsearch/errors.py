@@ -261,3 +261,10 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(at))
         yield at
         at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+
+
+def lacks_memory(message: str) -> bool:
+    """Whether an exception is of too little memory, by its type and text (`KeyError: 'x'`): what
+    Python, the loader of libraries and the system say."""
+    lacking = ("failed to map segment from shared object", "annot allocate memory")
+    return message.startswith("MemoryError") or any(each in message for each in lacking)

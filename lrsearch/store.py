@@ -1235,6 +1235,14 @@ class Run:
     def _tell(self, change: str) -> RunError:
         """The error for a journal that another program has changed; what it held is kept."""
         self._changed = True
+        if not self.folder.is_dir():
+            moved = os.fstat(self._journal).st_nlink > 0
+            back = "move it back, and the same command goes on from what it holds; without it, "
+            return RunError(
+                f"{self.folder} was {'moved' if moved else 'deleted'} by another program while it "
+                "was written",
+                hint=f"{back if moved else ''}the same command begins anew",
+            )
         return RunError(
             f"{self._path} was {change} by another program while it was written",
             hint=self._rescue(change) + "the same command goes on from what the journal holds now",
@@ -1243,7 +1251,7 @@ class Run:
     def _rescue(self, change: str) -> str:
         """Keep the content of a journal that was moved or deleted; returns a sentence for the
         user."""
-        if change not in ("deleted", "replaced") or not self.folder.is_dir():
+        if change not in ("deleted", "replaced"):
             return ""
         if self._rescued is None:
             with _using(self.folder):

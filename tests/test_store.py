@@ -7,6 +7,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -874,6 +875,21 @@ def test_a_journal_that_is_cut_while_a_run_is_opened_is_noticed(
     monkeypatch.setattr(Path, "read_bytes", read_and_cut)
     with pytest.raises(RunError, match="was cut by another program"), open_run(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("change", ["moved", "deleted"])
+def test_a_folder_that_is_moved_or_deleted_is_named(tmp_path: Path, change: str) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+        before = repr(run.history)
+        run.folder.rename(tmp_path / "other")
+        if change == "deleted":
+            shutil.rmtree(tmp_path / "other")
+        with pytest.raises(RunError, match=f"demo was {change} by another program") as caught:
+            run.append("noted", {})
+        assert ("move it back" in caught.value.hint) == (change == "moved")
+    if change == "moved":
+        assert repr(store.read(tmp_path / "other")) == before
 
 
 @pytest.mark.parametrize("change", CHANGES)

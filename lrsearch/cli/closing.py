@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from lrsearch.errors import LrsearchError, StorageFull, UsageError
+from lrsearch.errors import LrsearchError, StorageFull, UsageError, lacks_memory
 from lrsearch.terminal import VisibleStream
 
 
@@ -133,20 +133,27 @@ def call(command: Callable[[], None]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except PermissionError as error:
-        if error.filename is None:
+    except Exception as error:
+        if (explained := _explain(error)) is None:
             raise
-        say(f"error: cannot use {error.filename}: {error.strerror}\n  this user may not")
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
-            raise
-        say(
-            f"error: {error.strerror}: this process may open no more of them\n  "
-            "ulimit -n 1024 allows more, and --workers 1 needs fewer"
-        )
-        return 1
+        code, told = explained
+        say(f"error: {told}")
+        return code
     return 0
+
+
+def _explain(error: Exception) -> tuple[int, str] | None:
+    """The exit code and the message for what the machine refuses; None for anything else, a bug."""
+    if lacks_memory(text := f"{type(error).__name__}: {error}"):
+        way = "allow more (ulimit -v, the limit of a job or container), or use fewer --workers"
+        shown = text.removeprefix("MemoryError: ").strip().rpartition("\n")[2] or "MemoryError"
+        return 1, f"there is too little memory: {shown}\n  {way}; every finished trial is kept"
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return 2, f"cannot use {error.filename}: {error.strerror}\n  this user may not"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        way = "ulimit -n 1024 allows more, and --workers 1 needs fewer"
+        return 1, f"{error.strerror}: this process may open no more of them\n  {way}"
+    return None
 
 
 def print_exactly(text: str, hint: str = "PYTHONIOENCODING=utf-8 has them") -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from lrsearch.errors import lacks_memory
 from lrsearch.trial import Verdict
 
 Replies = list[tuple[int, Verdict]]
@@ -45,10 +46,12 @@ class Raised:
 
     @property
     def cause(self) -> BaseException:
-        """The exception for the driver to raise: an error that is no LrsearchError is a bug, with
-        its traceback in the text."""
+        """The exception for the driver to raise: an error that is no LrsearchError, nor of too
+        little memory, is a bug, with its traceback in the text."""
         if self.error is not None:
             return self.error
+        if lacks_memory(self.message):
+            return MemoryError(self.message)
         return RuntimeError(f"a worker raised {self.message}\n{self.traceback}")
 
 

@@ -1,5 +1,6 @@
 """Streams that nobody reads, or that take no more, and files that say what was never written."""
 
+import errno
 import json
 import os
 import pty
@@ -18,7 +19,9 @@ from forking import Before
 from typer.testing import CliRunner
 
 import lrsearch
-from lrsearch.cli import app
+from lrsearch import __main__ as main
+from lrsearch.cli import app, closing
+from lrsearch.executors.port import Raised
 from lrsearch.store import Run, read
 
 SPEC = """
@@ -274,6 +277,43 @@ def test_too_few_files_to_open_are_said(here):
     )
     assert done.returncode == 1 and "ulimit -n" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+
+
+LIBRARY = "libtorch_cpu.so: failed to map segment from shared object"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "MemoryError"),
+        (ImportError(f"odd\nOriginal error was: {LIBRARY}\n"), f"Original error was: {LIBRARY}"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "OSError: [Errno 12] Cannot allocate"),
+        (Raised(None, f"ImportError: {LIBRARY}", "Traceback").cause, f"ImportError: {LIBRARY}"),
+        (Raised(None, "ImportError: no module", "Traceback").cause, None),
+        (ImportError("no module"), None),
+    ],
+)
+def test_too_little_memory_is_said_and_a_bug_is_shown(error, told, capsys):
+    def command():
+        raise error
+
+    if told is None:
+        with pytest.raises(type(error), match="no module"):
+            closing.call(command)
+        return
+    assert closing.call(command) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: there is too little memory: {told}") and "ulimit -v" in said
+
+
+def test_a_folder_that_was_deleted_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit) as caught:
+        main._leave_folder()
+    assert caught.value.code == 2
+    assert "error: the folder that this is run in" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_override")

@@ -542,8 +542,11 @@ NUMBERS = st.floats(width=64) | st.sampled_from([0.0, 1e308, -1e308, 1.0, 1.0 + 
 )
 def test_whatever_a_curve_holds_is_drawn(places, values, log):
     curve = {"step": [step for step, _ in places], "loss": [value for _, value in places]}
-    for together in (False, True):
+    for together in (None, {1: 1}, {1: 7}):
         figure = draw_curves("x", "x", [("", 1, curve)], "loss", together=together)
+        if figure and together:  # A number of a trial is not one of a point.
+            whose = " (of point 7)" if together[1] == 7 else ""
+            assert figure.key["best"] == f"trial 1{whose}, the best"
         drawn = [svg.draw(panel) for panel in figure.panels] if figure else []
         assert not any("nan" in each or "inf" in each for each in drawn)
     finite = [step for step in curve["step"] if math.isfinite(step)]

@@ -235,6 +235,18 @@ def test_curves_are_thinned_beyond_the_chosen_ones_and_it_is_said():
     assert "thinned to 12 values" in text
 
 
+def test_values_of_the_objective_have_the_decimals_of_the_answer():
+    assert rows.show_row([3, 0.5, "completed", 0.031623], 4) == [
+        "3",
+        "0.5000",
+        "completed",
+        "0.031623",
+    ]
+    assert [rows.show_row([1, value], digits)[1] for value, digits in (
+        (0.963788, 4), (None, 4), (2.5e7, 2), (0.125, None), (0.125, -3),
+    )] == ["0.9638", "", "2.5e+07", "0.125", "0.125"]  # fmt: skip
+
+
 def test_a_quantised_curve_keeps_its_ends_and_its_gaps():
     curve = {"step": list(range(100)), "loss": [float(step) for step in range(100)]}
     curve["loss"][99] = math.nan

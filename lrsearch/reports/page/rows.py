@@ -12,7 +12,7 @@ from typing import Any
 from lrsearch.reports.marks import HUGE
 from lrsearch.reports.page.content import best_trials
 from lrsearch.reports.svg import open_svg
-from lrsearch.reports.text import format_value, last_parts, one_line
+from lrsearch.reports.text import format_fixed, format_value, last_parts, one_line
 from lrsearch.reports.verdicts import in_words, leading
 from lrsearch.reports.view import RunView
 from lrsearch.trial import Record
@@ -98,6 +98,14 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def show_row(row: Sequence[Any], decimals: int | None) -> list[str]:
+    """The cells of a row as text, the objective with so many decimals, as the answer has it."""
+    cells = [show(cell) for cell in row]
+    if decimals is not None and decimals >= 0 and row[1] is not None and abs(row[1]) < 1e6:
+        cells[1] = format_fixed(row[1], decimals)
+    return cells
 
 
 def to_text(table: Table, first: int) -> str:

@@ -35,6 +35,9 @@ from dataclasses import dataclass, replace
 
 from lrsearch.terminal import visible_line
 
+FIRST_SPEC = "lrsearch init search.yaml --from mlp writes a first spec"
+"""The line for those who have no spec yet."""
+
 
 class LrsearchError(Exception):
     """A message for the user: what is wrong, where, and what to do about it.

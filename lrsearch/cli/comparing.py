@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -77,32 +77,48 @@ def hold(runs: Sequence[tuple[StoredRun, RunView]]) -> Contest:
 
 def find_settings(specs: Sequence[Spec]) -> list[dict[str, Any]]:
     """The settings of each spec that not all the others have, as they are written, by the dotted
-    path. Equal values are no difference, however they are written; defaults are values."""
-    given = [{path: (value, shown) for path, value, shown in _settings(spec)} for spec in specs]
+    path. Equal values are no difference, however they are written; defaults are values, but where
+    another spec has no such setting, as other data have none."""
+    given = [{each.path: each for each in _settings(spec)} for spec in specs]
     apart = []
     for path in dict.fromkeys(path for each in given for path in each):
-        found = [each[path][0] for each in given if path in each]
-        if len(found) < len(given) or any(value != found[0] for value in found):
+        found = [each[path] for each in given if path in each]
+        lacking = len(found) < len(given) and any(each.written for each in found)
+        if lacking or any(each.value != found[0].value for each in found):
             apart.append(path)
-    return [{path: each[path][1] for path in apart if path in each} for each in given]
+    return [{path: each[path].shown for path in apart if path in each} for each in given]
 
 
-def _settings(spec: Spec) -> Iterator[tuple[str, Any, Any]]:
-    """The settings of a spec: path, value with every default, and value as it is written."""
+class _Setting(NamedTuple):
+    """A setting of a spec: its value with every default, the value as it is `shown`, and whether it
+    is written."""
+
+    path: str
+    value: Any
+    shown: Any
+    written: bool = True
+
+
+def _settings(spec: Spec) -> Iterator[_Setting]:
+    """The settings of a spec; where a value is searched, the search says it."""
     document = spec.document
+    searched = document.get("search") or {}
     if spec.outside is not None and spec.kind is not None:
-        yield spec.kind, spec.outside.text, spec.outside.text
-        yield from ((f"params.{name}", value, value) for name, value in spec.train.items())
+        yield _Setting(spec.kind, spec.outside.text, spec.outside.text)
+        yield from (_Setting(f"params.{name}", value, value) for name, value in spec.train.items())
     else:
-        yield "model", spec.model, document.get("model")
+        yield _Setting("model", spec.model, document.get("model"))
         for head, filled in (("data", spec.data), ("train", spec.train)):
             written = document.get(head)
             written = written if isinstance(written, Mapping) else {}
             for name, value in filled.items():
-                yield f"{head}.{name}", value, written.get(name, value)
-    for name, value in (document.get("search") or {}).items():
-        yield f"search.{name}", value, value
-    yield "seeds", spec.seeds, spec.seeds
+                path = f"{head}.{name}"
+                if path in searched or (head == "train" and name in searched):
+                    continue
+                yield _Setting(path, value, written.get(name, value), name in written)
+    for name, value in searched.items():
+        yield _Setting(f"search.{name}", value, value)
+    yield _Setting("seeds", spec.seeds, spec.seeds)
 
 
 def tell_apart(folder: Path, baseline: str, runs: Path) -> None:

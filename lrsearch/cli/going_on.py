@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.cli.places import USUAL_RUNS
-from lrsearch.cli.slips import FIRST_SPEC, list_specs
-from lrsearch.errors import LrsearchError, RunError
+from lrsearch.cli.slips import list_specs
+from lrsearch.errors import FIRST_SPEC, LrsearchError, RunError
 from lrsearch.spec.document import read_document
 from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME
-from lrsearch.store import History, names
+from lrsearch.store import History, list_runs, names
 from lrsearch.terminal import command_line, path_word
 from lrsearch.trial import CONFIRM
 
@@ -68,6 +68,13 @@ def _holds_runs(root: Path) -> bool:
         return bool(names(root))
     except RunError:
         return False
+
+
+def runs_there(root: Path, name: str) -> str:
+    """The names of the runs in a folder, the nearest to `name` first, for an error; where there are
+    none, where others are, and how a first one is begun."""
+    told = list_runs(root, name)
+    return told if _holds_runs(root) else f"{told}\n  {beginning(root)}"
 
 
 def searching_first(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from lrsearch.cli.closing import say
 from lrsearch.cli.diagnosing import complete, diagnosed, read_course
 from lrsearch.cli.stored import StoredRun, curve_of, view_run
 from lrsearch.errors import UsageError
@@ -26,8 +27,8 @@ _LAST = ("last", "latest", "newest", "current")
 
 
 def find_number(text: str, open_run: Callable[[], StoredRun]) -> int:
-    """The number of a trial. Raises UsageError for any other text, with the number that a word such
-    as best may mean."""
+    """The number of a trial, or of the one that a word such as best means: the first trial of a
+    point, which is said. Raises UsageError for any other text."""
     with contextlib.suppress(ValueError):
         if (number := int(text)) > 0:
             return number
@@ -38,9 +39,13 @@ def find_number(text: str, open_run: Callable[[], StoredRun]) -> int:
         if answer is not None:
             point = answer.highest if word in _ENDS else answer.recommended
             which = word if word in _ENDS else "recommended"
-            hint = f"the {which} point is {point.point}: write --trial {point.trials[0]}"
-        elif word in _LAST and run.history.trials:
-            hint = f"write --trial {max(run.history.trials)}"
+            number = point.trials[0]
+            first = "trial" if len(point.trials) == 1 else "first trial"
+            say(f"note: trial {number} is the {first} of the {which} point, {point.point}")
+            return number
+        if word in _LAST and run.history.trials:
+            return max(run.history.trials)
+        hint = "no point was trained to its end yet"
     elif found := re.search(r"[1-9]\d*", text):
         hint = f"write --trial {found[0]}"
     told = f"'{one_line(text)}' is no number of a trial, which are 1, 2, 3 and so on"

@@ -101,7 +101,7 @@ def range_(
     check_writable(folder)
     progress = Progress(quiet=quiet)
     for note in spec.notes:
-        progress.note(note)
+        progress.note(f"note: {note}")
     if count * each != steps and spec.kind is None:
         progress.note(f"--steps {steps}: it trains {count * each}, {each} at each of {count} rates")
     place = _Place(runs, workers, executor, Workplace(device, str(spec.folder), allowed), dry_run)
@@ -183,7 +183,7 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
         stored = read(folder) if (folder / "run.json").exists() else None
         held = find_settled(stored) if stored is not None else {}
         facts = prepare(spec, executor, workplace, held=held, note=progress.note)
-        for note in filter(None, (facts.data, *facts.notes)):
+        for note in filter(None, (facts.data, *(f"note: {each}" for each in facts.notes))):
             progress.note(note)
         given = settle_data(spec, facts.settled)
         spec = given if stored is None else go_on(given, stored)

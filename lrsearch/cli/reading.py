@@ -256,8 +256,7 @@ def export(
     allow_import: options.AllowImport = None,
     allow_command: options.AllowCommand = False,
 ) -> None:
-    """Write the recommended point as a complete spec with nothing left to search, or as code; or
-    the whole run for another tool."""
+    """Write the recommended point as a spec or as code, or the whole run for another tool."""
     from lrsearch.cli.exporting import Asked, check_format, check_name, export_run, export_text
     from lrsearch.cli.stored import open_stored, view_run
 

@@ -323,7 +323,7 @@ def _run(asked: _Search, command: Sequence[str]) -> History | None:
     again = [*command, "--fresh"] if given.fresh else command
     progress = Progress(quiet=given.quiet)
     for note in () if _was_told(asked) else spec.notes:
-        progress.note(note)
+        progress.note(f"note: {note}")
     with Interruptible() as interruptible, ExitStack() as closing, progress:
         try:
             begun = _begin(asked, closing, progress)
@@ -505,7 +505,7 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     if search.strategy != CONFIRM:
         trials = max(1, count_trials(search.strategy, spec))
     facts = prepare(spec, executor, workplace, trials=trials, held=held, note=progress.note)
-    for note in filter(None, (facts.data, *facts.notes)):
+    for note in filter(None, (facts.data, *(f"note: {each}" for each in facts.notes))):
         progress.note(note)
     for each in search.requirements:
         check_metric(each, spec, facts.task)

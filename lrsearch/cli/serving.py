@@ -280,10 +280,10 @@ def _listen(site: Site, port: int) -> Server:
 def _find_target(target: str | None, runs: Path) -> tuple[Path, str]:
     """The folder of runs, and the name of the one run that was asked for. Raises RunError or
     UsageError where there is none."""
-    from lrsearch.cli.going_on import beginning
+    from lrsearch.cli.going_on import beginning, runs_there
     from lrsearch.cli.targets import find_run
     from lrsearch.errors import RunError
-    from lrsearch.store import holds_run, list_runs
+    from lrsearch.store import holds_run
 
     if target is None:
         if not runs.is_dir() and (runs.exists() or runs != options.USUAL_RUNS):
@@ -295,7 +295,7 @@ def _find_target(target: str | None, runs: Path) -> tuple[Path, str]:
     if path.is_dir() and not holds_run(path):
         return path, ""
     if not path.exists() and not (runs / path).is_dir() and path.suffix not in (".yaml", ".yml"):
-        known = list_runs(runs, path.name) if runs.is_dir() else f"there is no folder {runs} either"
-        raise RunError(f"{target} is no folder of runs, and no run", hint=known)
+        told = f"{target} is no folder of runs, and no run"
+        raise RunError(told, hint=runs_there(runs, path.name))
     folder = find_run(target, runs).resolve()
     return folder.parent, folder.name

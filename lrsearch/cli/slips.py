@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrsearch.errors import nearest
+from lrsearch.errors import FIRST_SPEC, nearest
 from lrsearch.terminal import command_line, quote
 
 _MOST_READ = 65_536
@@ -31,9 +31,6 @@ _USUAL = {
     "--max": "10",
 }  # fmt: skip
 """A value of an option, as an example of one."""
-
-
-FIRST_SPEC = "lrsearch init search.yaml --from mlp writes a first spec"
 
 
 def explain_slip(error: Any, ctx: Any, command: Any, args: Sequence[str]) -> tuple[str, str] | None:

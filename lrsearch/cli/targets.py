@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lrsearch.cli.going_on import beginning, searching_first, spec_name
+from lrsearch.cli.going_on import beginning, runs_there, searching_first, spec_name
 from lrsearch.errors import LrsearchError, RunError, UsageError
 from lrsearch.store import holds_run, list_runs, names, newest
 from lrsearch.terminal import path_word, quote
@@ -19,13 +19,13 @@ def find_run(target: str | None, root: Path) -> Path:
             raise RunError(f"there are no runs in {root} yet", hint=beginning(root))
         return newest(root)
     if not target.strip():
-        raise UsageError("the run's name is empty", hint=list_runs(root, ""))
+        raise UsageError("the run's name is empty", hint=runs_there(root, ""))
     path = Path(target)
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
     except OSError as error:  # Its name is too long, or a folder may not be looked into.
         told = f"{path} is not a run: {error.strerror}"
-        raise RunError(told, hint=list_runs(root, "")) from None
+        raise RunError(told, hint=runs_there(root, "")) from None
     if is_file and (path.parent / "run.json").is_file() and path.name != "spec.yaml":
         run = quote(path_word(path.parent))
         raise UsageError(f"{path} is a file of a run", hint=f"write the run's folder: {run}")
@@ -41,7 +41,7 @@ def find_run(target: str | None, root: Path) -> Path:
         if found:
             return found[0]
         there = path.parent if names(path.parent) else root
-        raise RunError(f"{path} is not a run", hint=list_runs(there, path.name))
+        raise RunError(f"{path} is not a run", hint=runs_there(there, path.name))
     if path.suffix in (".yaml", ".yml"):
         raise _missing_spec(path, root)
     # A path says where to look; a name is one under `root`, as is what leads nowhere else.
@@ -52,10 +52,10 @@ def find_run(target: str | None, root: Path) -> Path:
                 raise RunError(
                     f"{folder} is not a run",
                     hint=f"did you mean the spec {quote(path_word(spec))}?\n  "
-                    + list_runs(folder.parent if names(folder.parent) else root, folder.name),
+                    + runs_there(folder.parent if names(folder.parent) else root, folder.name),
                 )
         there = folder.parent if names(folder.parent) else root
-        raise RunError(f"{folder} is not a run", hint=list_runs(there, folder.name))
+        raise RunError(f"{folder} is not a run", hint=runs_there(there, folder.name))
     return folder
 
 
@@ -92,7 +92,9 @@ def _missing_spec(path: Path, root: Path) -> LrsearchError:
     try:
         read_text(path)
     except LrsearchError as error:
-        runs = list_runs(root, path.stem)
-        hint = f"{error.hint}\n  {runs.rpartition('? ')[2]}" if error.hint else runs
+        runs = runs_there(root, path.stem)
+        # It is a run that is asked for: other specs than one of that name are no help.
+        own = error.hint if error.hint.startswith("did you mean") else ""
+        hint = f"{own}\n  {runs.rpartition('? ')[2]}" if own else runs
         return type(error)(error.message, where=error.where, hint=hint)
     return RunError(f"{path} is no spec")  # It has come into being meanwhile.

@@ -14,6 +14,7 @@ from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.answer import describe_cost, tell_interval
 from lrsearch.reports.cells import plain
 from lrsearch.reports.machine import FORMAT, escape_markdown
+from lrsearch.reports.rates import spell_span
 from lrsearch.reports.text import (
     count,
     format_fixed,
@@ -65,7 +66,8 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
         yield "value", "no point completed"
     else:
         decimals = answer.decimals
-        value = f"{format_fixed(answer.value, decimals)} ({count(answer.seeds, 'seed')})"
+        noun = "fresh seed" if answer.confirmed else "seed"
+        value = f"{format_fixed(answer.value, decimals)} ({count(answer.seeds, noun)})"
         if answer.interval is not None and not answer.seedless:
             low, high = answer.interval
             if low < high:  # Seeds that made no difference make nothing certain.
@@ -74,8 +76,8 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
         yield "with", format_params(answer.recommended.params)
         basin = answer.basin or (answer.basins[0] if answer.basins else None)
         if basin is not None:
-            yield "best rate", f"{format_value(basin.best)} ({_span(basin.best_lr)})"
-            yield "do as well", _span(basin.safe_lr)
+            yield "best rate", f"{format_value(basin.best)} ({spell_span(basin.best_lr)})"
+            yield "do as well", spell_span(basin.safe_lr)
             if basin.diverges_at is not None:
                 yield "diverges", f"from {format_value(basin.diverges_at)}"
         for place, point in enumerate(_finalists(view), start=1):
@@ -95,10 +97,6 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
 
 def _finalists(view: RunView) -> list[PointSummary]:
     return [point for point in view.points if point.objective is not None][:FINALISTS]
-
-
-def _span(ends: tuple[float, float]) -> str:
-    return f"{format_value(ends[0])} to {format_value(ends[1])}"
 
 
 def describe_difference(found: Difference) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrsearch.errors import Fault, SpecError, UsageError, nearest
+from lrsearch.errors import FIRST_SPEC, Fault, SpecError, UsageError, nearest
 from lrsearch.spec.document import MAX_BYTES, read_document
 from lrsearch.spec.imports import check_imports, needed_imports
 from lrsearch.spec.model import Spec
@@ -63,8 +63,9 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        close = _nearest_spec(path)
-        hint = f"did you mean '{close}'?" if close else ""
+        close, there = _nearest_spec(path), _specs(path.parent)[:5]
+        hint = f"here are {', '.join(map(str, there))}" if there else FIRST_SPEC
+        hint = f"did you mean '{close}'?" if close else hint
         raise UsageError(f"no such file: {path}", hint=hint) from None
     except IsADirectoryError:
         specs = ", ".join(str(each) for each in _specs(path)[:5])

@@ -800,11 +800,14 @@ def test_a_trial_is_shown(failing: Path) -> None:
     assert well["trial"]["outcome"] == "completed"
     assert well["curve"]["step"] == [0, 10, 20, 30, 40, 50, 60, 70]
     assert "step 0" in lrsearch("report", "mine", "--trial", "1").out
+    best = lrsearch("report", "mine", "--trial", "best", "--json")
+    assert json.loads(best.out) == well
+    assert best.err == "note: trial 1 is the trial of the recommended point, 1\n"
+    last = lrsearch("report", "mine", "--trial", "last", "--json")
+    assert (json.loads(last.out)["trial"]["number"], last.err) == (3, "")
     for arguments, message in (
         (("--trial", "4"), "its trials are 1 to 3"),
         (("--trial", "#2"), "write --trial 2"),
-        (("--trial", "last"), "write --trial 3"),
-        (("--trial", "best"), "the recommended point is 1: write --trial 1"),
         (("--trial", "1", "--csv"), "leave --csv"),
     ):
         said = lrsearch("report", "mine", *arguments)
@@ -1162,9 +1165,11 @@ def test_dry_run_shows_what_was_left_unfinished(here: Path) -> None:
 
 
 def test_dry_run_shows_the_generation_that_will_be_trained(here: Path) -> None:
-    said = lrsearch("bayes", "small.yaml", *TRAIN, "--dry-run")
+    more = (*TRAIN, "--set", "bayes.startup=99")
+    said = lrsearch("bayes", "small.yaml", *more, "--dry-run")
+    assert said.err.startswith("note: bayes.startup 99 is more than its ")
     shown = [line.split("lr=")[1].split()[0] for line in said.out.splitlines() if "lr=" in line]
-    assert lrsearch("bayes", "small.yaml", *TRAIN).code == 0
+    assert lrsearch("bayes", "small.yaml", *more).code == 0
     first = [
         proposal.point["lr"]
         for proposal in read(here / "runs" / "small").proposals

@@ -6,10 +6,13 @@ import shutil
 import sys
 
 import pytest
+import yaml
 from test_exporting_runs import OLDER, call
 
 from lrsearch.analysis.contest import Difference
+from lrsearch.cli.comparing import find_settings
 from lrsearch.reports.contest import describe_difference
+from lrsearch.spec import read_spec
 
 
 @pytest.fixture
@@ -62,6 +65,16 @@ def test_what_two_specs_set_apart_is_shown(tmp_path, monkeypatch):
         "train.optimizer": {"name": "adamw", "weight_decay": 0.01},
         "search.lr": [0.01, 1],
     }
+    # What other data merely have no setting for is no difference, nor a value that is searched.
+    other = read_spec(tmp_path / "c.yaml", ["train.batch_size=32"])
+    csv = {"name": "csv", "source": "t.csv", "target": "y", "drop": ["id"]}
+    (tmp_path / "t.csv").write_text("id,a,y\n1,2,b\n")
+    write = {**yaml.safe_load((tmp_path / "a.yaml").read_text()), "data": csv}
+    write["search"]["batch_size"] = [8, 16]
+    (tmp_path / "d.yaml").write_text(json.dumps(write))
+    _, own = find_settings([other, read_spec(tmp_path / "d.yaml")])
+    assert own["data.drop"] == ["id"] and own["search.batch_size"] == [8, 16]
+    assert not {"data.categorical", "train.batch_size"} & own.keys()
     [row] = [
         line
         for line in call("compare", "a", "c", "--markdown").stdout.splitlines()

@@ -239,10 +239,17 @@ def test_before_the_first_search_is_told_how_one_begins(tmp_path, monkeypatch):
     said = lrsearch("list")
     assert (said.code, said.out) == (0, "there are no runs in runs\n") and init in said.err
     assert json.loads(lrsearch("list", "--json").out)["runs"] == []
-    for command in (("report",), ("export",), ("list", "--runs", "nowhere")):
+    (tmp_path / "other").mkdir()
+    for command in (
+        ("report",), ("export",), ("list", "--runs", "nowhere"), ("report", "mine"),
+        ("export", "mine.yaml"), ("repair", "other"), ("compare", "a", "b"), ("serve", "mine"),
+    ):  # fmt: skip
         said = lrsearch(*command)
         assert said.code == 2 and init in said.err, command
-    assert "lrsearch init search.yaml --from mlp writes a first spec" in lrsearch("grid").err
+    for command in (("grid",), ("grid", "mine.yaml"), ("check", "mine"), ("show", "mine.yaml")):
+        assert init.rpartition(": ")[2] in lrsearch(*command).err, command
+    (tmp_path / "search.yaml").touch()
+    assert "here are search.yaml" in lrsearch("grid", "elsewhere.yaml").err
     (tmp_path / "mine.yaml").write_text("model: mlp\n")
     assert "begin one with: lrsearch bayes mine.yaml\n" in lrsearch("report").err
     said = lrsearch("report", "--runs", "else where").err

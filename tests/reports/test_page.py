@@ -235,6 +235,18 @@ def test_curves_are_thinned_beyond_the_chosen_ones_and_it_is_said():
     assert "thinned to 12 values" in text
 
 
+def test_values_of_the_objective_have_the_decimals_of_the_answer():
+    assert rows.show_row([3, 0.5, "completed", 0.031623], 4) == [
+        "3",
+        "0.5000",
+        "completed",
+        "0.031623",
+    ]
+    assert [rows.show_row([1, value], digits)[1] for value, digits in (
+        (0.963788, 4), (None, 4), (2.5e7, 2), (0.125, None), (0.125, -3),
+    )] == ["0.9638", "", "2.5e+07", "0.125", "0.125"]  # fmt: skip
+
+
 def test_a_quantised_curve_keeps_its_ends_and_its_gaps():
     curve = {"step": list(range(100)), "loss": [float(step) for step in range(100)]}
     curve["loss"][99] = math.nan
@@ -542,8 +554,11 @@ NUMBERS = st.floats(width=64) | st.sampled_from([0.0, 1e308, -1e308, 1.0, 1.0 + 
 )
 def test_whatever_a_curve_holds_is_drawn(places, values, log):
     curve = {"step": [step for step, _ in places], "loss": [value for _, value in places]}
-    for together in (False, True):
+    for together in (None, {1: 1}, {1: 7}):
         figure = draw_curves("x", "x", [("", 1, curve)], "loss", together=together)
+        if figure and together:  # A number of a trial is not one of a point.
+            whose = " (of point 7)" if together[1] == 7 else ""
+            assert figure.key["best"] == f"trial 1{whose}, the best"
         drawn = [svg.draw(panel) for panel in figure.panels] if figure else []
         assert not any("nan" in each or "inf" in each for each in drawn)
     finite = [step for step in curve["step"] if math.isfinite(step)]

@@ -245,6 +245,7 @@ def _data(view: RunView, making: Making, table: rows.Table, rates: Mapping[str, 
             "numeric": table.numeric,
             "rows": table.rows[: rows.FIRST],  # Its script reads the others from their text.
             "goal": view.objective.goal,
+            "decimals": view.answer.decimals if view.answer is not None else None,
             "run": one_line(view.folder),
             "texts": list(texts),
             "told": told,
@@ -367,7 +368,8 @@ def _verdicts(view: RunView) -> dict[str, Any]:
 
 
 def _trials(view: RunView, table: rows.Table, making: Making) -> dict[str, Any]:
-    first = [[rows.show(cell) for cell in row] for row in table.rows[: rows.FIRST]]
+    decimals = view.answer.decimals if view.answer is not None else None
+    first = [rows.show_row(row, decimals) for row in table.rows[: rows.FIRST]]
     left = len(table.rows) - len(first)
     parallel = rows.draw_parallel(view, table)
     lines = min(len(table.rows), rows.LINES)

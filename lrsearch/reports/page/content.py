@@ -374,7 +374,8 @@ def draw_best(view: RunView, making: Making) -> Figure | None:
     many += " of the search" if view.answer is not None and view.answer.confirmed else ""
     metric = view.objective.metric
     finding = f"{one_line(metric)} of {many}, by step."
-    return draw_curves("best", finding, curves, metric, together=True)
+    points = {record.trial.number: record.point for record in view.records}
+    return draw_curves("best", finding, curves, metric, together=points)
 
 
 def draw_typical(view: RunView, making: Making) -> Figure | None:

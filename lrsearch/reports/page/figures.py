@@ -188,10 +188,10 @@ def draw_curves(
     curves: Sequence[tuple[str, int, Mapping[str, Sequence[float]]]],
     metric: str,
     *,
-    together: bool = False,
+    together: Mapping[int, int] | None = None,
 ) -> Figure | None:
-    """Curves of trials, by (title, number, curve): each in a panel, or `together` in one; None
-    where none has two values of the metric."""
+    """Curves of trials, by (title, number, curve): each in a panel, or `together` in one, by the
+    points of the trials; None where none has two values of the metric."""
     kept = []
     for title, number, curve in curves:
         chosen = metric if metric in curve else "train_loss"
@@ -217,13 +217,16 @@ def draw_curves(
         for title, number, chosen, places in kept
     ]
     head = ("trial", "", "metric", "steps", "first", "last")
-    if together:
+    if together is not None:
         x = _steps([places for *_, places in kept])
         y = _near_the_end([places for *_, places in kept])
         marks: list[Mark] = [Line(places, "faint") for *_, places in kept[:0:-1]]
         marks.append(Line(kept[0][-1], "best"))
         panel = Panel("", x, y, marks, "step", one_line(metric))
-        key = {"best": f"trial {kept[0][1]}, the best", "faint": "the others"}
+        number = kept[0][1]
+        point = together.get(number, number)
+        whose = f" (of point {point})" if point != number else ""
+        key = {"best": f"trial {number}{whose}, the best", "faint": "the others"}
         return Figure(name, finding, [panel], head, rows, used_key([panel], key))
     panels = [
         Panel(

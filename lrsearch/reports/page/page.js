@@ -101,6 +101,10 @@
     const read = (cell, place) => (numeric[place] ? (cell === "" ? null : Number(cell)) : cell);
     const rows = data.rows.concat(rest.map((line) => line.split("\t").map(read)));
     if (!rows.length) return;
+    const { decimals } = data;
+    const fixed = (cell) => typeof cell === "number" && decimals !== null && decimals >= 0 && Math.abs(cell) < 1e6;
+    // The objective, in place 1, as the answer has it.
+    const tell = (cell, place) => (place === 1 && fixed(cell) ? cell.toFixed(decimals) : show(cell));
     const byNumber = new Map(rows.map((row) => [row[0], row]));
 
     // The filter: words, and conditions such as lr > 0.01, divided by blanks or "and".
@@ -136,7 +140,7 @@
       });
       for (const word of words.toLowerCase().split(/\s+/)) {
         if (word && word !== "and" && word !== "&&") {
-          tests.push((row) => row.some((cell) => show(cell).toLowerCase().includes(word)));
+          tests.push((row) => row.some((cell, place) => tell(cell, place).toLowerCase().includes(word)));
         }
       }
       return { tests, unknown };
@@ -169,7 +173,7 @@
         const button = make("button", { type: "button", class: "row", "data-t": number,
           "aria-pressed": String(number === picked), "aria-label": `Trial ${number}` }, String(number));
         const line = make("tr", { class: number === picked && "on" }, make("td", {}, button));
-        for (const cell of row.slice(1)) line.append(make("td", {}, show(cell)));
+        row.slice(1).forEach((cell, place) => line.append(make("td", {}, tell(cell, place + 1))));
         return line;
       });
       body.replaceChildren(...lines);
@@ -257,7 +261,7 @@
       close.addEventListener("click", () => pick(null));
       const facts = make("dl", { class: "params" });
       head.forEach((name, place) => {
-        const text = show(row[place]);
+        const text = tell(row[place], place);
         if (place && text) facts.append(make("div", {}, make("dt", {}, name), make("dd", {}, text)));
       });
       panel.replaceChildren(close, make("h3", {}, `Trial ${number}`), facts);
@@ -348,7 +352,7 @@
         tip.hidden = number === null;
         if (number === null) return;
         const row = byNumber.get(number);
-        tip.textContent = `trial ${number}: ${head[1]} ${show(row[1]) || row[2]}, ` +
+        tip.textContent = `trial ${number}: ${head[1]} ${tell(row[1], 1) || row[2]}, ` +
           head.slice(4).map((each, place) => [each, row[place + 4]])
             .filter(([, value]) => value !== null && value !== "").slice(0, 4)
             .map(([each, value]) => `${each} ${show(value)}`).join(", ");

@@ -12,7 +12,7 @@ from typing import Any
 from lrsearch.reports.marks import HUGE
 from lrsearch.reports.page.content import best_trials
 from lrsearch.reports.svg import open_svg
-from lrsearch.reports.text import format_value, last_parts, one_line
+from lrsearch.reports.text import format_fixed, format_value, last_parts, one_line
 from lrsearch.reports.verdicts import in_words, leading
 from lrsearch.reports.view import RunView
 from lrsearch.trial import Record
@@ -57,8 +57,10 @@ def list_trials(view: RunView) -> Table:
     seeds = len({record.trial.seed for record in records}) > 1
     head = ["trial", one_line(view.objective.metric), "outcome", "verdict"]
     head += [one_line(names[name]) for name in view.params]
-    head += (["seed"] if seeds else []) + (["fold"] if folds else []) + ["epochs", "seconds"]
-    rows = [_row(view, record, seeds, folds) for record in records]
+    own = any(record.trial.number != record.point for record in records)
+    kept = {"point": own, "seed": seeds, "fold": folds}
+    head += [*(name for name, wanted in kept.items() if wanted), "epochs", "seconds"]
+    rows = [_row(view, record, kept) for record in records]
     numeric = [
         all(row[place] is None or type(row[place]) in (int, float) for row in rows)
         for place in range(len(head))
@@ -66,7 +68,7 @@ def list_trials(view: RunView) -> Table:
     return Table(head, numeric, rows)
 
 
-def _row(view: RunView, record: Record, seeds: bool, folds: bool) -> list[Any]:
+def _row(view: RunView, record: Record, kept: Mapping[str, bool]) -> list[Any]:
     result = record.result
     value = result.value(view.objective) if result is not None else None
     row: list[Any] = [
@@ -76,8 +78,8 @@ def _row(view: RunView, record: Record, seeds: bool, folds: bool) -> list[Any]:
         in_words(leading(result)),
         *(_cell(record.params[name]) if name in record.params else "" for name in view.params),
     ]
-    row += [record.trial.seed] if seeds else []
-    row += [record.trial.fold] if folds else []
+    whose = {"point": record.point, "seed": record.trial.seed, "fold": record.trial.fold}
+    row += [number for name, number in whose.items() if kept[name]]
     spent = (record.epochs, result and result.seconds)
     return row + [None if part is None else float(f"{part:.4g}") for part in spent]
 
@@ -96,6 +98,14 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def show_row(row: Sequence[Any], decimals: int | None) -> list[str]:
+    """The cells of a row as text, the objective with so many decimals, as the answer has it."""
+    cells = [show(cell) for cell in row]
+    if decimals is not None and decimals >= 0 and row[1] is not None and abs(row[1]) < 1e6:
+        cells[1] = format_fixed(row[1], decimals)
+    return cells
 
 
 def to_text(table: Table, first: int) -> str:

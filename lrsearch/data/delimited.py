@@ -28,11 +28,17 @@ from lrsearch.data.tables import (
     check_rows,
     choose_columns,
     flow,
-    ordinal,
 )
 from lrsearch.data.utf8 import read_utf8
 from lrsearch.errors import DataError
-from lrsearch.spec.sources import NUMBER, START, hint_no_table, misread, number_header
+from lrsearch.spec.sources import (
+    NUMBER,
+    START,
+    hint_no_table,
+    misread,
+    number_header,
+    unnamed,
+)
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
@@ -185,15 +191,8 @@ def read_csv(
     used = choose_columns(
         names, target, drop, categorical, where=head, hint=misread(names, target, separator)
     )
-    for index in used:
-        if not names[index]:
-            hint = "give it a name (and drop it)"
-            if index == 0:
-                hint = "row numbers? leave them out where the file is written "
-                hint += "(pandas: to_csv(..., index=False)), or give the column a name and drop it"
-            elif index == len(names) - 1:
-                hint = f"a '{separator}' at the end of each line? take it away"
-            raise DataError(f"the {ordinal(index)} column has no name", where=head, hint=hint)
+    for told, hint in unnamed(names, separator):
+        raise DataError(told, where=head, hint=hint)
     surveys = {index: _Survey(names[index]) for index in used}
     with file.together.kept():
         for columns in file.chunks(len(names)):

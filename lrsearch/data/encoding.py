@@ -37,11 +37,17 @@ def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
     return x
 
 
+_SEEN = 1e-3
+"""The rest of a constant column that the rounding of its mean may leave."""
+
+
 def _measure(numbers: Array) -> tuple[Array, Array]:
     """The mean and the scale of each column: its deviation by the corrected two-pass algorithm
     (Chan, Golub and LeVeque, 1983), and 1 where that is no more than rounding."""
     count = len(numbers)
     mean = numbers.sum(axis=0) / count
+    lost = (np.ptp(numbers, axis=0) == 0) & (np.abs(numbers[0] - mean) > _SEEN)
+    mean = np.where(lost, numbers[0], mean)
     around = numbers - mean
     correction = around.sum(axis=0)
     variance = ((around**2).sum(axis=0) - correction**2 / count) / count

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lrsearch.catalogue import CROSS_ENTROPY
 from lrsearch.errors import DataError, DataErrors
 from lrsearch.spec.document import plain_scalar
-from lrsearch.spec.sources import suggest_column
+from lrsearch.spec.sources import OWN_NAME, suggest_column, twice
 
 Array = NDArray[Any]
 Place = Callable[[int], str]
@@ -180,19 +180,11 @@ def choose_columns(
     """The indices of the columns to read, the target among them. Raises DataError for a name that
     stands twice or nowhere, and where nothing is left to learn from. `hint` says what else may be
     wrong where the target is missing."""
-    first: dict[str, int] = {}
-    for index, name in enumerate(names):
-        if name in first:
-            raise DataError(
-                f"two columns are named '{name}': the {ordinal(first[name])} and the "
-                f"{ordinal(index)}",
-                where=where,
-                hint="every column needs a name of its own",
-            )
-        first[name] = index
+    for told in twice(names):
+        raise DataError(told, where=where, hint=OWN_NAME)
     for key, wanted in (("target", (target,)), ("drop", drop), ("categorical", categorical)):
         for name in wanted:
-            if name not in first:
+            if name not in names:
                 raise DataError(
                     f"data.{key} names a column '{name}' that is not there",
                     where=where,
@@ -202,13 +194,6 @@ def choose_columns(
     if len(used) < 2:
         raise DataError(f"no column is left to predict '{target}' from", where=where)
     return used
-
-
-def ordinal(index: int) -> str:
-    """The 1-based place of an index in words: 1st, 2nd, 11th."""
-    number = index + 1
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
 
 
 def check_rows(rows: int, where: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lrsearch.catalogue import TRAIN
 from lrsearch.errors import Fault, SpecError
 from lrsearch.spec.malformed import TEXTS, explain, find_odd, is_in_odd_quotes
 
@@ -26,9 +27,12 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _TIGHT = re.compile(r"([A-Za-z_][\w.]*)(?::(?!//)|\s*(?:=|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)")
 """A key and its value without a blank, or without a colon, between them: {min:1e-4, max 1}."""
 _GLUED = re.compile(r"([A-Za-z_][\w.]*):(?!//)([^\s/:].*)")
+_SPACED = re.compile(r"([A-Za-z_][\w.]*)\s*[\s=]\s*(\S+)")
 _UNPARTED = re.compile(r"([A-Za-z_][\w.]*)(?:\s*=\s*|\s+)([\[{].*)")
 """A key of a block and its list or mapping without a colon."""
 """The same on a line of its own, or a key of braces: lr:{min: 1e-4, max: 1}."""
+_MARKED = re.compile(r"[&*!%@]\s*(\w[\w.-]*)")
+"""A value behind a sign that means something else to YAML."""
 _DASHED = re.compile(r"-[^\s-].*")
 """An entry of a list without a blank after its dash."""
 _EATEN = re.compile(r"[ \t]+#(\S+)[ \t]*$", re.MULTILINE)
@@ -311,6 +315,8 @@ class _Builder:
             self.document.unread |= {path, (*path, key)}
             return {key: plain_scalar(value)}
         lone = len(lines) == 1
+        if (spaced := self._spaced(event, path, lines)) is not None:
+            return spaced
         listed = [_DASHED.fullmatch(lines[0]), *(line.startswith("-") for line in lines[1:])]
         if all(listed) and not (lone and isinstance(plain_scalar(lines[0]), int | float)):
             parts = [line.removeprefix("-").strip() for line in lines]
@@ -333,6 +339,20 @@ class _Builder:
             self.document.unread.add(inner)
             mapping[match[1]] = plain_scalar(match[2])
         return mapping
+
+    def _spaced(self, event: Any, path: Path, lines: Sequence[str]) -> dict[str, Any] | None:
+        """The mapping that several lines without colons mean, of which one is a key of `train`."""
+        said = [match for line in lines if (match := _SPACED.fullmatch(line))]
+        if len(lines) < 2 or len(said) < len(lines) or not any(each[1] in TRAIN for each in said):
+            return None
+        for line, (whole, key, value) in enumerate(
+            ((m[0], m[1], m[2]) for m in said), _line(event)
+        ):
+            dotted = ".".join(map(str, (*path, key)))
+            told, hint = f"'{whole}' lacks ':'", f"write {key}: {value}"
+            self.faults.append(Fault(line, dotted, told, self.document.source, hint))
+            self.document.lines[(*path, key)] = line
+        return {each[1]: plain_scalar(each[2]) for each in said}
 
     def _list(self, event: Any, events: Iterator[Any], path: Path) -> list[Any]:
         import yaml
@@ -398,6 +418,11 @@ class _Builder:
                 value = self._value(last, events, (*path, name.value))
                 told = f"'{name.value}' lacks a blank after the colon"
                 dotted = ".".join(str(part) for part in (*path, glued[1]))
+                if value is None and (marked := _MARKED.fullmatch(glued[2])):  # {name:& sgd}
+                    self._fault(name, dotted, told, f"write {glued[1]}: {marked[1]}")
+                    self.document.lines[(*path, glued[1])] = _line(name)
+                    mapping[glued[1]] = plain_scalar(marked[1])
+                    continue
                 whole = f"{glued[2]}: {value}" if value is not None else glued[2]
                 self._fault(name, dotted, told, f"write {glued[1]}: {whole}")
                 self.document.unread.add((*path, glued[1]))

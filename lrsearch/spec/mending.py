@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lrsearch import catalogue
 from lrsearch.spec.malformed import NAMED, ODD, PLACED, TEXTS, quoted
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ _QUOTE = re.compile(r"(?<![\w'\"])(['\"])(?:(?!\1).)*$")
 _COMMA = re.compile(r"(?<=[^\s,:{\[])\s+(?=(?:[A-Za-z_][\w.-]*|'[^']*'|\"[^\"]*\")\s*:\s)")
 _EQUAL = re.compile(rf"(?<=[{{,\s])({_KEY})\s*=\s*(?=\S)")
 _NOTHING = re.compile(rf"({_KEY}):\s+(?:\{{\}}|~|null)")
+_CUT = re.compile(r"([A-Za-z_]+)[^\w\s]([A-Za-z_]+)(\s.*)?")
+_MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@]\s+(?=\w)")
+_KNOWN = {*catalogue.TRAIN, *TEXTS, *NAMED, "train", "search", "objective"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,12 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
             yield tuple(f"{own}{each}" for each in meant)
         for closed in _closed(lines, number, begun, plain):
             yield (f"{own}{closed}{comment}",)
-    if number < len(lines) and _indent(lines[number]) > _indent(line):
+    deeper = number < len(lines) and _indent(lines[number]) > _indent(line)
+    match = _CUT.fullmatch(content)
+    if match and match[1] + match[2] in _KNOWN and deeper != bool(match[3]):
+        # tr:ain above its block, or bud:get 20ep.
+        yield (f"{indent}{match[1]}{match[2]}:{match[3] or ''}{comment}",)
+    if deeper:
         match = _ALONE.fullmatch(content)
         match = match or (_NOTHING.fullmatch(content) if not indent else None)
         match = match or re.fullmatch(r"(train|search|params):\s+[^{\[\s].*", content)
@@ -215,8 +224,9 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
     """A line's content with the slips mended that one line shows."""
     if PLACED.search(content) and (text := quoted(content)):
         yield (text,)
-    if match := re.fullmatch(r"-([^\s-].*)", content):
+    if match := re.fullmatch(r"(?:-|\*\s+)([^\s-][^:]*|[^\s*-].*)", content):
         yield (f"- {match[1]}",)
+    yield (_MARKED.sub(" ", re.sub(rf"({_KEY}):([&*!%@])", r"\1: \2", content)),)
     if match := re.fullmatch(rf"({_KEY}):\s+-\s+(.*)", content):
         parts = [part for part in re.split(r"(?:^|\s)-\s+", match[2]) if part]
         yield (f"{match[1]}: [{', '.join(parts)}]",)

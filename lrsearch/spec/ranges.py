@@ -264,9 +264,17 @@ def _read_range(
             f"{path[-1]} is searched on a linear scale, of which nine tenths lie above "
             f"{write(raw['max'])} / 10: for even parts write {path[-1]}: {line}"
         )
-    if parameter.kind == "int":
-        return Int(low, high, log, points)
-    return Float(low, high, log, points, unit)
+    ranged = (
+        Int(low, high, log, points)
+        if parameter.kind == "int"
+        else Float(low, high, log, points, unit)
+    )
+    if points == 1 and low < high:
+        reader.notes.append(
+            f"{path[-1]} has one point, and a grid trains at {ranged.value(ranged.grid()[0])} "
+            f"alone: for several write {path[-1]}: {write({**raw, 'points': EXAMPLE['points']})}"
+        )
+    return ranged
 
 
 def _complete_range(parameter: Parameter, raw: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -298,6 +298,8 @@ class Reader:
             examples = EXAMPLES if parameter is TRAIN.get(key) else {}
             first = next(iter(parameter.choices), REQUIRED)
             value = examples.get(key, _EXAMPLES.get(parameter.kind, first))
+            if parameter.kind == "int" and parameter.low is not None:
+                value = max(_EXAMPLES["int"], int(parameter.low))
         return None if value is REQUIRED else Line(path, value)
 
     def _variable(self, path: Path, raw: str) -> str:

@@ -195,6 +195,11 @@ def _text_faults(
         hint = _find_header(path, separator, data.get("target"), line) if line == 1 else ""
         hint = hint or misread(names, data.get("target"), separator)
         yield from _column_faults(where, names, data, hint)
+        if not hint and separator != " ":  # Several blanks in a row are told by the reader.
+            known = [each for each in twice(names) if "''" not in each]
+            yield from ((place, f"{where}: {each}", OWN_NAME) for each in known)
+            for each, way in unnamed(names, separator):
+                yield place, f"{where}: {each}", way
 
 
 def utf8_fault(content: bytes, source: str, *, whole: bool = True) -> tuple[str, str, str] | None:
@@ -382,6 +387,39 @@ def _column_faults(
             if isinstance(name, str) and name and name not in names:
                 message = f"{where}: data.{key} {told.format(name)}"
                 yield (key, index), message, suggest_column(name, names, key)
+
+
+OWN_NAME = "every column needs a name of its own"
+
+
+def twice(names: Sequence[str]) -> Iterator[str]:
+    """The faults of names that stand in a header twice."""
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if name in first:
+            there, here = ordinal(first[name]), ordinal(index)
+            yield f"two columns are named '{name}': the {there} and the {here}"
+        first[name] = index
+
+
+def unnamed(names: Sequence[str], separator: str) -> Iterator[tuple[str, str]]:
+    """The faults and hints of columns that a header gives no name."""
+    for index, name in enumerate(names):
+        hint = "give it a name (and drop it)"
+        if index == 0:
+            hint = "row numbers? leave them out where the file is written "
+            hint += "(pandas: to_csv(..., index=False)), or give the column a name and drop it"
+        elif index == len(names) - 1:
+            hint = f"a '{separator}' at the end of each line? take it away"
+        if not name:
+            yield f"the {ordinal(index)} column has no name", hint
+
+
+def ordinal(index: int) -> str:
+    """The 1-based place of an index in words: 1st, 2nd, 11th."""
+    number = index + 1
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
 
 
 def suggest_column(name: str, names: Sequence[str], key: str = "") -> str:

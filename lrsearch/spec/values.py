@@ -334,7 +334,8 @@ def _check_sides(parameter: Parameter, value: Any) -> list[int]:
 
 def _check_columns(parameter: Parameter, value: Any) -> list[str]:
     if isinstance(value, str) and value:
-        raise Unfit(f"{show(value)} is not {parameter.allowed()}", [value])
+        parts = [part.strip() for part in value.strip("[]()").split(",")]
+        raise Unfit(f"{show(value)} is not {parameter.allowed()}", [part for part in parts if part])
     if not isinstance(value, list):
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
     for index, part in enumerate(value):

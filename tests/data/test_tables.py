@@ -290,6 +290,9 @@ def test_a_constant_column_is_centred_and_noted(tmp_path):
     )
     train = split(raw, config("a.csv"), None).train.x
     np.testing.assert_allclose(train[:, 1:], [[0, 1]] * len(train), atol=1e-7)
+    huge = [["x", "same", "y"], *([row * 2, 10**30, row % 2] for row in range(12))]
+    train = split(raw_of(write(tmp_path / "c.csv", huge)), config("c.csv"), None).train.x
+    assert not train[:, 1].any()  # Its mean is rounded by some 1e14.
 
 
 def test_regression_targets_are_scaled_as_elsewhere(tmp_path):

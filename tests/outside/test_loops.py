@@ -1254,6 +1254,19 @@ def test_a_wide_linear_range_is_noted_with_a_line_that_is_none(
         assert (part.low, part.high, part.log) == (low, high, True)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "middle"), [(8, 512, "64"), (1e-4, 1e-2, "0.001"), (0.5, 0.5, None)]
+)
+def test_a_range_of_one_point_is_noted(
+    low: float, high: float, middle: str | None, tmp_path: Path
+) -> None:
+    raw = {"min": low, "max": high, "points": 1, "scale": "log"}
+    (note,) = read_own(tmp_path, owning({"width": raw})).notes
+    assert (f"a grid trains at {middle} alone: for several write width: {{min: " in note) == bool(
+        middle
+    )
+
+
 def test_a_run_of_before_goes_on(here: Path) -> None:
     """Points are values: a scale that became another keeps what was measured."""
     text = (here / "mine.yaml").read_text().replace("--lr {lr}", "--lr {max_lr}")

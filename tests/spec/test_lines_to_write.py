@@ -140,6 +140,19 @@ def test_what_is_searched_of_a_warmup_asks_no_training_that_is_none(tmp_path):
         validate(parse(text, "x.yaml"), tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("data", "written"),
+    [
+        ("{name: iris, validation: {folds: five}}", "write folds: 2; for example"),
+        ("{name: csv, source: a.csv, target: y, drop: 'b, c'}", "write drop: [b, c]"),
+    ],
+)
+def test_a_line_for_data_is_one_that_they_take(tmp_path, data, written):
+    (tmp_path / "a.csv").write_text("a,b,c,y\n1,2,3,4\n")
+    text = f"data: {data}\nmodel: mlp\ntrain: {{budget: 2ep, lr: 0.1}}\n"
+    assert fault_of(text, tmp_path).hint == written
+
+
 def test_a_time_is_no_budget(tmp_path):
     fault = fault_of(BASE.replace("2ep", "10min"), tmp_path)
     assert fault.message.endswith("a trial's time is limited by timeout, a search's by --time")

@@ -17,6 +17,12 @@ from lrsearch.spec.validate import validate
         ("a: 1\nseed = 3\nb: 2\n", 2, "'seed = 3' lacks ':'", "write seed: 3"),
         ("a: 1\nseed:3\nb: 2\n", 2, "lacks a blank after the colon", "write seed: 3"),
         ("a: 1\nseed:3\n", 2, "lacks a blank after the colon", "write seed: 3"),
+        ("tr:ain\n  lr: 1\n", 1, "lacks a blank after the colon", "write train:"),
+        ("train:\n  bud:get 2ep\n  lr: 1\n", 2, "lacks a blank", "write budget: 2ep"),
+        ("name:& x\nseed: 3\n", 1, "lacks a blank after the colon", "write name: x"),
+        ("a: {name:& sgd, b: 1}\n", 1, "lacks a blank after the colon", "write name: sgd"),
+        ("a: {name: & sgd}\n", 1, "scanning an anchor", "write a: {name: sgd}"),
+        ("a:\n  * b\n  - c: 1\n", 2, "scanning an alias", "write - b"),
         ("[data]\nname = x\n", 2, "'name = x' lacks ':'", "write name: x"),
         ("a:\n  b: 1\n   c: 2\n", 3,
          "indented by 3, the one before it by 2", "write c: 2, with 2 blanks before it"),
@@ -64,6 +70,15 @@ def test_the_slip_is_told_where_it_stands(text, line, told, hint):
     (fault,) = error.value.faults
     assert (fault.line, fault.source) == (line, "f.yaml")
     assert told in fault.message and hint in fault.hint
+
+
+def test_several_lines_without_colons_are_told_each():
+    document = read_document("train:\n  budget 2ep\n  lr 0.1\n", "f.yaml")
+    assert document.data == {"train": {"budget": "2ep", "lr": 0.1}}
+    assert [(each.line, each.hint) for each in document.faults] == [
+        (2, "write budget: 2ep"),
+        (3, "write lr: 0.1"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,18 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         "data.target",
         "write target: price; its columns: price, rooms, zip",
     ),
+    "a column without a name": (
+        {"houses.csv": TABLE.replace("rooms,zip", "price,")},
+        "{name: csv, source: houses.csv, target: price}",
+        "data.source",
+        "the 3rd column has no name",
+    ),
+    "columns alike": (
+        {"houses.csv": TABLE.replace("rooms,zip", "price,")},
+        "{name: csv, source: houses.csv, target: price}",
+        "data.source",
+        "two columns are named 'price': the 1st and the 2nd",
+    ),
     "another separator": (
         {"houses.csv": TABLE.replace(",", ";")},
         "{name: csv, source: houses.csv, target: price}",

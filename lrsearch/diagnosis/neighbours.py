@@ -38,8 +38,9 @@ BEHIND_NEAR = 2 * BEHIND
 """The same of a neighbour whose other numbers are near, which have a part in it, too."""
 
 APART = 1.5
-"""The ratio of rates, at least, of two trials that differ in other numbers, too: closer ones do not
-say that it is the rate that matters."""
+"""The ratio of rates, at least, of two trials that differ in other numbers, too, and of one at the
+edge to the lower one that it gains nothing over: closer ones do not say that it is the rate that
+matters."""
 
 NEAR, NOISIER = 5.0, 2.0
 """The ratio of rates at which one that learns nothing is near, and how many times a neighbour's
@@ -325,7 +326,8 @@ def judge_among(place: Place, best: Stand, guide: Stand) -> tuple[Diagnosis, ...
         return own.verdicts
     by_lower, by_higher = own.missed(lower), own.missed(higher)
     slow = all(each.verdict in SLOW for each in own.verdicts)
-    at_edge = edge and lower and by_lower >= 0 and own.swing >= NOISIER * lower.swing
+    apart = lower and own.rate >= APART * lower.rate  # Of nearly equal rates none is the higher.
+    at_edge = edge and lower and apart and by_lower >= 0 and own.swing >= NOISIER * lower.swing
     behind = BEHIND_NEAR if place.near else BEHIND
     # Beyond a rate that is too high all is worse still: what seeds differ by does not go on.
     goes_on = edge or by_lower >= COSTLY or -by_higher >= by_lower

@@ -120,6 +120,8 @@ def test_a_rate_beside_one_that_learns_nothing_is_at_the_edge_where_it_gains_not
     assert told([sound, own])[2] == ["healthy"], "Nobody knows where the edge is."
     assert told([sound, own, replace(lost, params={"lr": 1.0})])[2] == ["healthy"]
     assert told([sound, swings(own, 0.009), lost])[2] == ["healthy"], "It is as steady."
+    alike = replace(sound, params={"lr": 0.098})
+    assert told([alike, own, lost])[2] == ["healthy"], "Their rates are nearly equal."
     better = swings(trial(2, 0.1, 0.19, 0.301), 0.011)
     assert told([sound, better, lost])[2] == ["healthy"]
 

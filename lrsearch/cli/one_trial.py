@@ -72,6 +72,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
             records=Records(),
             again=None,
             repeats=repeats,
+            namesake=(),
         )
     trial = history.trials.get(number)
     look = next((each for each in history.tested if each.number == number), None)
@@ -102,8 +103,10 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         strategy=history.strategy[number],
         result=result,
     )
+    own = ledger.records()
+    namesake = [each.trial.number for each in own if each.point == number]
     if entry is not None:  # Its neighbours have a part in its verdicts.
-        records = [record if each.trial.number == number else each for each in ledger.records()]
+        records = [record if each.trial.number == number else each for each in own]
         others = complete(run.folder, records, ledger.objective)
         record = next((each for each in others if each.trial.number == number), record)
     return TrialView(
@@ -120,6 +123,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         confirms=find_point(ledger, trial) if number in history.apart else None,
         saved=_position(run, number) if result is None else None,
         records=steps,
+        namesake=() if {number, latest} & {*namesake} else tuple(namesake),
     )
 
 

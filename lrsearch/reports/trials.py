@@ -16,6 +16,7 @@ from lrsearch.reports.curves import plot
 from lrsearch.reports.tables import STYLES, hanging, hanging_command
 from lrsearch.reports.text import (
     count,
+    enumerate_numbers,
     format_params,
     format_seconds,
     format_value,
@@ -108,6 +109,11 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
         yield "note", "it does not belong to the spec as it is now", "yellow"
     if view.repeats is not None:
         yield "note", f"it is trial {view.repeats} once more, and counts as none of its own", ""
+    if view.namesake:
+        those = enumerate_numbers(view.namesake)
+        many = "trial" if len(view.namesake) == 1 else "trials"
+        number = record.trial.number
+        yield "note", f"point {number} is another: {many} {those} (--trial {view.namesake[0]})", ""
     if view.again is not None:
         yield "note", f"it was trained again, as trial {view.again}, which counts", "yellow"
     if result is not None and result.reason:

@@ -109,7 +109,8 @@ class TrialView:
     it measured its point again, and `confirms` which point, None for a control that is none.
     `saved` is the step of its saved state and the number of its steps, while it is under way.
     `records` are those of its single steps; `look` is the look at the test part that it had. `lost`
-    says why the curve and records of a trial that ended cannot be read, "" where they can."""
+    says why the curve and records of a trial that ended cannot be read, "" where they can.
+    `namesake` are the trials of the point that has the trial's number, where that is another."""
 
     run: str
     objective: Objective
@@ -126,6 +127,7 @@ class TrialView:
     records: Records = field(default_factory=Records)
     look: Tested | None = None
     lost: str = ""
+    namesake: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

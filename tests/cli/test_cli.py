@@ -657,6 +657,11 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
     said = lrsearch("report", "small", "--json")
     assert said.code == 0 and said.err == ""
     report = json.loads(said.out)
+    # Who takes the number of a point for a trial's is told which trials that point has.
+    own = [each["number"] for each in report["trials"] if each["point"] == 11]
+    same, another = (lrsearch("report", "small", "--trial", each).out for each in (10, 11))
+    assert own == [12, 13] and "point 11 is another: trials 12 and 13 (--trial 12)" in another
+    assert "is another" not in same
     assert list(report) == [
         "format",
         "run",

@@ -206,8 +206,9 @@ def spell_span(ends: tuple[float, float]) -> str:
 def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[str, ...]]:
     """Rows of a table of all basins, the first its head; of values longer than `most` characters
     the end."""
+    beyond = " (... or beyond)" if any(any(each.open) for each in answer.basins) else ""
     rows: list[tuple[str, ...]] = [
-        ("", "best rate", "95 %", "do as well", "decades", "diverges", "sensitivity")
+        ("", "best rate", f"95 %{beyond}", "do as well", "decades", "diverges", "sensitivity")
     ]
     for basin in answer.basins:
         below, above = basin.open

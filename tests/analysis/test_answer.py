@@ -806,6 +806,7 @@ def test_the_answer_says_its_evidence_in_a_line():
     assert "do as well" in text and "divergence begins at 1" in text
     rows = describe_basins(view.answer)
     assert len(rows) == 3 and all(len(row) == len(rows[0]) for row in rows)
+    assert not any("..." in row[2] for row in rows)
 
 
 @settings(max_examples=15)
@@ -827,6 +828,8 @@ def test_the_best_at_an_end_of_what_was_measured_is_among_the_rates_that_do_as_w
     assert answer.recommended.params["lr"] == end
     assert basin.best == basin.safe_lr[falling] == basin.best_lr[falling] == end
     assert "do as well" in evidence(answer) and "not among them" not in evidence(answer)
+    head, row = describe_basins(answer)
+    assert "..." in row[2] and head[2] == "95 % (... or beyond)", "What the dots say is above them."
 
 
 @pytest.mark.parametrize(("beside", "told"), [(1 - 1e-5, False), (0.9, True)])

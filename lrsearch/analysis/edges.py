@@ -26,7 +26,8 @@ TRAINED = 0.1
 is no end of what is known."""
 
 FURTHER = 1.0
-"""Decades by which a logarithmic range is extended; a linear one by half its width."""
+"""Decades by which a logarithmic range is extended, and a list whose values grow by factors at
+most; a linear one by half its width."""
 
 
 @frozen
@@ -245,7 +246,10 @@ def _extend_list(searched: Range, side: str) -> dict[str, Any]:
     values = sorted(searched.listed)
     ends = (values[1], values[0]) if side == "lowest" else (values[-2], values[-1])
     growing = values[0] > 0 and (searched.whole or values[-1] / values[0] >= 4)
-    new = _limit(ends[1] ** 2 / ends[0] if growing else 2 * ends[1] - ends[0], searched, side)
+    further = 2 * ends[1] - ends[0]
+    if growing:
+        further = ends[1] * min(max(ends[1] / ends[0], 10**-FURTHER), 10**FURTHER)
+    new = _limit(further, searched, side)
     if new in values:
         return {}
     longer = sorted([*values, new])

@@ -97,6 +97,7 @@ def _read_list(
         except ValueError as error:
             faults[index] = str(error)
     if not faults:
+        _note_ends(reader, path, values)
         return make_choice(reader, path, [Option(value) for value in values])
     hint = _settled(reader, path, parameter, raw)
     for index, told in faults.items():
@@ -190,6 +191,20 @@ def _fault_fixed(
             place = (*place, *rest.split("."))
         hint = more + reader.hint(path, [Line(place, value)])
     reader.fault(path, f"{show(raw)} is one value", hint)
+
+
+def _note_ends(reader: Reader, path: Path, values: list[Any]) -> None:
+    """A note on two values far apart, of what is searched on a log scale: other tools' lists of two
+    are the ends of a range."""
+    name = str(path[-1])
+    if len(values) != 2 or catalogue.usual_scale(name) != "log":
+        return
+    low, high = sorted(values) if all(type(each) is float for each in values) else (0.0, 0.0)
+    if low > 0 and high / low >= WIDE:
+        line = write({"min": low, "max": high, "points": EXAMPLE["points"]})
+        reader.notes.append(
+            f"{name} is searched at these two values alone: for those between write {name}: {line}"
+        )
 
 
 def make_choice(reader: Reader, path: Path, options: list[Option], group: str = "") -> Choice:

@@ -588,6 +588,8 @@ def test_one_seed_recommends_the_highest():
         (Range("b", 32, 128, listed=(32, 64, 128), whole=True), "highest", [32, 64, 128, 256]),
         (Range("b", 1, 2, listed=(1, 2), whole=True), "lowest", None),
         (Range("x", 0.1, 0.3, listed=(0.1, 0.2, 0.3)), "highest", [0.1, 0.2, 0.3, 0.4]),
+        (Range("lr", 1e-4, 0.1, listed=(1e-4, 0.1)), "highest", [1e-4, 0.1, 1.0]),
+        (Range("lr", 1e-4, 0.1, listed=(1e-4, 0.1)), "lowest", [1e-5, 1e-4, 0.1]),
     ],
 )
 def test_a_range_is_extended_at_its_end(searched, side, found):

@@ -568,6 +568,18 @@ def test_an_override_beside_an_empty_file():
 # the grammar
 
 
+@pytest.mark.parametrize(
+    ("search", "noted"),
+    [("lr: [1e-4, 0.1]", True), ("lr: [0.01, 0.1]", False), ("lr: [1e-4, 0.01, 0.1]", False)],
+)
+def test_two_rates_far_apart_are_said_to_be_no_range(search, noted):
+    """Put in, the range of the note is searched, and noted no more."""
+    line = "lr: {min: 1e-4, max: 0.1, points: 9}"
+    note = f"lr is searched at these two values alone: for those between write {line}"
+    assert (note in read(small(search)).notes) == noted
+    assert not any("alone" in each for each in read(small(line)).notes)
+
+
 def test_a_name_both_fixed_and_searched_is_noted():
     text = small("lr: [1, 2], optimizer.momentum: [0.5]", "optimizer: {name: sgd, momentum: 0.9}")
     spec = read(text)
@@ -607,7 +619,7 @@ def test_rates_that_an_optimizer_is_not_made_for_are_noted():
     assert notes("", prodigy, "train.lr=0.05") == notes("", prodigy, "train.lr=20") == (far,)
     assert notes("lr: {min: 1e-4, max: 1}", prodigy)[1:] == (far,)
     assert notes("lr: {min: 0.3, max: 3}", prodigy)[1:] == ()
-    assert notes("lr: [1, 100]", prodigy)[1:] == (far,)
+    assert notes("lr: [1, 10, 100]", prodigy)[1:] == (far,)
     own = "optimizer: [adam, {name: prodigy, lr: %s}], lr: {min: 1e-4, max: 1e-2}"
     assert far not in notes(own % "{min: 0.5, max: 2}") + notes(own % 1.0)
     assert far in notes(own % "{min: 0.01, max: 2}") and far in notes(own % 0.01)

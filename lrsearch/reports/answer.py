@@ -50,6 +50,16 @@ def describe_edge(edge: Edge) -> str:
     return text
 
 
+def tell_ties(answer: Answer) -> str:
+    """The count of the points that are tied with the recommended one. Of one seed each they are no
+    more than those of the same value: others may be as good."""
+    others = count(len(answer.tied), "other")
+    own = [each for each in answer.points if each.point in answer.tied]
+    if answer.confirmed or answer.seeds > 1 or any(each.seeds > 1 for each in own):
+        return f"tied with {others}"
+    return f"{others} {'has' if len(own) == 1 else 'have'} the same value"
+
+
 def evidence(answer: Answer, *, alone: bool = True) -> str:
     """The evidence of the answer, in one line; unless it stands `alone`, its edges are told of in
     lines of their own."""
@@ -66,8 +76,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
                 f"likely {tell_interval(answer.interval, answer.decimals)} by {basis}{outside}"
             )
     if answer.tied and not answer.steady:
-        others = "other" if len(answer.tied) == 1 else "others"
-        parts.append(f"tied with {len(answer.tied)} {others}")
+        parts.append(tell_ties(answer))
     if answer.basin is not None:
         low, high = answer.basin.safe_lr
         rates, own = spell_span((low, high)), answer.recommended.params.get(answer.basin.rate)

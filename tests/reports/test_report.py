@@ -17,7 +17,7 @@ from rich.console import Console
 
 from lrsearch.analysis.decimals import decimals_among
 from lrsearch.analysis.edges import Range
-from lrsearch.reports.answer import evidence, first_notes
+from lrsearch.reports.answer import evidence, first_notes, tell_ties
 from lrsearch.reports.apart import abbreviate, tell_apart
 from lrsearch.reports.curves import plot
 from lrsearch.reports.live import Progress
@@ -235,6 +235,10 @@ def test_view_adds_up_and_comments():
     assert view.answer.edges == ()
     tie, seeds = view.warnings
     assert tie == "point 2 has the best's value exactly"
+    # Of one seed each no others are known to be worse: the evidence says no more than that.
+    assert "1 other has the same value" in evidence(view.answer)
+    more = dataclasses.replace(view.answer, tied=(2, 3))
+    assert tell_ties(more) == "2 others have the same value"
     assert "one seed" in seeds
     records[1] = record(2, 2, {"lr": 0.1}, 0.8)
     view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))

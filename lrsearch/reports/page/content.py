@@ -20,6 +20,7 @@ from lrsearch.reports.answer import (
     evidence,
     first_notes,
     tell_interval,
+    tell_ties,
 )
 from lrsearch.reports.confirmation import describe_level, find_again
 from lrsearch.reports.lengths import list_lengths, tell_lengths
@@ -145,7 +146,7 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
     if answer.steady:
         yield Chip("every point the same", "warn")
     elif answer.tied:
-        yield Chip(f"tied with {count(len(answer.tied), 'other')}", "warn")
+        yield Chip(tell_ties(answer), "warn")
     for edge in answer.edges:
         yield Chip(f"{one_line(edge.name)} at the edge of the search", "warn")
     if answer.basin is not None:

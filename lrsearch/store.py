@@ -1039,10 +1039,15 @@ def holds_run(folder: Path) -> bool:
 
 def _may_hold(folder: Path, *names: str) -> bool:
     """Whether a folder has a file of one of these names, or may not be looked into."""
-    try:
-        return any((folder / name).is_file() for name in names)
-    except PermissionError:
-        return folder.is_dir()
+    for name in names:
+        try:
+            if stat.S_ISREG((folder / name).stat().st_mode):
+                return True
+        except PermissionError:  # Of which `is_file` makes False from Python 3.14 on.
+            return folder.is_dir()
+        except (OSError, ValueError):
+            continue
+    return False
 
 
 def last_written(folder: Path) -> float:

@@ -359,6 +359,14 @@ def test_finalists_stand_with_their_fresh_seeds():
     )
     assert "confirmed on 3 fresh seeds" in words and "not confirmed" not in words
     assert "Fresh seedson a fresh seed, and so not recommended: point" in words
+    # Of the answer all values of the objective have the decimals, those that its script tells, too.
+    decimals = view.answer.decimals
+    value = next(row[1] for row in rows.list_trials(view).rows if row[1] is not None)
+    assert (
+        f"<td>{value:.{decimals}f}</td><td>completed</td>" in text
+        and rows.show(value) != f"{value:.{decimals}f}"
+    )
+    assert f'"decimals":{decimals}' in text.replace(" ", "")
     ids = page.values("id")
     assert ids.index("rate") < ids.index("finalists") < ids.index("batch")
     figure = re.search(r'<figure id="fig-finalists".*?</figure>', text, re.S)[0]

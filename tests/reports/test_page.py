@@ -235,6 +235,13 @@ def test_curves_are_thinned_beyond_the_chosen_ones_and_it_is_said():
     assert "thinned to 12 values" in text
 
 
+def test_a_trial_is_told_with_its_point_where_that_has_another_number():
+    assert "point" not in rows.list_trials(made(4)[0]).head
+    table = rows.list_trials(made(4, seeds=2)[0])
+    own = sorted((row[0], row[table.head.index("point")]) for row in table.rows)
+    assert own == [(1, 1), (2, 1), (3, 2), (4, 2)]
+
+
 def test_values_of_the_objective_have_the_decimals_of_the_answer():
     assert rows.show_row([3, 0.5, "completed", 0.031623], 4) == [
         "3",
@@ -392,6 +399,7 @@ def test_an_interval_of_no_width_is_not_called_likely():
     view, making = confirmed()
     own = '<p class="likely">'
     assert own in write_page(view, making) and "likely" in str(dict(_facts(view)))
+    assert " (3 fresh seeds)" in dict(_facts(view))["value"]
     flat = [
         dataclasses.replace(each, interval=(each.mean, each.mean)) if each.mean else each
         for each in view.confirmation.finalists

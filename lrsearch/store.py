@@ -566,7 +566,7 @@ def _using(path: Path) -> Iterator[None]:
                 hint="everything journaled before is safe; make room and run the same command",
             ) from error
         gone = error.errno == errno.ENOENT and not os.path.lexists(path.parent)
-        # Of a folder that is used the file in it.
+        # Where the path is a folder, the file in it that was refused.
         named = Path(error.filename) if isinstance(error.filename, str) else path
         path = named if named.parent == path else path
         hint = (
@@ -1039,10 +1039,15 @@ def holds_run(folder: Path) -> bool:
 
 def _may_hold(folder: Path, *names: str) -> bool:
     """Whether a folder has a file of one of these names, or may not be looked into."""
-    try:
-        return any((folder / name).is_file() for name in names)
-    except PermissionError:
-        return folder.is_dir()
+    for name in names:
+        try:
+            if stat.S_ISREG((folder / name).stat().st_mode):
+                return True
+        except PermissionError:  # Of which `is_file` makes False from Python 3.14 on.
+            return folder.is_dir()
+        except (OSError, ValueError):
+            continue
+    return False
 
 
 def last_written(folder: Path) -> float:
@@ -1061,7 +1066,7 @@ def _is_open(folder: Path) -> bool:
 
 
 def _written(folder: Path) -> int:
-    """The same in nanoseconds."""
+    """The time of `last_written` in nanoseconds."""
     with _using(folder):
         with contextlib.suppress(PermissionError, FileNotFoundError, NotADirectoryError):
             return (folder / "journal.jsonl").stat().st_mtime_ns

@@ -146,6 +146,8 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
     def of(name: str, form: str = ".0%") -> str:
         return format(evidence.get(name, math.nan), form)
 
+    # Where nobody knows the start, and less was learned since than the first value is, it is that.
+    whole = "the first value reported" if "learned" in evidence else "what was learned"
     match verdict:
         case "diverged" if evidence.get("step") == 0.0:
             return "the loss is no finite number before the first step, whatever the rate"
@@ -160,14 +162,12 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
         case "unstable" if "spikes" in evidence:
             jumps = "jump" if evidence.get("spikes") == 1 else "jumps"
             return (
-                f"{of('spikes', '.0f')} {jumps} by up to {of('height')} of what was learned, from "
-                "which it recovered"
+                f"{of('spikes', '.0f')} {jumps} by up to {of('height')} of {whole}, from which it "
+                "recovered"
             )
         case "oscillating" if "swing" in evidence:
-            return (
-                f"the loss swings by {of('swing', '.1%')} of what was learned from one evaluation "
-                "to the next"
-            )
+            swing = of("swing", ".1%")
+            return f"the loss swings by {swing} of {whole} from one evaluation to the next"
         case "unstable" | "oscillating":
             return "the rate is too high"
         case "stagnating":
@@ -183,9 +183,10 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
             told = f"a fifth of the training still brings {of('fall')} of what was learned"
             return f"{told} at its end"
         case "overfitting":
+            fall, learned = ("its fall", whole) if "learned" not in evidence else (whole, "it")
             return (
-                f"the validation loss is {of('rise')} of its fall above its lowest, and "
-                f"{of('gap')} of what was learned above the training loss"
+                f"the validation loss is {of('rise')} of {fall} above its lowest, and "
+                f"{of('gap')} of {learned} above the training loss"
             )
         case "underfitting" if "left" in evidence:
             return f"the training loss stays at {of('left')} of where it began"

@@ -144,9 +144,16 @@ class Reading:
         """The whole that shares of what was learned are of. Where nobody knows what it began with
         most may have been learned before the first report: then no less than what stood there, by
         which a small difference is small."""
-        if self.course.known:
-            return max(self.learned, NONE * self.size)
-        return max(self.learned, *map(abs, self.firsts), SMALLEST)
+        firsts = () if self.course.known else self.firsts
+        return max(self.learned, *map(abs, firsts), NONE * self.size)
+
+    @property
+    def share(self) -> dict[str, float]:
+        """The share of `scale` that was learned, as evidence, where that is a first value."""
+        whole = max(map(abs, self.firsts), default=0.0)
+        if self.course.known or whole < self.scale or whole <= self.learned:
+            return {}
+        return {"learned": max(0.0, self.learned) / whole}
 
     @cached_property
     def end(self) -> float:
@@ -324,7 +331,7 @@ def find_unstable(reading: Reading) -> Found | None:
     number = max(1, *map(len, spikes))
     margin = max(height / SPIKE, peak / LOST)
     evidence = {"spikes": number, "height": height, "peak": peak, "limit": SPIKE}
-    return Found("unstable", margin, evidence)
+    return Found("unstable", margin, evidence | reading.share)
 
 
 def _climb(series: Series) -> float:
@@ -382,7 +389,7 @@ def find_oscillating(reading: Reading) -> Found | None:
     less = min(math.fsum(climbs), math.fsum(falls)) if turns else 0.0
     swing = 2 * less / len(steps) / reading.scale
     limit = SWING if reading.course.known else UNKNOWN * SWING
-    return Found("oscillating", swing / limit, {"swing": swing, "limit": limit})
+    return Found("oscillating", swing / limit, {"swing": swing, "limit": limit} | reading.share)
 
 
 def find_overfitting(reading: Reading) -> Found | None:
@@ -403,7 +410,7 @@ def find_overfitting(reading: Reading) -> Found | None:
         times = reading.validation_end / max(reading.end, 1e-300)
         factor = 1.0 if reading.course.known else UNKNOWN
         margin = max(margin, *(min(gap / factor / far, times / most) for far, most in GAPS))
-    return Found("overfitting", margin, {"rise": rise, "gap": gap})
+    return Found("overfitting", margin, {"rise": rise, "gap": gap} | reading.share)
 
 
 def find_slow(reading: Reading) -> Found | None:

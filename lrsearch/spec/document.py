@@ -27,10 +27,11 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _TIGHT = re.compile(r"([A-Za-z_][\w.]*)(?::(?!//)|\s*(?:=|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)")
 """A key and its value without a blank, or without a colon, between them: {min:1e-4, max 1}."""
 _GLUED = re.compile(r"([A-Za-z_][\w.]*):(?!//)([^\s/:].*)")
+"""The same on a line of its own, or a key of braces: lr:{min: 1e-4, max: 1}."""
 _SPACED = re.compile(r"([A-Za-z_][\w.]*)\s*[\s=]\s*(\S+)")
+"""A key and its value on a line of their own without a colon: lr 0.1."""
 _UNPARTED = re.compile(r"([A-Za-z_][\w.]*)(?:\s*=\s*|\s+)([\[{].*)")
 """A key of a block and its list or mapping without a colon."""
-"""The same on a line of its own, or a key of braces: lr:{min: 1e-4, max: 1}."""
 _MARKED = re.compile(r"[&*!%@]\s*(\w[\w.-]*)")
 """A value behind a sign that means something else to YAML."""
 _DASHED = re.compile(r"-[^\s-].*")

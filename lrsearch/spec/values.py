@@ -334,7 +334,9 @@ def _check_sides(parameter: Parameter, value: Any) -> list[int]:
 
 def _check_columns(parameter: Parameter, value: Any) -> list[str]:
     if isinstance(value, str) and value:
-        parts = [part.strip() for part in value.strip("[]()").split(",")]
+        listed = re.fullmatch(r"\s*(?:\[(.*)\]|\((.*)\))\s*", value, re.DOTALL)
+        text = value if listed is None else listed[1] or listed[2] or ""
+        parts = [part.strip() for part in text.split(",")]
         raise Unfit(f"{show(value)} is not {parameter.allowed()}", [part for part in parts if part])
     if not isinstance(value, list):
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")

@@ -194,6 +194,8 @@ def test_what_trained_to_nothing_never_does_as_well(odd):
     rows = [({"lr": rate}, [value]) for rate, value in zip(RATES, level, strict=True)]
     for lost in (0, 6, 7):
         rows[lost] = ({"lr": RATES[lost]}, [odd])
+    if odd is None:  # A rate at which another point trains is no better for it.
+        rows.append(({"lr": RATES[6]}, [1e3]))
     (basin,) = find_basins(points_of(rows), LOSS)
     low, high = basin.safe_lr
     assert RATES[0] < low <= basin.best <= high < RATES[6]

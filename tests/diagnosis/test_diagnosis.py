@@ -238,6 +238,13 @@ def test_what_moves_a_little_is_no_swing_where_most_was_learned_before(level, sw
         assert told_so or "unstable" not in names(found)
         assert all(each.evidence.get("swing", 0.0) <= 1 for each in found)
         assert all(each.evidence.get("gap", 0.0) <= 1 for each in found)
+    if told_so:
+        assert " of the first value reported from one " in found[0].advice
+    # One that begins and ends at 0 has learned nothing, and its first value is no measure.
+    found = told(
+        {"step": steps, "accuracy": [0.0, *values[:-4], 0.0, 0.0, 0.0]}, Records(), accuracy
+    )
+    assert all(each.evidence.get("swing", 0.0) <= 100 for each in found)
 
 
 def test_a_validation_loss_that_never_moves_beside_one_that_does():

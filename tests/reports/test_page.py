@@ -235,6 +235,13 @@ def test_curves_are_thinned_beyond_the_chosen_ones_and_it_is_said():
     assert "thinned to 12 values" in text
 
 
+def test_a_trial_is_told_with_its_point_where_that_has_another_number():
+    assert "point" not in rows.list_trials(made(4)[0]).head
+    table = rows.list_trials(made(4, seeds=2)[0])
+    own = sorted((row[0], row[table.head.index("point")]) for row in table.rows)
+    assert own == [(1, 1), (2, 1), (3, 2), (4, 2)]
+
+
 def test_values_of_the_objective_have_the_decimals_of_the_answer():
     assert rows.show_row([3, 0.5, "completed", 0.031623], 4) == [
         "3",
@@ -359,6 +366,14 @@ def test_finalists_stand_with_their_fresh_seeds():
     )
     assert "confirmed on 3 fresh seeds" in words and "not confirmed" not in words
     assert "Fresh seedson a fresh seed, and so not recommended: point" in words
+    # Of the answer all values of the objective have the decimals, those that its script tells, too.
+    decimals = view.answer.decimals
+    value = next(row[1] for row in rows.list_trials(view).rows if row[1] is not None)
+    assert (
+        f"<td>{value:.{decimals}f}</td><td>completed</td>" in text
+        and rows.show(value) != f"{value:.{decimals}f}"
+    )
+    assert f'"decimals":{decimals}' in text.replace(" ", "")
     ids = page.values("id")
     assert ids.index("rate") < ids.index("finalists") < ids.index("batch")
     figure = re.search(r'<figure id="fig-finalists".*?</figure>', text, re.S)[0]
@@ -384,6 +399,7 @@ def test_an_interval_of_no_width_is_not_called_likely():
     view, making = confirmed()
     own = '<p class="likely">'
     assert own in write_page(view, making) and "likely" in str(dict(_facts(view)))
+    assert " (3 fresh seeds)" in dict(_facts(view))["value"]
     flat = [
         dataclasses.replace(each, interval=(each.mean, each.mean)) if each.mean else each
         for each in view.confirmation.finalists

@@ -22,6 +22,7 @@ from lrsearch.reports.apart import abbreviate, tell_apart
 from lrsearch.reports.curves import plot
 from lrsearch.reports.live import Progress
 from lrsearch.reports.machine import escape_markdown, to_csv, to_json, to_markdown, trial_json
+from lrsearch.reports.page.content import describe_notes
 from lrsearch.reports.tables import open_console, result
 from lrsearch.reports.text import (
     decimals_for,
@@ -523,7 +524,9 @@ def test_json_has_every_note_of_the_terminal_as_it_stands_there():
     ranges = [Range("lr", 1e-4, 1.0, "log", path="lr")]
     told = {"standing": ["the search was interrupted"], "stopped": "no improvement"}
     view = dataclasses.replace(
-        build_view("r", "f", ACCURACY, [*records, failed], Context(ranges, hidden=2, **told)),
+        build_view(
+            "r", "f", ACCURACY, [*records, failed], Context(ranges, hidden=2, running=1, **told)
+        ),
         retry_command="lrsearch grid c.yaml --retry-failed",
         whole_command="lrsearch grid c.yaml --resume-pruned",
         advice=("lower rates may train",),
@@ -540,8 +543,11 @@ def test_json_has_every_note_of_the_terminal_as_it_stands_there():
         assert f"{label} {text}".split(maxsplit=1) in shown
     named = [label for label, _ in notes if label]
     assert len(named) == sum(line[:1] == [label] for line in shown for label in labels)
-    assert (found["hidden"], found["running"]) == (2, 0)
+    assert (found["hidden"], found["running"]) == (2, 1)
     assert found["answer"]["spread"] == view.answer.spread is not None
+    assert found["answer"]["curved"] is view.answer.curved is True
+    assert [each["value"] for each in found["answer"]["edges"]] == [1.0]
+    assert describe_notes(view) == [("Stopped", "no improvement")]
 
 
 def test_json_without_a_best():

@@ -11,6 +11,7 @@ from test_report import ACCURACY, record
 from lrsearch import trial
 from lrsearch.analysis.confirmation import Confirmation, Finalist, find_share_interval
 from lrsearch.reports.confirmation import confirmation_notes
+from lrsearch.reports.page.content import describe_notes
 from lrsearch.reports.view import Context, build_view
 from lrsearch.trial import Objective
 
@@ -28,9 +29,10 @@ def told_of(value: float, samples: int, metric: str = "accuracy", seedless: bool
     tested = trial.Tested(9, {}, 0, None, "part", samples, {metric: value})
     found = Confirmation((own,), 3, over=True, tested=tested, tested_point=1, seedless=seedless)
     rows = [record(1, 1, {"lr": 0.1}, 0.96)]
-    answer = build_view("r", "r", ACCURACY, rows, Context(confirmation=found)).answer
-    assert answer is not None
-    return dict(confirmation_notes(answer, Objective(metric, "max")))["test"]
+    view = build_view("r", "r", ACCURACY, rows, Context(confirmation=found))
+    assert view.answer is not None
+    assert "Test part" in dict(describe_notes(view))
+    return dict(confirmation_notes(view.answer, Objective(metric, "max")))["test"]
 
 
 @pytest.mark.parametrize(

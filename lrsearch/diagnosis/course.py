@@ -175,11 +175,14 @@ def read_course(curve: Curve, records: Records, objective: Objective, steps: int
     middles = [(before + after) / 2 for before, after in zip([0.0, *places], places, strict=False)]
     means = _series(middles, curve.get(trained or "", ()), steps)
     batches = _series(records.step, records.loss, steps)
+    validation = _series(places, curve.get(validated or "", ()), steps, sign)
+    if losses and not math.isfinite(records.start):
+        means, batches, validation = map(_skip_zeros, (means, batches, validation))
     return Course(
         training=means if len(means) >= min(PLENTY, len(batches)) else batches,
         batches=batches,
         means=means,
-        validation=_series(places, curve.get(validated or "", ()), steps, sign),
+        validation=validation,
         gradient=_series(records.step, records.gradient_norm, steps),
         ratio=_series(records.step, records.update_ratio, steps),
         # A training that was ended early has few records, and its warmup may hold all of them.
@@ -188,6 +191,13 @@ def read_course(curve: Curve, records: Records, objective: Objective, steps: int
         baseline=_bounded(records.baseline),
         losses=losses,
     )
+
+
+def _skip_zeros(series: Series) -> Series:
+    """The series from its first value on that is not 0: a loop that has trained on nothing yet may
+    report the mean of no losses."""
+    first = next((at for at, value in enumerate(series.values) if value), 0)
+    return Series(series.places[first:], series.values[first:])
 
 
 def _between(place: float, places: Sequence[float], sums: Sequence[float]) -> float:

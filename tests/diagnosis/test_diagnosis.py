@@ -247,6 +247,18 @@ def test_what_moves_a_little_is_no_swing_where_most_was_learned_before(level, sw
     assert all(each.evidence.get("swing", 0.0) <= 100 for each in found)
 
 
+@pytest.mark.parametrize("name", ["loss", "train_loss"])
+@pytest.mark.parametrize("verdict", ["healthy", "too_slow", "diverged"])
+def test_a_loss_of_0_before_anything_was_trained_is_no_start(name, verdict):
+    """Anything is infinitely many times as much, and ends above it."""
+    values = training(verdict)[0][name]
+    without, beside = (
+        told({"step": list(range(1, 27)), name: [first, first, *values[:24]]}, Records())
+        for first in (math.nan, 0.0)
+    )
+    assert without == beside
+
+
 def test_a_validation_loss_that_never_moves_beside_one_that_does():
     curve = {"step": list(range(1, 26)), "train_loss": [1 + 0.1 * (k % 3) for k in range(25)]}
     assert len(told({**curve, "loss": [2.0] * 25}, Records())) <= 2

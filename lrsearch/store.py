@@ -468,12 +468,12 @@ def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
     return int(number), rest, content
 
 
-def _decode_start(data: bytes, start: int = 0) -> tuple[int, bytes, dict[str, Any], int]:
-    """Decode the line that begins at `start`, as `_decode` does, and find its end, whatever follows
-    it."""
-    text = data[start:].decode("latin-1")  # lrsearch writes ASCII alone.
-    end = start + _SCANNER.raw_decode(text)[1]
-    return *_decode(data[start:end]), end
+def _decode_start(data: bytes) -> tuple[int, bytes, dict[str, Any], int]:
+    """Decode the line that the data begin with, as `_decode` does, and find its length, whatever
+    follows it."""
+    text = data.decode("latin-1")  # lrsearch writes ASCII alone.
+    length = _SCANNER.raw_decode(text)[1]
+    return *_decode(data[:length]), length
 
 
 _SCANNER = json.JSONDecoder()

@@ -16,11 +16,15 @@ _ROOMS = (24, 12, 8, 5)
 """Characters of a long value, tried from most to fewest."""
 
 
-def tell_apart(params: Sequence[Mapping[str, Any]], width: int, more: str = "…") -> list[str]:
+_MORE = "…"
+"""The mark of a cut."""
+
+
+def tell_apart(params: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     """A text for each of some trials' parameters, none wider than `width`: all of them as
     `name=value` where they fit, else only those that differ, under shorter and shorter names, and
-    at last those that tell most trials apart first. `more` marks a cut. Texts of different
-    parameters differ unless `width` is too small for any parameter that tells them apart."""
+    at last those that tell most trials apart first. Texts of different parameters differ unless
+    `width` is too small for any parameter that tells them apart."""
     names = list(dict.fromkeys(name for each in params for name in each))
     values = {name: _texts([each.get(name, _MISSING) for each in params]) for name in names}
     kept = [name for name in names if len(set(values[name])) > 1] if len(params) > 1 else names
@@ -33,9 +37,9 @@ def tell_apart(params: Sequence[Mapping[str, Any]], width: int, more: str = "…
     wanted = len(set(zip(*(values[name] for name in names), strict=True))) if names else 1
     texts = []
     for room in _ROOMS:
-        short = {name: _windows(values[name], room, more) for name in names}
+        short = {name: _windows(values[name], room) for name in names}
         texts = [_join(ordered, shorter[2], short, row) for row in range(len(params))]
-        texts = [_cut(text, width, more) for text in texts]
+        texts = [_cut(text, width) for text in texts]
         if len(set(texts)) == wanted:
             break
     return texts
@@ -98,7 +102,7 @@ def _most_dividing(names: Sequence[str], values: Mapping[str, Sequence[str]]) ->
     return order
 
 
-def _windows(texts: Sequence[str], room: int, more: str) -> list[str]:
+def _windows(texts: Sequence[str], room: int) -> list[str]:
     """Long texts cut to `room` characters around where they first differ."""
     if max(map(len, texts)) <= room:
         return list(texts)
@@ -110,10 +114,10 @@ def _windows(texts: Sequence[str], room: int, more: str) -> list[str]:
         start = 0 if start <= 2 else start
     found = []
     for text in texts:
-        left = more if start and text else ""
+        left = _MORE if start and text else ""
         inner = text[start:] if start else text
         size = room - len(left)
-        found.append(left + (inner if len(inner) <= size else inner[: size - len(more)] + more))
+        found.append(left + (inner if len(inner) <= size else inner[: size - len(_MORE)] + _MORE))
     return found
 
 
@@ -124,7 +128,7 @@ def _differing(texts: Sequence[str]) -> Iterator[int]:
             yield place
 
 
-def _cut(text: str, width: int, more: str) -> str:
+def _cut(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return text
-    return set_cell_size(text, max(0, width - len(more))).rstrip() + more
+    return set_cell_size(text, max(0, width - len(_MORE))).rstrip() + _MORE

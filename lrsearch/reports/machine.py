@@ -17,21 +17,9 @@ from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.lengths import list_lengths, tell_lengths, title_lengths
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.rates import plot_rates
-from lrsearch.reports.text import (
-    count,
-    format_fixed,
-    format_params,
-    format_value,
-    one_line,
-)
+from lrsearch.reports.text import format_fixed, format_params, format_value, one_line
 from lrsearch.reports.verdicts import describe
-from lrsearch.reports.view import (
-    ROWS,
-    RunView,
-    TrialView,
-    describe_found,
-    describe_repeatability,
-)
+from lrsearch.reports.view import RunView, TrialView, describe_found, describe_repeatability
 from lrsearch.trial import Objective, Plan, Ranged, Record
 
 FORMAT = 1
@@ -274,7 +262,7 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
     return write_csv(rows, raw=raw)
 
 
-def to_markdown(view: RunView, all_rows: bool = True) -> str:
+def to_markdown(view: RunView) -> str:
     """A heading, the objective through the rate as text, a GitHub table of the points best first,
     and the warnings as a list."""
     best = view.answer.recommended if view.answer is not None else None
@@ -306,8 +294,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     head = ("point", *view.params, view.objective.metric, "deviation", "trials", "outcome")
     rows = [tuple(escape_markdown(name) for name in head)]
     rows.append((*("---:" for _ in head[:-1]), "---"))
-    shown = view.points if all_rows else view.points[:ROWS]
-    for point in shown:
+    for point in view.points:
         params = (
             escape_markdown(format_value(point.params[n])) if n in point.params else ""
             for n in view.params
@@ -325,8 +312,6 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         blocks.append(f"{escape_markdown(title_of(view.answer.confirmation).capitalize())}:")
         blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     blocks += _budgets(view)
-    if len(view.points) > len(shown):
-        blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
     told = [*map(describe_found, view.found), *view.warnings]
     if view.repeatability is not None:
         told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))

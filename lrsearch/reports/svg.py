@@ -186,7 +186,7 @@ def _bar(frame: Frame, mark: Bar) -> Iterator[str]:
     yield f'<path class="{mark.kind}" d="M{_short(x)} {_short(low)}V{_short(high)}{caps}"/>'
 
 
-def picks(panel: Panel, *, width: int = 320, height: int = 210) -> list[int]:
+def picks(panel: Panel, *, width: int, height: int) -> list[int]:
     """The places of a panel's trials in whole units, one after the other: x, y, number."""
     frame = Frame(panel, width, height)
     flat: list[int] = []
@@ -195,8 +195,9 @@ def picks(panel: Panel, *, width: int = 320, height: int = 210) -> list[int]:
     return flat
 
 
-def sparkline(values: Sequence[float], *, width: int = 120, height: int = 28) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """A small line without axes, from 0 to its highest."""
+    width, height = 120, 28
     top = max(values, default=1.0) or 1.0
     step = (width - 4) / max(1, len(values) - 1)
     places = (

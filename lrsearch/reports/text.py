@@ -176,9 +176,13 @@ def enumerate_numbers(numbers: Sequence[int], limit: int = 5) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
 
 
-def fill(text: str, width: int = 100) -> str:
-    """A paragraph in lines no longer than the terminal, and no longer than `width`."""
-    columns = min(width, shutil.get_terminal_size((width, 24)).columns)
+WIDEST = 100
+"""The most columns of a paragraph, however wide the terminal is."""
+
+
+def fill(text: str) -> str:
+    """Break a paragraph into lines that fit the terminal, and are no longer than `WIDEST`."""
+    columns = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
     return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 

@@ -61,10 +61,10 @@ def find_uses(document: Document) -> list[Use]:
     train, data = _mapping(top.get("train")), _mapping(top.get("data"))
     searched = find_searched(document)
     uses = [_use("data", ("data",), data)]
-    uses += _list("transforms", ("data", "transforms"), data.get("transforms"))
+    uses += _transforms(("data", "transforms"), data.get("transforms"))
     path, lists = searched.get("data.transforms", ((), None))
     for index, part in enumerate(lists if isinstance(lists, list) else ()):
-        uses += _list("transforms", (*path, index), part)
+        uses += _transforms((*path, index), part)
     for group in ("model", "schedule", "optimizer"):
         for place, value in find_groups(document, group):
             uses.append(_use(group, place, value, {} if place[0] == "search" else searched))
@@ -95,9 +95,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _list(role: str, path: Path, value: Any) -> list[Use | None]:
+def _transforms(path: Path, value: Any) -> list[Use | None]:
     parts = value if isinstance(value, list) else []
-    return [_use(role, (*path, index), part) for index, part in enumerate(parts)]
+    return [_use("transforms", (*path, index), part) for index, part in enumerate(parts)]
 
 
 def _searched(

@@ -32,11 +32,11 @@ from lrsearch.tuner.events import Listener
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.racing import (
     describe_race,
+    ended_trials,
     make_race,
     plan,
     read_confirmation,
     text_of,
-    trials_of,
 )
 from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.session import Ending, Session
@@ -145,7 +145,7 @@ class _Confirming:
         history = self.run.history
         failed = [
             number
-            for number in trials_of(self.race, ended=True)
+            for number in ended_trials(self.race)
             if history.results[number].outcome is Outcome.FAILED
         ]
         first = history.next_number

@@ -328,7 +328,7 @@ def read_confirmation(race: Race, points: Sequence[PointSummary]) -> Confirmatio
         )
     best = find_best(points, ledger.objective)
     held = {each.point for each in finalists if each.point is not None}
-    ended = list(trials_of(race, ended=True))
+    ended = list(ended_trials(race))
     results = ledger.history.results
     failed = [number for number in ended if results[number].outcome is Outcome.FAILED]
     tested = find_look(ledger.history, confirming.configs[0], ledger.content)
@@ -357,13 +357,13 @@ def _worst(race: Race, place: int, scores: Mapping[int, float | None]) -> str:
     return "no value" if worst is Outcome.COMPLETED else worst.replace("_", " ")
 
 
-def trials_of(race: Race, *, ended: bool) -> Iterator[int]:
-    """The trials of a race that have ended, or that have not."""
+def ended_trials(race: Race) -> Iterator[int]:
+    """The trials of a race that have ended."""
     results = race.ledger.history.results
     for place in range(len(race.confirming.configs)):
         for seed in range(race.seeds):
             for number in race.numbers(place, seed):
-                if number is not None and (number in results) is ended:
+                if number in results:
                     yield number
 
 

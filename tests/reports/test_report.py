@@ -612,11 +612,6 @@ def test_what_is_pasted_is_code_without_the_words_around_it(text, told):
     assert escape_markdown(text) == told
 
 
-def test_markdown_can_be_cut():
-    text = to_markdown(big_view(), all_rows=False)
-    assert text.count("\n|") == 2 + 25 and "… and 5 points more" in text
-
-
 def test_machine_formats_need_no_rich():
     code = "import sys, lrsearch.reports.machine; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -182,10 +182,9 @@ LANES = 64
 """Trials under way that are shown one by one."""
 
 
-def write_now(state: State, news: News | None, *, clock: float | None = None) -> str:
-    """The section on what happens now, as HTML. `clock` is the time in seconds since 1970."""
-    clock = time.time() if clock is None else clock
-    context = _running(state, news, clock) if state.word == "running" else _still(state)
+def write_now(state: State, news: News | None) -> str:
+    """The section on what happens now, as HTML."""
+    context = _running(state, news, time.time()) if state.word == "running" else _still(state)
     empty: dict[str, Any] = {
         "facts": [],
         "share": None,

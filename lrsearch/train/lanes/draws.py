@@ -325,10 +325,10 @@ def _permutation(noise: Noise, n: int, **kwargs: Any) -> Tensor:
     return _draw(noise, lane, fill)
 
 
-def _dense(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+def _dense(like: Tensor) -> Tensor:
     with unrecorded():
         lane = _lane(like)
-        return torch.empty(lane.shape, dtype=dtype or lane.dtype, device=lane.device)
+        return torch.empty(lane.shape, dtype=lane.dtype, device=lane.device)
 
 
 def _bernoulli(noise: Noise, input: Tensor, p: float | None = None) -> Tensor:

@@ -22,6 +22,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def write_json(document: Mapping[str, Any]) -> str:
+    """A document as JSON for other programs; numbers that are not finite are null."""
+    return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
 def cell(value: Any) -> object:
     """A value in one cell: texts and finite numbers as they are, the rest as JSON."""
     if isinstance(value, str) or type(value) in (int, float):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from lrsearch.analysis.contest import APART, BETTER, NOISE, WORSE, Difference
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.answer import describe_cost, tell_interval
-from lrsearch.reports.cells import plain
+from lrsearch.reports.cells import write_json
 from lrsearch.reports.machine import FORMAT, escape_markdown
 from lrsearch.reports.rates import spell_span
 from lrsearch.reports.text import (
@@ -193,7 +192,7 @@ def contest_json(contest: Contest) -> str:
         {**vars(each), "text": describe_difference(each)} for each in contest.differences
     ]
     document = {"format": FORMAT, "runs": runs, "differences": differences}
-    return json.dumps(plain(document), indent=2, allow_nan=False)
+    return write_json(document)
 
 
 def contest_markdown(contest: Contest) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lrsearch.reports.cells import plain
+from lrsearch.reports.cells import write_json
 from lrsearch.reports.text import format_fixed, one_line
 from lrsearch.trial import Objective, Outcome
 
@@ -75,7 +74,7 @@ def listing_json(lines: Sequence[RunLine]) -> str:
         }
         for line in lines
     ]
-    return json.dumps(plain({"format": FORMAT, "runs": runs}), indent=2, allow_nan=False)
+    return write_json({"format": FORMAT, "runs": runs})
 
 
 def listing(lines: Sequence[RunLine]) -> object:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.answer import describe_cost, first_notes, to_plain
-from lrsearch.reports.cells import cell, plain, write_csv
+from lrsearch.reports.cells import cell, write_csv, write_json
 from lrsearch.reports.characters import WIDTH
 from lrsearch.reports.characters import plain as plain_line
 from lrsearch.reports.confirmation import describe_finalists, title_of
@@ -94,14 +93,14 @@ def to_json(view: RunView) -> str:
         "resume": view.whole_command or None,
         "next": view.next_command or None,
     }
-    return json.dumps(plain(document), indent=2, allow_nan=False)
+    return write_json(document)
 
 
 def ranges_json(name: str, views: Sequence[RangeView]) -> str:
     """Range tests as JSON, format 1, a structure each. What is not finite is null."""
     structures = [describe_test(view) for view in views]
     document = {"format": FORMAT, "run": name, "structures": structures}
-    return json.dumps(plain(document), indent=2, allow_nan=False)
+    return write_json(document)
 
 
 def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
@@ -135,7 +134,7 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "resume": None,
         "next": None,
     }
-    return json.dumps(plain(document), indent=2, allow_nan=False)
+    return write_json(document)
 
 
 def ranges_markdown(name: str, views: Sequence[RangeView]) -> str:
@@ -174,7 +173,7 @@ def trial_json(view: TrialView) -> str:
         "curve_lost": view.lost or None,
         "records": vars(view.records) if view.records.step else {},
     }
-    return json.dumps(plain(document), indent=2, allow_nan=False)
+    return write_json(document)
 
 
 def _describe_round(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,13 +303,13 @@ def to_markdown(view: RunView) -> str:
             outcome += f": {escape_markdown(point.reason)}"
         values = (number(point.objective), number(point.spread), str(len(point.trials)))
         rows.append((str(point.point), *params, *values, outcome))
-    blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    blocks.append(_table(rows))
     if view.answer is not None and view.answer.confirmation is not None:
         titles, *again = describe_finalists(view.answer)
         rows = [tuple(map(escape_markdown, titles)), ("---:", "---", *["---:"] * (len(titles) - 2))]
         rows += [tuple(map(escape_markdown, row)) for row in again]
         blocks.append(f"{escape_markdown(title_of(view.answer.confirmation).capitalize())}:")
-        blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+        blocks.append(_table(rows))
     blocks += _budgets(view)
     told = [*map(describe_found, view.found), *view.warnings]
     if view.repeatability is not None:
@@ -321,6 +320,11 @@ def to_markdown(view: RunView) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    """A GitHub table of cells that are escaped already, the head and its alignment first."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _budgets(view: RunView) -> list[str]:
     """The best of each budget: a heading, a table, and what it says as a list."""
     if view.answer is None or view.answer.lengths is None:
@@ -328,11 +332,10 @@ def _budgets(view: RunView) -> list[str]:
     titles, *found = list_lengths(view.answer, view.objective)
     rows = [tuple(map(escape_markdown, titles)), tuple("---:" for _ in titles)]
     rows += [tuple(map(escape_markdown, row)) for row in found]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     told = "\n".join(f"- {escape_markdown(each)}" for each in tell_lengths(view.answer))
     return [
         f"{escape_markdown(title_lengths(view.answer).capitalize())}:",
-        table,
+        _table(rows),
         *([told] if told else []),
     ]
 

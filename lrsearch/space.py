@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from lrsearch.frozen import frozen
 from lrsearch.trial import Point
@@ -23,6 +23,11 @@ if TYPE_CHECKING:  # commands that only read a spec start without it
 
 DIGITS = 12
 """Significant digits of a proposed value: below them two values are one."""
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number; true and false, which Python counts among them, are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def round_value(value: float) -> float:
@@ -59,7 +64,7 @@ class Float:
                 value = float(value.removesuffix(self.unit))
             except ValueError:
                 return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             return None
         return float(value) if self.low <= value <= self.high else None
 

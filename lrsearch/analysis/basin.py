@@ -14,6 +14,7 @@ from lrsearch import duration
 from lrsearch.analysis.gauge import LARGEST, Gauge, bound, make_gauge
 from lrsearch.analysis.points import PointSummary, clip, columns, same, written
 from lrsearch.frozen import frozen
+from lrsearch.space import is_number
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def names_rate(name: str) -> bool:
 def read_number(value: object) -> tuple[float, str] | None:
     """A number and its unit: "" of plain ones, that of a length of training such as `2.5ep`; None
     of any other value."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return float(value), ""
     if isinstance(value, str):
         with contextlib.suppress(ValueError):

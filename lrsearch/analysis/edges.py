@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.catalogue import usual_scale
 from lrsearch.frozen import frozen
+from lrsearch.space import is_number
 from lrsearch.terminal import short
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def find_edges(
     found = []
     for searched in ranges:
         value = best_params.get(searched.name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             continue
         side = _end(float(value), searched)
         if curve is not None and searched.name == curve.rate:

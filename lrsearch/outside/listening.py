@@ -22,6 +22,7 @@ from decimal import Decimal
 from typing import Any
 
 from lrsearch.errors import TrainingError
+from lrsearch.space import is_number
 from lrsearch.train.users.lines import decode
 
 Message = dict[str, Any]
@@ -173,7 +174,7 @@ def as_number(value: Any) -> float | int | None:
         value = value[0]
     if isinstance(value, str):
         return read_number(value)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if is_number(value) else None
 
 
 # numbers in text

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lrsearch.reporting import is_name
+from lrsearch.space import is_number
 from lrsearch.trial import Measured, Measurement, Trial
 
 LOSSES = ("loss", "train_loss")
@@ -152,7 +153,7 @@ class Reported:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return None
     try:
         return float(value)

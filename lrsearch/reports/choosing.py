@@ -18,6 +18,7 @@ from lrsearch.errors import UsageError, nearest, suggest
 from lrsearch.reports.text import format_value, last_parts, one_line
 from lrsearch.reports.verdicts import by_point, in_words
 from lrsearch.reports.view import RunView
+from lrsearch.space import is_number
 from lrsearch.spec.foreign.words import means
 from lrsearch.terminal import quote
 from lrsearch.trial import Outcome
@@ -165,7 +166,7 @@ def _mend(text: str, known: dict[str, Read], points: Sequence[PointSummary]) -> 
             for each in map(_length, map(known[name], points) if name in known else ())
             if each is not None
         }
-        unit = units.pop() if len(units) == 1 and _is_number(value) else ""
+        unit = units.pop() if len(units) == 1 and _spells_number(value) else ""
         return f"{name} {sign} {value}{unit}"
 
     return " ".join(re.sub(r"([A-Za-z_][\w.]*)\s*([<>=!]+)\s*(\S+)", complete, text).split())
@@ -238,7 +239,7 @@ def _refuse_disorder(name: str, sign: str, value: str, given: Iterable[Any], quo
     if length is not None:
         ordered = any(each is not None and each.unit == length.unit for each in map(_length, known))
     else:
-        ordered = not quoted and _is_number(value) and any(map(_is_amount, known))
+        ordered = not quoted and _spells_number(value) and any(map(is_number, known))
     if known and not ordered:
         raise UsageError(
             f"{one_line(name)} {sign} {one_line(value)} compares nothing: {one_line(name)} is "
@@ -268,11 +269,7 @@ def _refuse_slip(name: str, value: str, given: Iterable[Any]) -> None:
         )
 
 
-def _is_amount(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_number(text: str) -> bool:
+def _spells_number(text: str) -> bool:
     with contextlib.suppress(ValueError):
         return math.isfinite(float(text)) or "inf" in text.lower()
     return False
@@ -295,7 +292,7 @@ def _test(read: Read, sign: str, value: str, quoted: bool) -> Callable[[PointSum
 
     def test(point: PointSummary) -> bool:
         given = read(point)
-        if _is_amount(given) and wanted is not None:
+        if is_number(given) and wanted is not None:
             # As it is shown, a rate has three digits.
             same = math.isclose(given, wanted, rel_tol=1e-9) or format_value(given) == value
             if sign in ("==", "=", "!="):
@@ -317,7 +314,7 @@ def _order(value: Any) -> tuple[int, float, str] | None:
     by letters; None of none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if _is_amount(value):
+    if is_number(value):
         return 0, float(value), ""
     if (length := _length(value)) is not None:
         return 1 + _UNITS.index(length.unit), length.value, ""

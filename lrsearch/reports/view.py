@@ -19,6 +19,7 @@ from lrsearch.analysis.tied import ties
 from lrsearch.reports.ranges import RangeView
 from lrsearch.reports.text import count, enumerate_numbers, format_value, one_line
 from lrsearch.reports.verdicts import advise
+from lrsearch.space import is_number
 from lrsearch.trial import Objective, Plan, Ranged, Record, Records, Result, Tested
 
 ROWS = 25
@@ -292,7 +293,7 @@ def _describe_unmeasured(points: Sequence[PointSummary], ranges: Sequence[Range]
         return
     for searched in ranges:
         value = points[0].params.get(searched.name)
-        if not searched.listed or isinstance(value, bool) or not isinstance(value, int | float):
+        if not searched.listed or not is_number(value):
             continue
         measured = {each.params.get(searched.name) for each in points if each.done}
         for beyond in (

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrsearch.errors import suggest
-from lrsearch.space import round_value
+from lrsearch.space import is_number, round_value
 from lrsearch.spec.values import MAX_WHOLE, show
 
 MAX_LENGTH = 200
@@ -106,7 +106,7 @@ class Arithmetic:
         given: list[Number] = []
         for name in self.names:
             value = params.get(name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if not is_number(value):
                 raise ArithmeticError(f"{name} is {show(value)}, which is no number")
             given.append(value)
         try:

@@ -12,7 +12,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
-from lrsearch.space import Dimension, Option
+from lrsearch.space import Dimension, Option, is_number
 from lrsearch.spec.components import read_arguments, read_import, read_named
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
@@ -248,7 +248,7 @@ def _read_share(
             hint = _usual_share(reader, path, allowed)
             reader.fault(path, "this data source has no split of its own", hint)
         return raw
-    number = isinstance(raw, int | float) and not isinstance(raw, bool)
+    number = is_number(raw)
     if not number or not 0 < raw < 1:
         hint, share = _usual_share(reader, path, allowed), read_number(raw)
         folds = re.fullmatch(r"(\d+)[ -]*folds?", raw.strip()) if isinstance(raw, str) else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Parameter
+from lrsearch.space import is_number
 from lrsearch.spec.components import CLASS_PATH, read_arguments, read_component, read_import
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
@@ -179,7 +180,7 @@ def read_warmup(reader: Reader, path: Path, raw: Any, dimensions: list[Any] | No
     """`warmup`, or one of its options, whose searched arguments go to `dimensions`."""
     if raw is None:
         return None
-    if isinstance(raw, int | float) and not isinstance(raw, bool):
+    if is_number(raw):
         reader.value(path, catalogue.WARMUP["for"], raw)
         return None
     if isinstance(raw, str) and raw in catalogue.WARMUP["shape"].choices:

@@ -11,6 +11,7 @@ from typing import Any
 from lrsearch import duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
+from lrsearch.space import is_number
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.foreign.ranges import is_numeric, lasting
 from lrsearch.spec.foreign.ranges import number as read_number
@@ -415,7 +416,7 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
             quoted = isinstance(plain_scalar(value), int | float)
             told = "in quotes is text, not a number" if quoted else "is not a number"
             raise Unfit(f"{show(value)} {told}: {allowed}", meant)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise ValueError(f"{show(value)} is not a number: {allowed}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{show(value)} is not finite: {allowed}")

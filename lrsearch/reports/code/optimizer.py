@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.reports.code.schedule import number, write_import
+from lrsearch.space import is_number
 
 _TORCH = {
     "sgd": "SGD",
@@ -87,7 +88,7 @@ def _arguments(arguments: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_value, value))})"
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return number(value)
     return repr(value)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrsearch.space import is_number
 from lrsearch.spec.document import plain_scalar
 
 LISTED = 12
@@ -137,7 +138,7 @@ def number(text: Any) -> Any:
         bare = bare.translate(str.maketrans("OolI", "0011"))
     bare = re.sub(rf"^({_PLAIN}[eE][-+]?\d+)\.0*$", r"\1", bare)
     plain = plain_scalar(bare)
-    if isinstance(plain, int | float) and not isinstance(plain, bool):
+    if is_number(plain):
         return plain
     bare = bare.replace("_", "").replace("^", "**").replace("×", "*").replace("·", "*")
     bare = re.sub(r"(?<=\d)'(?=\d{3})", "", bare)
@@ -146,7 +147,7 @@ def number(text: Any) -> Any:
     if re.fullmatch(r"0(x[0-9a-fA-F]+|o[0-7]+|b[01]+)", bare):
         return int(bare, 0)
     bare = re.sub(r"(?<=[\d.])[fFlL]$", "", bare)
-    if isinstance(plain := plain_scalar(bare), int | float) and not isinstance(plain, bool):
+    if is_number(plain := plain_scalar(bare)):
         return plain
     if re.fullmatch(r"[-+]?\d+,\d+", bare):
         bare = bare.replace(",", ".")
@@ -420,8 +421,7 @@ def _normal(mean: Any, deviation: Any, *_: Any, log: bool = False) -> dict[str, 
 
 def is_numeric(value: Any) -> bool:
     """Whether a value is a finite number, and not true or false."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)
 
 
 def _tidy(value: Any) -> Any:

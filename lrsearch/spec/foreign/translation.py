@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lrsearch import catalogue
+from lrsearch.space import is_number
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Line, Path
 from lrsearch.spec.foreign.names import snake
@@ -141,7 +142,7 @@ def base_rate(top: Mapping[str, Any]) -> Any:
         for key, value in part.items() if isinstance(part, Mapping) else ():
             if means(str(key)) == "train.lr":
                 rate = number(value)
-                if isinstance(rate, int | float) and not isinstance(rate, bool):
+                if is_number(rate):
                     return rate
     return None
 

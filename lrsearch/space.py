@@ -326,7 +326,7 @@ def extremes(dimension: Dimension) -> list[float]:
 def point_at(space: Space, numbers: Mapping[str, float]) -> dict[str, Any]:
     """The point at raw numbers by parameter id. All other parameters are at their first option or
     lowest value, except that choices take the options that the given parameters live under."""
-    return _build_at(space, numbers, _options_above(numbers))
+    return _build_at(space, numbers, options_above(numbers))
 
 
 def corners(
@@ -334,13 +334,13 @@ def corners(
 ) -> Iterator[dict[str, Any]]:
     """The points at all combinations of the raw numbers in `axes`, by parameter id, up to `most`;
     the last axis changes first."""
-    above = _options_above(axes)
+    above = options_above(axes)
     for numbers in itertools.islice(itertools.product(*axes.values()), most):
         yield _build_at(space, dict(zip(axes, numbers, strict=True)), above)
 
 
-def _options_above(names: Iterable[str]) -> dict[str, int]:
-    """The options that parameters live under, by the ids of the choices."""
+def options_above(names: Iterable[str]) -> dict[str, int]:
+    """The options that parameters live under, by the ids of their choices, the outermost first."""
     above: dict[str, int] = {}
     for name in names:
         for option in _OPTION.finditer(name):

@@ -53,6 +53,7 @@ from lrsearch.spec.model import fill_config
 from lrsearch.terminal import path_word, quote
 from lrsearch.trial import (
     CONFIRM,
+    RECORDED,
     Confirming,
     Diagnosis,
     Outcome,
@@ -993,7 +994,7 @@ def read_records(folder: Path, number: int) -> Records:
         held = dict(json.loads(text)).get(_RECORDS)
         if held is None:
             return Records()
-        lists = {name: tuple(map(_number, held[name])) for name in _LISTS}
+        lists = {name: tuple(map(_number, held[name])) for name in RECORDED}
         steps = (0, *lists["step"])
         if {len(each) + 1 for each in lists.values()} != {len(steps)} or not all(
             type(step) is int and before < step for before, step in itertools.pairwise(steps)
@@ -1002,9 +1003,6 @@ def read_records(folder: Path, number: int) -> Records:
         return Records(**lists, start=float(held["start"]), baseline=float(held["baseline"]))
     except NO_SENSE as error:
         raise RunDamaged("the records cannot be read", where=str(path)) from error
-
-
-_LISTS = tuple(name for name, value in vars(Records()).items() if isinstance(value, tuple))
 
 
 def _number(value: Any) -> Any:

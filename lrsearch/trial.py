@@ -261,6 +261,10 @@ class Records:
     baseline: float = math.nan
 
 
+RECORDED = tuple(name for name, value in vars(Records()).items() if isinstance(value, tuple))
+"""The names of the tuples of `Records`."""
+
+
 @frozen
 class Diagnosis:
     """A verdict on a training, such as `too_slow`, `overfitting` or `healthy`: with the

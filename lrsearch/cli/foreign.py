@@ -16,6 +16,7 @@ from lrsearch.cli.closing import say
 from lrsearch.cli.places import USUAL_RUNS
 from lrsearch.cli.slips import explain_slip, explain_target, value_of
 from lrsearch.errors import LrsearchError, UsageError, nearest, suggest
+from lrsearch.spec.foreign.advice import SAMPLERS
 from lrsearch.terminal import command_line, guarded_streams, quote, visible_line
 
 _COMMANDS = {
@@ -286,9 +287,6 @@ def _spec_words(*, dotted: bool) -> list[str]:
     return [*TOP_LEVEL, *own, *paths, *(each for each in others if len(each) > 1)]
 
 
-_SAMPLERS = catalogue.SETTINGS["random"]["sampler"].choices
-
-
 def option_hint(
     name: str, text: str | None, args: Sequence[str], command: str, known: set[str]
 ) -> str:
@@ -389,7 +387,7 @@ def _own_key(command: str, word: str, value: Any, text: str | None) -> str:
 
     if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+=.+", text or ""):  # --override train.lr=0.1, -s ...
         return f"write --set {quote(text or '')}"
-    if word == "sampler" and command == "bayes" and value not in _SAMPLERS:
+    if word == "sampler" and command == "bayes" and value not in SAMPLERS:
         return f"write --set bayes.model={'gp' if value == 'gp' else 'tpe'}"
     ends = {**dict.fromkeys(LOW, "--min"), **dict.fromkeys(HIGH, "--max")}
     if command == "range" and word in ends:

@@ -32,6 +32,7 @@ from lrsearch.tuner.proposer import Proposer
 from lrsearch.tuner.pruning import is_lifted
 from lrsearch.tuner.racing import (
     Foreseen,
+    Race,
     describe_race,
     describe_test,
     foresee_race,
@@ -146,7 +147,7 @@ def show_confirming(
     spec, ledger, found = _settle(spec, facts, history)
     spec = found.settle(spec)
     ledger = Ledger(spec, ledger.content, history)
-    race = make_race(plan(spec, ledger, spec.confirm or ConfirmSettings()), spec, ledger)
+    race = _plan_race(spec, ledger)
     confirming = race.confirming
     foreseen = foresee_race(race, retry_failed=retry_failed)
     print(f"{strategy} would train {_describe_foreseen(foreseen)}")
@@ -166,10 +167,16 @@ def show_confirming(
         print(f"  {label}{format_params(ledger.flatten(config))}{shown}")
 
 
+def _plan_race(spec: Spec, ledger: Ledger) -> Race:
+    """The race of the points that would be measured again. Raises UsageError where there is nothing
+    to confirm."""
+    return make_race(plan(spec, ledger, spec.confirm or ConfirmSettings()), spec, ledger)
+
+
 def _is_confirmed(spec: Spec, ledger: Ledger) -> bool:
     """Whether the confirmation of what is measured asks for nothing more."""
     with suppress(UsageError):  # There is nothing to confirm.
-        race = make_race(plan(spec, ledger, spec.confirm or ConfirmSettings()), spec, ledger)
+        race = _plan_race(spec, ledger)
         return not foresee_race(race).trials
     return False
 

@@ -15,6 +15,7 @@ from lrsearch.data.tables import (
     BCE,
     LABELS_OF,
     MOST_EXACT,
+    NUMBERS,
     ONE_HOT,
     Array,
     doubt_classes,
@@ -275,8 +276,6 @@ def check_finite(place: str, name: str, given: Array, read: Array) -> None:
     )
 
 
-_NUMBERS = (int, float, np.bool_, np.integer, np.floating)
-
 _OTHERS = {
     "U": ("text", "number it by a vocabulary, or encode each of its values as columns"),
     "S": ("bytes", "decode them into numbers"),
@@ -294,7 +293,7 @@ def refuse_kind(place: str, name: str, array: Array, needed: str) -> DataError:
     no number."""
     kind, hint = _OTHERS.get(array.dtype.kind, ("values", ""))
     told = f"{kind} ({array.dtype})"
-    odd = next((each for each in np.ndenumerate(array) if not isinstance(each[1], _NUMBERS)), None)
+    odd = next((each for each in np.ndenumerate(array) if not isinstance(each[1], NUMBERS)), None)
     if array.dtype.kind == "O" and odd is not None:
         at, value = odd
         plain = value is None or isinstance(value, str)

@@ -17,7 +17,7 @@ import numpy as np
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import get_states, same_states
 from lrsearch.data.raised import tell_raised
-from lrsearch.data.tables import Array
+from lrsearch.data.tables import NUMBERS, Array
 from lrsearch.data.trees import Tree, leaves, map_tree, replace_leaves
 from lrsearch.errors import DataError
 
@@ -207,9 +207,6 @@ class Typed:
     array: Array
 
 
-_NUMBERS = (int, float, np.bool_, np.integer, np.floating)
-
-
 def as_array(value: Any) -> Any:
     """An array of a tensor (wherever it is, whatever its precision), a list or a number."""
     if isinstance(value, Typed):
@@ -228,7 +225,7 @@ def as_array(value: Any) -> Any:
             raise ValueError(f"{type(value).__name__} is no array{way}")
         if all(isinstance(each, str) for each in array.flat):
             return array.astype(str)
-        if all(isinstance(each, _NUMBERS) for each in array.flat):  # Of a table of mixed columns.
+        if all(isinstance(each, NUMBERS) for each in array.flat):  # Of a table of mixed columns.
             return np.array(array.tolist())
     return array
 

@@ -15,7 +15,8 @@ _OTHERS = tuple(
 )
 """Folders whose code is not the user's."""
 
-_PACKAGES = {"site-packages", "dist-packages"}
+PACKAGES = {"site-packages", "dist-packages"}
+"""Folders into which packages are installed."""
 
 
 def tell_raised(error: BaseException) -> str:
@@ -71,4 +72,4 @@ def _find_innermost(frames: Iterable[tuple[str, int]]) -> str:
 
 def _is_of_others(path: Path) -> bool:
     """Whether a file is of a package, of Python's own, or of lrsearch."""
-    return bool(_PACKAGES & {*path.parts}) or any(map(path.is_relative_to, _OTHERS))
+    return bool(PACKAGES & {*path.parts}) or any(map(path.is_relative_to, _OTHERS))

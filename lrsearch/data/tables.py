@@ -19,6 +19,9 @@ from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.sources import OWN_NAME, suggest_column, twice
 
 Array = NDArray[Any]
+
+NUMBERS = (int, float, np.bool_, np.integer, np.floating)
+"""Types of a number among objects."""
 Place = Callable[[int], str]
 """A function that names a row's place from its index: `data.csv:7`, or `data.parquet, row 6`."""
 

@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.search.start import rising
-from lrsearch.space import Choice, Dimension, Int, Space, encode, parameters, parse_name
+from lrsearch.space import (
+    Choice,
+    Dimension,
+    Int,
+    Space,
+    encode,
+    options_above,
+    parameters,
+    parse_name,
+)
 from lrsearch.trial import Point
 
 Array = NDArray[np.float64]
@@ -36,8 +45,6 @@ LENGTHS = {"rate": 1.0, "batch": 1.5, "share": 1.0, "one-hot": 1.2}
 
 OWN = 8
 """The most options of a choice that have a length each: those of a longer one share theirs."""
-
-_OPTION = re.compile(r"\[(\d+)\]")
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class Features:
         self.dimensions = [dimension for _, dimension in named]
         places = {name: place for place, name in enumerate(self.names)}
         self._above = [
-            [(places[name[: match.start()]], int(match[1])) for match in _OPTION.finditer(name)]
+            [(places[choice], option) for choice, option in options_above([name]).items()]
             for name in self.names
         ]
         self._columns: list[_Column] = []

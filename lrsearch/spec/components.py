@@ -14,6 +14,7 @@ from lrsearch.space import Choice
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
+from lrsearch.spec.foreign.names import CLASS_PATH
 from lrsearch.spec.foreign.ranges import read_foreign, rejoin
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.translation import base_rate, fixed_lines, optimizer_lines
@@ -22,8 +23,6 @@ from lrsearch.spec.model import DEFAULTS, complete
 from lrsearch.spec.ranges import is_range, read_dimension, searched
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
-
-CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 IMPORTABLE = ("model", "schedule", "optimizer", "transform")
 """Mappings that may name code by its class path."""

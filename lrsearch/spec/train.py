@@ -9,10 +9,11 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Parameter
 from lrsearch.space import is_number
-from lrsearch.spec.components import CLASS_PATH, read_arguments, read_component, read_import
+from lrsearch.spec.components import read_arguments, read_component, read_import
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
+from lrsearch.spec.foreign.names import CLASS_PATH
 from lrsearch.spec.foreign.translation import precision
 from lrsearch.spec.model import DEFAULTS, complete
 from lrsearch.spec.reader import Reader

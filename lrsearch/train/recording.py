@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lrsearch.states import Unusable, check_counts, check_numbers
 from lrsearch.train.device import has_room, sum_type
-from lrsearch.trial import Records
+from lrsearch.trial import RECORDED, Records
 
 SMALL = 2**16
 """Entries of a tensor, in each lane, that is copied together with others: one operation for all of
@@ -32,9 +32,6 @@ DIGITS = 8
 """Digits of a recorded number: those that float32 has."""
 
 
-_COLUMNS = tuple(name for name, value in vars(Records()).items() if isinstance(value, tuple))
-
-
 @dataclass
 class Recording:
     """Records of a training, at the steps `due`: its `own` (None: all of them), and those of others
@@ -43,7 +40,7 @@ class Recording:
     due: Container[int] = frozenset()
     told: int = 0
     own: frozenset[int] | None = None
-    _lists: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _COLUMNS})
+    _lists: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in RECORDED})
     _pending: list[tuple[int, float, Tensor]] = field(default_factory=list)
 
     def note(self, step: int, rate: float, row: Tensor) -> None:
@@ -61,7 +58,7 @@ class Recording:
             loss, norm, change, weights = numbers[4 * place : 4 * place + 4]
             ratio = change / weights if weights else math.nan
             row = (step, *map(_shorten, (loss, norm, ratio)), rate)
-            for name, value in zip(_COLUMNS, row, strict=True):
+            for name, value in zip(RECORDED, row, strict=True):
                 self._lists[name].append(value)
         self._pending = []
 
@@ -93,7 +90,7 @@ class Recording:
         training has."""
         if saved is None:
             return
-        lists = {name: list(saved[name]) for name in _COLUMNS}
+        lists = {name: list(saved[name]) for name in RECORDED}
         check_counts(*lists["step"])
         for values in lists.values():
             check_numbers(*values)

@@ -333,10 +333,14 @@ class Ledger:
             judged = self._judged_measured[entry.number] = combine(known, self.objective)
         return judged
 
+    def _by_place(self, entry: Entry) -> dict[tuple[int, int | None], int]:
+        """The latest of the entry's trials with each seed and fold."""
+        return {(self.trials[each].seed, self.trials[each].fold): each for each in entry.trials}
+
     def replicates(self, entry: Entry) -> tuple[float, ...]:
         """The objectives of a point's completed trials, in the order of the spec's seeds and
         folds."""
-        by_place = {(self.trials[each].seed, self.trials[each].fold): each for each in entry.trials}
+        by_place = self._by_place(entry)
         found = []
         for place in self.wanted:
             result = self.history.results.get(by_place.get(place, -1))
@@ -365,7 +369,7 @@ class Ledger:
             for (number, step), value in sorted(self.history.reached.items()):
                 if value is not None and self.has_reached((number, step)):
                     self._rungs.setdefault(number, []).append((step, value))
-        by_place = {(self.trials[each].seed, self.trials[each].fold): each for each in entry.trials}
+        by_place = self._by_place(entry)
         worth: list[list[tuple[float, float]]] = []
         for place in self.wanted:
             number = by_place.get(place, -1)

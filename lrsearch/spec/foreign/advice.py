@@ -43,7 +43,7 @@ from lrsearch.spec.foreign.words import (
 )
 from lrsearch.terminal import quote
 
-_SAMPLERS = catalogue.SETTINGS["random"]["sampler"].choices
+SAMPLERS = catalogue.SETTINGS["random"]["sampler"].choices
 
 
 def _section(path: Path) -> str:
@@ -66,7 +66,7 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
         told = "it trains every point, and points in a range says how many there are"
         return f"leave 'grid' out: {told}"
     command = f"lrsearch bayes {source}"
-    if word in STRATEGY_WORDS or (word == "sampler" and value not in _SAMPLERS):
+    if word in STRATEGY_WORDS or (word == "sampler" and value not in SAMPLERS):
         name = names.split(value)[0] or str(value)
         strategy = STRATEGY_NAMES.get(snake(name), "bayes")
         told = f"the command says the strategy: lrsearch {strategy} {source}"

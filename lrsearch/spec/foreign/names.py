@@ -20,7 +20,7 @@ NAME_KEYS = (
 )  # fmt: skip
 """Keys that name code elsewhere."""
 
-_CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def plain(name: Any) -> str:
@@ -314,7 +314,7 @@ def model(value: Any) -> Any:
     if not name:
         return None
     given.pop("pretrained", None) if given.get("pretrained") is False else None
-    if _CLASS_PATH.fullmatch(name):
+    if CLASS_PATH.fullmatch(name):
         path = f"torch.{name}" if name.startswith("nn.") else name
         return {"class_path": path, "init_args": given} if given else {"class_path": path}
     own = _MODELS.get(plain(name))
@@ -372,7 +372,7 @@ def data(value: Any) -> Any:
         words = {snake(str(key)): part for key, part in value.items()}
         path = next((words[key] for key in (*SOURCES, "source") if key in words), None)
         name, _ = split(value)
-        if name and _CLASS_PATH.fullmatch(name) and _kind(name) is None:
+        if name and CLASS_PATH.fullmatch(name) and _kind(name) is None:
             rest = split(value)[1]
             beside = {key: rest.pop(key) for key in _BESIDE_DATA if key in rest}
             own = {"class_path": name, "init_args": rest} if rest else {"class_path": name}
@@ -401,7 +401,7 @@ def data(value: Any) -> Any:
         return {"name": kind, "source": value, **target}
     if value.startswith("sklearn.") or plain(value) in _DATA:
         return _DATA.get(plain(value))
-    if _CLASS_PATH.fullmatch(value):
+    if CLASS_PATH.fullmatch(value):
         return {"class_path": value}
     return {"name": "images", "source": value} if "/" in value else None
 

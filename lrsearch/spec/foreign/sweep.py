@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrsearch.spec.command import PARAMETER_NAME
 from lrsearch.spec.foreign.ranges import Fixed, read_foreign
 from lrsearch.spec.foreign.sweep_checks import EXPONENTS, bounds_of
 from lrsearch.spec.outside import RESERVED
 from lrsearch.spec.values import write
 from lrsearch.terminal import quote, visible_line
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """A name that a command may have between braces."""
 
 _ARGS = {
@@ -58,7 +58,7 @@ def read_sweep(document: Mapping[str, Any], source: str) -> tuple[str, list[Left
             and "points" not in found
         ):
             found = read_foreign({**found, "q": 1})  # Whole numbers: others have no grid.
-        if found is None or not _NAME.fullmatch(name):
+        if found is None or not PARAMETER_NAME.fullmatch(name):
             left.append(Left(f"parameters.{key}", value, _of_parameter(key, value)))
             continue
         if isinstance(found, Fixed):
@@ -287,7 +287,7 @@ def write_study(
         if name == SEED:
             seeds, remark = count_seeds(found)
             left.append(Left(key, value, f"here it is trial.seed; {remark}"))
-        elif not _NAME.fullmatch(name):
+        elif not PARAMETER_NAME.fullmatch(name):
             left.append(Left(key, value, "a name has letters, digits and _"))
         elif key not in always:
             remark = f"write {name}: {write(found)} under search, for every trial has it here"
@@ -298,7 +298,7 @@ def write_study(
             searched[name] = _distinct(found) if isinstance(found, list) else found
             if name != key:
                 left.append(Left(key, value, f"here it is {name}: params[{write(name)}]"))
-    named = metric if _NAME.fullmatch(metric) else "value"
+    named = metric if PARAMETER_NAME.fullmatch(metric) else "value"
     lines = [f"# From {visible_line(source)}, a study of Optuna's with {trials} trials."]
     lines += _told(left)
     lines += [

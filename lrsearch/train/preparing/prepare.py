@@ -21,6 +21,7 @@ from lrsearch.data.raised import tell_raised
 from lrsearch.data.tables import BCE, LABELS_OF, hint_loss, is_one_hot
 from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.schedules import ScheduleError
+from lrsearch.spec.commandline import as_text
 from lrsearch.spec.cross_checks import hint_smoothing
 from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.train.batches.batch import shape_of
@@ -178,16 +179,12 @@ def _settle(
     # A part that no longer exists, or is to be the test now, is a difference of its own.
     kept = {name: held[name] for name in found if held.get(name, "source") != "source"}
     notes = [
-        f"{name}: {_written(each)} under data is what this run began with, and goes on with; a new "
-        f"one, such as by --fresh, begins with {name}: {_written(found[name])}"
+        f"{name}: {as_text(each)} under data is what this run began with, and goes on with; a new "
+        f"one, such as by --fresh, begins with {name}: {as_text(found[name])}"
         for name, each in kept.items()
         if each != found[name]
     ]
     return {**found, **kept}, notes
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _tell_lost(raw: data.Raw, configs: Iterable[Config]) -> list[str]:

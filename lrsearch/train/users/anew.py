@@ -48,6 +48,7 @@ from lrsearch.train.users.memory import (
     LIMIT,
     MOST,
     PLACES,
+    PLAIN,
     is_plain,
     is_users,
     stand,
@@ -82,7 +83,7 @@ class Globals:
         ahead = deque((name, sys.modules[name]) for name in sorted(names))
         while ahead and len(self._seen) < MOST:
             name, value = ahead.popleft()
-            if id(value) in self._seen or isinstance(value, _PLAIN):
+            if id(value) in self._seen or isinstance(value, PLAIN):
                 continue
             self._seen[id(value)] = value
             try:
@@ -198,8 +199,6 @@ def _held_by(function: FunctionType) -> list[Any]:
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     return [*defaults, *cells, *vars(function).values()]
 
-
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
 
 _WRAPPERS = (staticmethod, classmethod, property, functools.partial, functools.partialmethod,
              MethodType, functools.cached_property)  # fmt: skip

@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lrsearch.data.raised import PACKAGES
+
 PLACES = ("_parameters", "_buffers", "_modules")
 """Attributes of a module that hold its parts by their names."""
 
@@ -432,7 +434,7 @@ class Memory:
                 inner = ((key, each) for key, each in vars(value).items() if key not in skipped)
                 depth = -1
             for name, each in itertools.islice(inner, LIMIT) if depth < DEEP else ():
-                if isinstance(each, _PLAIN):
+                if isinstance(each, PLAIN):
                     continue
                 told = name if isinstance(name, str | int) else type(name).__name__
                 own = place if told in PLACES else f"{place}.{told}".strip(".")
@@ -466,10 +468,10 @@ MOST = 50_000
 DEEP = 4
 """The deepest nesting of containers that are looked into."""
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
+PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
 
 _SHUT = (Tensor, np.ndarray, torch.Generator, random.Random, np.random.Generator, type, ModuleType,
-         logging.Logger, *_PLAIN)  # fmt: skip
+         logging.Logger, *PLAIN)  # fmt: skip
 """Types whose values are not searched for further objects."""
 
 
@@ -499,8 +501,6 @@ def _held_by(function: FunctionType | MethodType) -> list[tuple[str, Any]]:
 
 _STDLIB = str(Path(sysconfig.get_path("stdlib")).resolve())
 
-_PACKAGES = {"site-packages", "dist-packages"}
-
 
 def bits(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """An array's numbers as they are in memory, in which NaN equals itself, flat."""
@@ -520,4 +520,4 @@ def is_users(module: str) -> bool:
 def _is_users_file(file: str) -> bool:
     """Whether a module's file is neither Python's nor a package's: of each it is asked often."""
     path = Path(file).resolve()
-    return not _PACKAGES & {*path.parts} and not str(path).startswith(_STDLIB)
+    return not PACKAGES & {*path.parts} and not str(path).startswith(_STDLIB)

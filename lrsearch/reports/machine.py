@@ -264,22 +264,21 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
 def to_markdown(view: RunView) -> str:
     """A heading, the objective through the rate as text, a GitHub table of the points best first,
     and the warnings as a list."""
-    best = view.answer.recommended if view.answer is not None else None
-    decimals = None if view.answer is None else view.answer.decimals
+    answer = view.answer
 
     def number(value: float | None) -> str:
-        return "" if value is None else format_fixed(value, decimals)
+        return "" if value is None else format_fixed(value, view.decimals)
 
     blocks = [f"## {escape_markdown(view.name)}"]
-    if best and view.answer is not None:
-        value, spread = view.answer.value, view.answer.spread
-        blocks.append(
-            f"Best {escape_markdown(view.objective.metric)} {number(value)}"
-            + (f" (deviation {number(spread)} over its seeds)" if spread is not None else "")
-            + f" with {escape_markdown(format_params(best.params))}"
-        )
-    else:
+    if answer is None:
         blocks.append(f"{view.nothing.capitalize()}.")
+    else:
+        spread = answer.spread
+        blocks.append(
+            f"Best {escape_markdown(view.objective.metric)} {number(answer.value)}"
+            + (f" (deviation {number(spread)} over its seeds)" if spread is not None else "")
+            + f" with {escape_markdown(format_params(answer.recommended.params))}"
+        )
     first = [
         escape_markdown(f"{label}: {text}" if label else text) for label, text in first_notes(view)
     ]
@@ -304,11 +303,11 @@ def to_markdown(view: RunView) -> str:
         values = (number(point.objective), number(point.spread), str(len(point.trials)))
         rows.append((str(point.point), *params, *values, outcome))
     blocks.append(_table(rows))
-    if view.answer is not None and view.answer.confirmation is not None:
-        titles, *again = describe_finalists(view.answer)
+    if answer is not None and answer.confirmation is not None:
+        titles, *again = describe_finalists(answer)
         rows = [tuple(map(escape_markdown, titles)), ("---:", "---", *["---:"] * (len(titles) - 2))]
         rows += [tuple(map(escape_markdown, row)) for row in again]
-        blocks.append(f"{escape_markdown(title_of(view.answer.confirmation).capitalize())}:")
+        blocks.append(f"{escape_markdown(title_of(answer.confirmation).capitalize())}:")
         blocks.append(_table(rows))
     blocks += _budgets(view)
     told = [*map(describe_found, view.found), *view.warnings]

@@ -235,15 +235,14 @@ def hanging_command(
 
 def _headline(view: RunView, console: Console, width: int) -> Iterator[Text]:
     head = Text.assemble((one_line(view.name), "bold"))
-    best = view.answer.recommended if view.answer is not None else None
-    if best is None or best.objective is None:
+    answer = view.answer
+    if answer is None or answer.recommended.objective is None:
         yield head.append(f": {view.nothing}")
         return
-    assert view.answer is not None
-    decimals = view.answer.decimals
-    value, spread = format_fixed(view.answer.value, decimals), view.answer.spread
-    noun = "fresh seed" if view.answer.confirmed else "seed"
-    origin = [count(view.answer.seeds, noun)] + ([f"{best.folds} folds"] if best.folds else [])
+    best, decimals = answer.recommended, answer.decimals
+    value, spread = format_fixed(answer.value, decimals), answer.spread
+    noun = "fresh seed" if answer.confirmed else "seed"
+    origin = [count(answer.seeds, noun)] + ([f"{best.folds} folds"] if best.folds else [])
     apart = "" if spread is None else f", deviation {format_fixed(spread, decimals)}"
     at = ", best over the training" if view.objective.at == "best" else ""
     head.append(f": {view.objective.metric} ").append(value, style="green")
@@ -263,7 +262,7 @@ def _table(
     """One line a point: with whole headers, else headers broken at _ and ., else closer columns.
     Where no layout fits, the parameters follow the values as text that wraps."""
     values = _value_columns(view, points)
-    own = view.answer.recommended if view.answer is not None else None
+    own = view.recommended
     styles = ["green" if point is own else STYLES.get(point.outcome, "dim") for point in points]
     layouts = ((False, "  "), (True, "  "), (True, " "))
     verdicts = _verdict_columns(view, points)
@@ -305,9 +304,8 @@ def _lines(columns: Sequence[_Column], gap: str) -> tuple[list[str], list[str]]:
 
 
 def _value_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Column]:
-    decimals = None if view.answer is None else view.answer.decimals
     values = [
-        format_fixed(point.objective, decimals)
+        format_fixed(point.objective, view.decimals)
         if point.objective is not None
         else _ENDINGS[point.outcome]
         for point in points
@@ -318,7 +316,8 @@ def _value_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Colum
     ]
     if any(point.spread is not None for point in points):
         spreads = [
-            "" if point.spread is None else format_fixed(point.spread, decimals) for point in points
+            "" if point.spread is None else format_fixed(point.spread, view.decimals)
+            for point in points
         ]
         columns.append(_Column("deviation", spreads))
     if len({len(point.trials) for point in points}) > 1:

@@ -100,6 +100,21 @@ class RunView:
         value."""
         return find_answer(self.points, self.objective, self.searched, self.confirmation)
 
+    @property
+    def recommended(self) -> PointSummary | None:
+        """The point that the answer recommends, None where there is no answer."""
+        return None if self.answer is None else self.answer.recommended
+
+    @property
+    def decimals(self) -> int | None:
+        """The decimals of the answer's values, None where fixed ones do not suit them."""
+        return None if self.answer is None else self.answer.decimals
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether there is an answer that rests on fresh measurements."""
+        return self.answer is not None and self.answer.confirmed
+
 
 @dataclass(frozen=True)
 class TrialView:

@@ -245,7 +245,7 @@ def _data(view: RunView, making: Making, table: rows.Table, rates: Mapping[str, 
             "numeric": table.numeric,
             "rows": table.rows[: rows.FIRST],  # Its script reads the others from their text.
             "goal": view.objective.goal,
-            "decimals": view.answer.decimals if view.answer is not None else None,
+            "decimals": view.decimals,
             "run": one_line(view.folder),
             "texts": list(texts),
             "told": told,
@@ -327,8 +327,7 @@ def _importance(view: RunView) -> dict[str, Any]:
         if shared
         else "No share of the variation is surer than noise; the best of each value is below."
     )
-    confirmed = view.answer is not None and view.answer.confirmed
-    searched = " in the search (fresh seeds)" if confirmed else ""
+    searched = " in the search (fresh seeds)" if view.confirmed else ""
     head = title_levels(view.answer) if view.answer is not None else ""
     drawn, listed = [], []
     for each in found:
@@ -368,8 +367,7 @@ def _verdicts(view: RunView) -> dict[str, Any]:
 
 
 def _trials(view: RunView, table: rows.Table, making: Making) -> dict[str, Any]:
-    decimals = view.answer.decimals if view.answer is not None else None
-    first = [rows.show_row(row, decimals) for row in table.rows[: rows.FIRST]]
+    first = [rows.show_row(row, view.decimals) for row in table.rows[: rows.FIRST]]
     left = len(table.rows) - len(first)
     parallel = rows.draw_parallel(view, table)
     lines = min(len(table.rows), rows.LINES)

@@ -372,7 +372,7 @@ def draw_best(view: RunView, making: Making) -> Figure | None:
     numbers = [n for n in best_trials(view) if making.curves.get(n)][:BEST_CURVES]
     curves = [(format_params(params[number]), number, making.curves[number]) for number in numbers]
     many = "the best trial" if len(curves) == 1 else f"the best {len(curves)} trials"
-    many += " of the search" if view.answer is not None and view.answer.confirmed else ""
+    many += " of the search" if view.confirmed else ""
     metric = view.objective.metric
     finding = f"{one_line(metric)} of {many}, by step."
     points = {record.trial.number: record.point for record in view.records}

@@ -260,6 +260,4 @@ def _near_the_end(curves: Sequence[Sequence[tuple[float, float]]]) -> Scale:
 
 def format_objective(view: RunView, value: float | None) -> str:
     """A value of the objective in as many decimals as the answer has."""
-    if value is None:
-        return ""
-    return format_fixed(value, None if view.answer is None else view.answer.decimals)
+    return "" if value is None else format_fixed(value, view.decimals)

@@ -54,16 +54,25 @@ def read_objective(
         goal = read_goal(reader, (*path, "goal"), goal)
     told = reader.is_promised("objective.goal")
     if usual is None and goal is None and (metric in own or stepped) and not told:
-        message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
-        reader.fault(
-            path, message, f"write objective: {{metric: {metric}, goal: max}}, or goal: min"
-        )
+        _ask_for_goal(reader, metric)
     elif usual is not None and goal not in (None, usual[0]):
         reader.fault((*path, "goal"), f"the goal of {metric} is {usual[0]}: leave it out")
     elif metric is None and goal is not None and not reader.is_promised("objective.metric"):
         reader.fault((*path, "goal"), "a goal goes with a metric, which is missing")
-    at = Parameter("text", "last", choices=("last", "best"))
-    return metric, reader.value((*path, "at"), at, raw.get("at", "last")), goal
+    return metric, _read_at(reader, raw), goal
+
+
+def _ask_for_goal(reader: Reader, metric: Any) -> None:
+    """Report that the goal of a metric is missing which lrsearch does not know."""
+    message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
+    hint = f"write objective: {{metric: {metric}, goal: max}}, or goal: min"
+    reader.fault(("objective",), message, hint)
+
+
+def _read_at(reader: Reader, raw: Mapping[str, Any]) -> Any:
+    """`at`: last or best."""
+    parameter = Parameter("text", "last", choices=("last", "best"))
+    return reader.value(("objective", "at"), parameter, raw.get("at", "last"))
 
 
 def read_goal(reader: Reader, path: Path, raw: Any) -> Any:
@@ -102,14 +111,10 @@ def read_outside_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
     goal = raw.get("goal")
     if goal is None:
         if known is None and metric and not reader.is_promised("objective", "objective.goal"):
-            message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
-            reader.fault(
-                path, message, f"write objective: {{metric: {metric}, goal: max}}, or goal: min"
-            )
+            _ask_for_goal(reader, metric)
         goal = known[0] if known else "min"
     goal = read_goal(reader, (*path, "goal"), goal)
-    at = Parameter("text", "last", choices=("last", "best"))
-    return metric, goal, reader.value((*path, "at"), at, raw.get("at", "last"))
+    return metric, goal, _read_at(reader, raw)
 
 
 _NO_OBJECTIVE = "'objective' is missing: your own training says by its metrics how good it is"

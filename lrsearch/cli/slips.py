@@ -101,23 +101,22 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     taken = [_word(each) for each in command.params if each.param_type_name == "argument"]
     form = command_line(["lrsearch", name, *taken])
     message = f"lrsearch {name} takes {' '.join(taken) or 'no argument'}: '{words}' is too much"
-    first = words.split()[0] if words.split() else ""
+    parts = words.split()
+    first = parts[0] if parts else ""
+    given = [each for each in _split(command, args)[0] if each not in parts]
     known = [option for each in command.params for option in each.opts if option[:2] == "--"]
     dashed = _DASHED.match(first)
     meant, equals, value = first[dashed.end() if dashed else 0 :].partition("=")
     if dashed and (close := nearest(f"--{meant}", known)):
-        value = value if equals else " ".join(words.split()[1:2])
-        given = [each for each in _split(command, args)[0] if each not in words.split()]
+        value = value if equals else " ".join(parts[1:2])
         return message, f"write {_with_option(command, name, given, close, value)}; {_HYPHENS}"
-    if hint := _joined(name, words.split(), command, args):
+    if hint := _joined(name, parts, command, args):
         return message, hint
     option = nearest(f"--{first.partition('=')[0]}", known)
     if option and f"--{first.partition('=')[0]}" == option:
-        given = [each for each in _split(command, args)[0] if each not in words.split()]
-        value = first.partition("=")[2] or " ".join(words.split()[1:2])
+        value = first.partition("=")[2] or " ".join(parts[1:2])
         return message, f"write {_with_option(command, name, given, option, value)}"
-    given = [each for each in _split(command, args)[0] if each not in words.split()]
-    if pair := _meant_by(name, words.split(), given):
+    if pair := _meant_by(name, parts, given):
         option, value = pair
         return message, f"write {_with_option(command, name, given, option, value)}"
     if option in ("--runs", "--html", "--output") and "=" not in first:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lrsearch.search.sobol import Sobol
 from lrsearch.search.start import Start
 from lrsearch.search.strategy import Repeats, Request, Unlearning, derive_seed
 from lrsearch.space import Space, draw, draw_random, parameters
@@ -30,8 +31,8 @@ class Random(Unlearning):
         self.start = start
         self.sampler = sampler
         self._repeats = Repeats(space, seed, self.name)
-        self._sobol: Any = None
-        self._position = 0
+        self._names = [name for name, _ in parameters(space)]
+        self._sobol = Sobol(len(self._names), seed)
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """Propose up to `GENERATION` draws."""
@@ -45,15 +46,4 @@ class Random(Unlearning):
         return draw_random(self.space, generator)
 
     def _draw_sobol(self, index: int) -> dict[str, Any]:
-        names = [name for name, _ in parameters(self.space)]
-        if self._sobol is None or index < self._position:
-            # scipy.stats takes most of a second to import, and only this sampler needs it.
-            from scipy.stats import qmc
-
-            self._sobol = qmc.Sobol(len(names), scramble=True, rng=np.random.default_rng(self.seed))
-            self._position = 0
-        if index > self._position:
-            self._sobol.fast_forward(index - self._position)
-        shares = self._sobol.random(1)[0]
-        self._position = index + 1
-        return draw(self.space, dict(zip(names, map(float, shares), strict=True)))
+        return draw(self.space, dict(zip(self._names, self._sobol.at(index), strict=True)))

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch import catalogue
+from lrsearch.search.sobol import Sobol
 from lrsearch.search.strategy import derive_seed
 from lrsearch.space import Choice, Dimension, build, parameters, parse_name
 from lrsearch.spec.model import Spec
@@ -70,8 +71,7 @@ class Start:
         self._optimizers = optimizer_options(spec)
         self._middle = bool(middle_of_all(spec))
         self._small = "batch_size" in self._dimensions and counts_epochs(spec)
-        self._sobol: Any = None
-        self._position = 0
+        self._sobol = Sobol(len(self._dimensions), derive_seed(spec.seed, "start", 0))
 
     def point(self, index: int) -> dict[str, Any]:
         """The point of an index."""
@@ -83,17 +83,7 @@ class Start:
         if self.kind == "random":
             generator = np.random.default_rng(derive_seed(self.spec.seed, "start/random", index))
             return [float(share) for share in generator.random(len(self._dimensions))]
-        if self._sobol is None or index < self._position:
-            # scipy.stats takes most of a second to import.
-            from scipy.stats import qmc
-
-            generator = np.random.default_rng(derive_seed(self.spec.seed, "start", 0))
-            self._sobol = qmc.Sobol(len(self._dimensions), scramble=True, rng=generator)
-            self._position = 0
-        if index > self._position:
-            self._sobol.fast_forward(index - self._position)
-        self._position = index + 1
-        return [float(share) for share in self._sobol.random(1)[0]]
+        return self._sobol.at(index)
 
     def _raw(self, name: str, shares: Mapping[str, float]) -> float:
         """The raw number of a parameter at the shares of all."""

@@ -88,66 +88,92 @@ NO_SENSE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, R
 
 @dataclass
 class History:
-    """The content of a journal, folded line by line.
+    """The content of a journal, folded line by line. Trials go by their numbers."""
 
-    `sessions` are the bodies of the `opened` lines. `trials`, `results` and `strategy` (of the
-    first proposer) go by trial number, `by_key` from a trial's key to the latest number with it.
-    `running` are the trials started and not ended in the latest session. `seconds` is the wall time
-    of the sessions that were closed, `closed` the reason the latest one gave, if it did, `told`
-    that in words, where it needs any.
-    `repeating` has the number that the repetition of a trial was given, by the trial's, and
-    `repeated` its result, once there is one; neither is among the trials and results. `plans` are
-    the latest by structure key and device, `asked` the engines asked for when they were made;
-    `passing` are all those that do not last. `ranges` are those of rates that range tests have
-    found, by their keys, each once. `notes` are the bodies of the `noted` lines, "kind" included.
-    `confirming` are the points that were measured again, the latest last; `fresh` has the trials of
-    these measurements, from a key to the latest number with it, which `by_key` lacks, and `apart`
-    all their numbers. `tested` are the looks at a test part. `reached` has the values of trials at
-    rungs, by the trial and the step (None: it had none), `reached_by` the objective that each is of
-    (of older versions that of `given_objective`), `rulings` the verdicts there. `killed` are
-    the sessions that were followed by another and never closed, `cut` the trials that they trained,
-    `lost` the seconds that they had lasted when they last said so.
+    # The points and their trials
 
-    `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
-    counts at those lines, which date results and proposals. `end` is the end of the last line in
-    the journal's bytes (before its newline, if that is missing), `digest` their hash, in a history
-    that was read and has no line folded in since.
-    """
-
-    sessions: list[dict[str, Any]] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
     trials: dict[int, Trial] = field(default_factory=dict)
     strategy: dict[int, str] = field(default_factory=dict)
+    """The strategy that first proposed each trial."""
     results: dict[int, Result] = field(default_factory=dict)
     running: set[int] = field(default_factory=set)
-    repeating: dict[int, int] = field(default_factory=dict)
-    repeated: dict[int, Result] = field(default_factory=dict)
+    """The trials that the latest session has started and not ended."""
     by_key: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    notes: list[dict[str, Any]] = field(default_factory=list)
-    plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
-    asked: dict[tuple[str, str], str] = field(default_factory=dict)
-    passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
-    ranges: dict[str, Ranged] = field(default_factory=dict)
-    confirming: list[Confirming] = field(default_factory=list)
-    fresh: dict[str, int] = field(default_factory=dict)
-    apart: set[int] = field(default_factory=set)
-    tested: list[Tested] = field(default_factory=list)
-    reached: dict[tuple[int, int], float | None] = field(default_factory=dict)
-    reached_by: dict[tuple[int, int], str] = field(default_factory=dict)
-    rulings: dict[tuple[int, int], Ruling] = field(default_factory=dict)
-    killed: int = 0
-    cut: int = 0
-    lost: float = 0.0
-    closed: str | None = None
-    told: str = ""
+    """The latest trial with each key, those of confirmations left out."""
     next_number: int = 1
     """The number of the next new trial; the first is 1."""
+
+    # Rungs, by trial and step
+
+    reached: dict[tuple[int, int], float | None] = field(default_factory=dict)
+    """The objective at each rung that was reached; None where the trial had none."""
+    reached_by: dict[tuple[int, int], str] = field(default_factory=dict)
+    """The objective that each of these values is of; older versions did not write it, and it is
+    then `given_objective`."""
+    rulings: dict[tuple[int, int], Ruling] = field(default_factory=dict)
+    """The verdicts at rungs."""
+
+    # Plans, by structure key and device
+
+    plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
+    """The latest plan that lasts."""
+    asked: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The engine that was asked for when that plan was made."""
+    passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
+    """All plans that do not last."""
+
+    # Points and trials that were measured again
+
+    repeating: dict[int, int] = field(default_factory=dict)
+    """The number that the repetition of a trial was given, which is not among `trials`."""
+    repeated: dict[int, Result] = field(default_factory=dict)
+    """The result of a trial's repetition, which is not among `results`."""
+    confirming: list[Confirming] = field(default_factory=list)
+    """The points that were measured again with fresh seeds, the latest last."""
+    fresh: dict[str, int] = field(default_factory=dict)
+    """The latest trial of a confirmation with each key."""
+    apart: set[int] = field(default_factory=set)
+    """All trials of confirmations."""
+    tested: list[Tested] = field(default_factory=list)
+    """The looks at a test part."""
+
+    # Ranges of rates, and notes
+
+    ranges: dict[str, Ranged] = field(default_factory=dict)
+    """The ranges that range tests have found, by their keys."""
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    """The bodies of the `noted` lines, "kind" included."""
+
+    # Sessions
+
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    """The bodies of the `opened` lines."""
+    seconds: float = 0.0
+    """The wall time of the sessions that were closed."""
+    closed: str | None = None
+    """The reason that the latest session gave for its end; None where it has not been closed."""
+    told: str = ""
+    """That reason in words, where it needs more than one."""
+    killed: int = 0
+    """The sessions that were followed by another one and never closed."""
+    cut: int = 0
+    """The trials that these were training."""
+    lost: float = 0.0
+    """The seconds that these had lasted when they last said so."""
+
+    # The journal itself
+
     lines: int = field(default=0, repr=False, compare=False)
+    """The number of folded lines. A result, or a proposal, is dated by it."""
     ended_at: dict[int, int] = field(default_factory=dict, repr=False, compare=False)
+    """The value of `lines` when a trial ended."""
     proposed_at: list[int] = field(default_factory=list, repr=False, compare=False)
+    """The value of `lines` at each of `proposals`."""
     end: int = field(default=0, repr=False, compare=False)
+    """The end of the last line in the journal's bytes, before its newline if that is missing."""
     digest: bytes = field(default=b"", repr=False, compare=False)
+    """A digest of the journal's bytes; b"" as soon as a line is folded in that was not read."""
 
 
 def fold(history: History, line: Mapping[str, Any]) -> None:
@@ -170,8 +196,7 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
         _fold_proposed(history, body)
     elif event in ("started", "ended"):
         number = body["trial"]
-        if number not in history.trials:
-            raise ValueError(f"trial {number} was never proposed")
+        _check_proposed(number, history.trials)
         if number in history.results:
             raise ValueError(f"trial {number} has ended already")
         if event == "started":
@@ -212,6 +237,11 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
     history.lines += 1
 
 
+def _check_proposed(number: int, known: Container[int]) -> None:
+    if number not in known:
+        raise ValueError(f"trial {number} was never proposed")
+
+
 def _body(line: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in line.items() if key != "event"}
 
@@ -232,8 +262,8 @@ def _fold_proposed(history: History, body: Mapping[str, Any]) -> None:
     if again := trials.keys() & history.trials.keys():
         raise ValueError(f"trial {min(again)} was proposed before")
     for number in itertools.chain.from_iterable(item.trials for item in proposals):
-        if number not in trials and number not in history.trials:
-            raise ValueError(f"trial {number} was never proposed")
+        if number not in trials:
+            _check_proposed(number, history.trials)
     history.trials |= trials
     history.next_number = max(history.next_number, *(number + 1 for number in trials), 1)
     history.strategy |= dict.fromkeys(trials, strategy)
@@ -311,8 +341,7 @@ def _fold_rung(history: History, event: str, body: Mapping[str, Any]) -> None:
     listed = [body] if event == "reached" else body["trials"]
     places = [(int(item["trial"]), int(item["step"])) for item in listed]
     for number, _ in places:
-        if number not in history.trials:
-            raise ValueError(f"trial {number} was never proposed")
+        _check_proposed(number, history.trials)
     if event == "reached":
         value = body["value"]
         history.reached[places[0]] = None if value is None else float(value)
@@ -484,8 +513,8 @@ TOGETHER = 16
 
 
 def _decode_together(first: int, lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
-    """Decode lines (with newlines) that follow each other, the first of this number. None where
-    `_decode` would refuse any of them, and of a torn one."""
+    """Decode lines (with newlines) that follow each other, the first with this number. None where
+    `_decode` would refuse one of them, or where the last one is torn."""
     texts = []
     for number, line in enumerate(lines, first):
         head = b"%d," % number
@@ -620,8 +649,13 @@ def _write_at(descriptor: int, content: bytes, place: int) -> None:
     while content:
         written = os.pwrite(descriptor, content, place)
         if not written:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise _disk_full()
         content, place = content[written:], place + written
+
+
+def _disk_full() -> OSError:
+    """The error of the operating system for a full disk."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _open(path: Path, flags: int, mode: int = 0o666) -> int:
@@ -631,6 +665,12 @@ def _open(path: Path, flags: int, mode: int = 0o666) -> int:
 
 _FILES = ("run.json", "journal.jsonl", "lock")
 _FOLDERS = ("curves", "best", "states")
+
+
+def _make_folders(folder: Path) -> None:
+    """Make the folders inside a run's folder that are missing."""
+    for name in _FOLDERS:
+        (folder / name).mkdir(exist_ok=True)
 
 
 def _refuse_links(folder: Path) -> None:
@@ -705,9 +745,9 @@ def _locked(folder: Path, owner: str) -> RunLocked:
 
 
 def check_writable(folder: Path) -> None:
-    """Raises RunError where a run cannot be written, also where a part of it is another user's or
-    the file system has no locks, StorageFull where the disk is full: before anything is loaded for
-    it."""
+    """Check, before anything is loaded for a run, that it can be written. Raises RunError where it
+    cannot, also where a part of it is another user's or the file system has no locks; StorageFull
+    where the disk is full."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
     try:
         with _using(folder), tempfile.TemporaryFile(dir=there) as file:
@@ -817,7 +857,7 @@ def _head(more: Mapping[str, Any] | None = None) -> bytes:
     return _dump({"format": FORMAT, "lrsearch": __version__, **(more or {})}).encode() + b"\n"
 
 
-# Reading ------------------------------------------------------------------------------------
+# Reading the journal ------------------------------------------------------------------------
 
 
 def read(folder: Path) -> History:
@@ -891,12 +931,26 @@ def _missing(folder: Path) -> RunDamaged:
     )
 
 
+# Saved states, curves and records -----------------------------------------------------------
+
+
 def saved_states(folder: Path) -> dict[int, list[Path]]:
     """The files of a run's saved states, by their trial, the latest first."""
     found: dict[int, list[Path]] = {}
     for number, path, kind in _find_states(folder):
         if kind == "file":
             found.setdefault(number, []).append(path)
+    return found
+
+
+def odd_states(folder: Path) -> dict[int, list[str]]:
+    """Sentences on what stands in the place of a saved state and is no file, such as a link, by
+    the trial."""
+    found: dict[int, list[str]] = {}
+    for number, path, kind in _find_states(folder):
+        if kind != "file":
+            text = f"states/{path.name} is a {kind}, not a file"
+            found.setdefault(number, []).append(text)
     return found
 
 
@@ -912,16 +966,11 @@ def _find_states(folder: Path) -> Iterator[tuple[int, Path, str]]:
 
 _STATE = re.compile(r"([0-9]{6,15})\.(state|before)")
 
-RESERVE = 2**24
-"""Bytes that a saved state leaves free on the disk, for the journal's lines."""
-
 
 def read_curve(folder: Path, number: int) -> dict[str, list[float]]:
     """The curve of an ended trial: a list per metric, all as long as `step`. Raises RunError where
     it was lost, RunDamaged where its file is no curve."""
-    path = _curve(folder, number)
-    with _using(path):
-        text = path.read_bytes()
+    path, text = _read_curve_file(folder, number)
     try:
         curve = {
             name: [float(value) if isinstance(value, str) else value for value in values]
@@ -935,6 +984,52 @@ def read_curve(folder: Path, number: int) -> dict[str, list[float]]:
     except NO_SENSE as error:
         raise RunDamaged("the curve cannot be read", where=str(path)) from error
 
+
+_RECORDS = "records\n"
+"""The key that a trial's records have beside its curve. No metric has such a name: it cannot be
+printed, see `reporting.is_name`."""
+
+
+def read_records(folder: Path, number: int) -> Records:
+    """The records of an ended trial; none where it has none, as in runs of older versions."""
+    path, text = _read_curve_file(folder, number)
+    try:
+        held = dict(json.loads(text)).get(_RECORDS)
+        if held is None:
+            return Records()
+        lists = {name: tuple(map(_number, held[name])) for name in RECORDED}
+        steps = (0, *lists["step"])
+        if {len(each) + 1 for each in lists.values()} != {len(steps)} or not all(
+            type(step) is int and before < step for before, step in itertools.pairwise(steps)
+        ):
+            raise ValueError("they are not one a step")
+        return Records(**lists, start=float(held["start"]), baseline=float(held["baseline"]))
+    except NO_SENSE as error:
+        raise RunDamaged("the records cannot be read", where=str(path)) from error
+
+
+def _number(value: Any) -> Any:
+    """A number as it was written."""
+    return value if type(value) is int else float(value)
+
+
+def _curve(folder: Path, number: int) -> Path:
+    return folder / "curves" / f"{number:06d}.json"
+
+
+def _read_curve_file(folder: Path, number: int) -> tuple[Path, bytes]:
+    path = _curve(folder, number)
+    with _using(path):
+        return path, path.read_bytes()
+
+
+def _write_curve_file(folder: Path, number: int, content: Mapping[str, Any]) -> None:
+    # A second fsync would double what a trial costs, and nothing but a power cut could make the
+    # journal's line outlive its curve.
+    write_whole(_curve(folder, number), _dump(content).encode("ascii"), sync=False)
+
+
+# What a search says of itself ---------------------------------------------------------------
 
 NOW = "now.json"
 """The file in which a search says what it does; it is there while the search runs, and after one
@@ -980,38 +1075,7 @@ def drop_now(folder: Path) -> None:
         (folder / NOW).unlink(missing_ok=True)
 
 
-_RECORDS = "records\n"
-"""The key that a trial's records have beside its curve. No metric has such a name: it cannot be
-printed, see `reporting.is_name`."""
-
-
-def read_records(folder: Path, number: int) -> Records:
-    """The records of an ended trial; none where it has none, as in runs of older versions."""
-    path = _curve(folder, number)
-    with _using(path):
-        text = path.read_bytes()
-    try:
-        held = dict(json.loads(text)).get(_RECORDS)
-        if held is None:
-            return Records()
-        lists = {name: tuple(map(_number, held[name])) for name in RECORDED}
-        steps = (0, *lists["step"])
-        if {len(each) + 1 for each in lists.values()} != {len(steps)} or not all(
-            type(step) is int and before < step for before, step in itertools.pairwise(steps)
-        ):
-            raise ValueError("they are not one a step")
-        return Records(**lists, start=float(held["start"]), baseline=float(held["baseline"]))
-    except NO_SENSE as error:
-        raise RunDamaged("the records cannot be read", where=str(path)) from error
-
-
-def _number(value: Any) -> Any:
-    """A number as it was written."""
-    return value if type(value) is int else float(value)
-
-
-def _curve(folder: Path, number: int) -> Path:
-    return folder / "curves" / f"{number:06d}.json"
+# Folders of runs ----------------------------------------------------------------------------
 
 
 def names(root: Path) -> list[str]:
@@ -1083,6 +1147,10 @@ def newest(root: Path) -> Path:
 # Writing ------------------------------------------------------------------------------------
 
 
+RESERVE = 2**24
+"""Bytes that a saved state leaves free on the disk, for the journal's lines."""
+
+
 class Run:
     """The one writer of a run folder, from `open` to `close`; a context manager.
 
@@ -1114,8 +1182,7 @@ class Run:
                 if self._end and data[self._end - 1 : self._end] != b"\n":
                     os.pwrite(self._journal, b"\n", self._end)
                     self._end += 1
-                for name in _FOLDERS:  # A deleted one would stop every later search.
-                    (folder / name).mkdir(exist_ok=True)
+                _make_folders(folder)  # A deleted one would stop every later search.
                 self._file = os.fstat(self._journal)
             # Not that of the file: what was cut or added since it was read is another program's.
             self._size = self._end
@@ -1252,8 +1319,8 @@ class Run:
         )
 
     def _rescue(self, change: str) -> str:
-        """Keep the content of a journal that was moved or deleted; returns a sentence for the
-        user."""
+        """Keep the content of a journal that was moved or deleted; returns the beginning of a hint for
+        the user, which says where."""
         if change not in ("deleted", "replaced"):
             return ""
         if self._rescued is None:
@@ -1390,9 +1457,7 @@ class Run:
         }
         if records is not None and records.step:
             content[_RECORDS] = vars(records)
-        # A second fsync would double what a trial costs, and nothing but a power cut could make
-        # the line outlive its curve.
-        write_whole(_curve(self.folder, number), _dump(content).encode("ascii"), sync=False)
+        _write_curve_file(self.folder, number, content)
         self.append(event, {"trial": trial, "result": _result_body(result)}, sync=True)
 
     def ranged(self, key: str, ranged: Ranged) -> None:
@@ -1413,8 +1478,7 @@ class Run:
         if tested.result is not None:
             body["result"] = _result_body(tested.result)
         if curve is not None:
-            path = _curve(self.folder, tested.number)
-            write_whole(path, _dump(dict(curve)).encode("ascii"), sync=False)
+            _write_curve_file(self.folder, tested.number, curve)
         self.append("tested", body, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
@@ -1458,15 +1522,11 @@ class Run:
             _refuse_links(self.folder)
             disk = os.statvfs(folder)
             if disk.f_bavail * disk.f_frsize < len(content) + RESERVE:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise _disk_full()
         write_whole(path, content, before=path.with_suffix(".before"))
         with _using(folder):
             _sync_folder(folder)
         return path
-
-    def saved_states(self) -> dict[int, list[Path]]:
-        """The files of saved states, by their trial, the latest first."""
-        return saved_states(self.folder)
 
     def drop_state(self, trial: int, *, only: Path | None = None) -> None:
         """Delete a trial's saved states, or `only` one of them."""
@@ -1475,15 +1535,6 @@ class Run:
             for each in (path, path.with_suffix(".before")) if only is None else (only,):
                 if not each.is_dir() or each.is_symlink():  # A folder is not ours.
                     each.unlink(missing_ok=True)
-
-    def odd_states(self) -> dict[int, list[str]]:
-        """Entries in place of saved states that are no files, such as a link, by their trial."""
-        found: dict[int, list[str]] = {}
-        for number, path, kind in _find_states(self.folder):
-            if kind != "file":
-                text = f"states/{path.name} is a {kind}, not a file"
-                found.setdefault(number, []).append(text)
-        return found
 
     def drop_states(self, keep: Container[int]) -> None:
         """Delete all saved states but those of the trials in `keep`, and states written in part."""
@@ -1514,8 +1565,7 @@ def _create(folder: Path, spec_text: str | None) -> None:
                     f"{folder} is not a run and holds other files, such as {path.name}",
                     hint="give this run another name",
                 )
-        for name in _FOLDERS:
-            (folder / name).mkdir(exist_ok=True)
+        _make_folders(folder)
         journal.touch()
     if spec_text is not None:
         write_whole(folder / "spec.yaml", spec_text.encode())
@@ -1564,6 +1614,9 @@ def _copy(content: bytes, path: Path, why: str) -> Path:
                 os.fsync(file.fileno())
             return copy
     raise AssertionError("numbers do not end")
+
+
+# Repairing ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -1619,8 +1672,7 @@ def repair(folder: Path) -> Repair:
         if headless:
             write_whole(folder / "run.json", _head())
         with _using(folder):
-            for name in _FOLDERS:
-                (folder / name).mkdir(exist_ok=True)
+            _make_folders(folder)
             _sync_folder(folder)
         return Repair(len(sound), _dropped(data, kept), copy, headless, begun)
     finally:

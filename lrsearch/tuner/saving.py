@@ -10,7 +10,7 @@ from pathlib import Path
 from lrsearch import states
 from lrsearch.errors import RunError, StorageFull
 from lrsearch.states import Header, Unusable
-from lrsearch.store import Run
+from lrsearch.store import Run, odd_states, saved_states
 from lrsearch.trial import Facts, Saved, Trial
 from lrsearch.tuner.watcher import Watcher
 
@@ -50,7 +50,7 @@ class Saving:
         trained go on from."""
         history = self._run.history
         self._run.drop_states(history.trials.keys() - history.results.keys())
-        stored, odd = self._run.saved_states(), self._run.odd_states()
+        stored, odd = saved_states(self._run.folder), odd_states(self._run.folder)
         self._stored = set(stored)
         shares: list[float] = []
         for trial in waiting:

@@ -1319,8 +1319,8 @@ class Run:
         )
 
     def _rescue(self, change: str) -> str:
-        """Keep the content of a journal that was moved or deleted; returns the beginning of a hint for
-        the user, which says where."""
+        """Keep the content of a journal that was moved or deleted; returns the beginning of a hint
+        for the user, which says where."""
         if change not in ("deleted", "replaced"):
             return ""
         if self._rescued is None:

@@ -534,6 +534,15 @@ def _decode_together(first: int, lines: Sequence[bytes]) -> list[dict[str, Any]]
     return found if end == len(text) and len(found) == len(lines) else None
 
 
+def _decode_torn(data: bytes, number: int) -> tuple[dict[str, Any], int] | None:
+    """Decode the line of this number that a torn tail begins with: its content and its length; None
+    where it begins with no such line."""
+    with contextlib.suppress(*NO_SENSE):
+        found, _, content, length = _decode_start(data)
+        return (content, length) if found == number else None
+    return None
+
+
 def _replay(folder: Path, data: bytes) -> History:
     """The history in a journal's bytes. Raises RunDamaged."""
     history = History()
@@ -546,19 +555,15 @@ def _replay(folder: Path, data: bytes) -> History:
             contents = _decode_together(number + 1, lines) or itertools.repeat(None)
             for line, content in zip(lines, contents, strict=False):
                 number += 1
-                if content is None:
-                    if not line.endswith(b"\n"):
-                        try:
-                            found, _, content, length = _decode_start(line)
-                        except NO_SENSE:
-                            break
-                        if found != number:
-                            break
-                        history.end += length
-                    else:
-                        found, _, content = _decode(line[:-1])
+                if content is None and line.endswith(b"\n"):
+                    found, _, content = _decode(line[:-1])
                     if found != number:
                         raise ValueError(f"it is numbered {found}")
+                elif content is None:
+                    if (torn := _decode_torn(line, number)) is None:
+                        break
+                    content, length = torn
+                    history.end += length
                 fold(history, content)
         # What is behind the last newline will be cut, and a crash leaves no sound line there.
         if any(_find_lines(text[history.end :])):

@@ -207,25 +207,18 @@ def _listen(
                 if len(aside.last) <= MOST_METRICS:
                     aside.take(message.content)
             else:
-                reason = course.take(message)
-                if reason:
-                    process.stop()
-                    return Outcome.DIVERGED, reason, _NOTHING
-                if len(course.last) > MOST_METRICS:
-                    process.stop()
-                    return Outcome.FAILED, _TOO_MANY, process.kept()
+                if ending := _take_in(message, process, course):
+                    return ending
                 while rungs and course.step >= rungs[0] and metric in message:
-                    rung = rungs.pop(0)
                     yield course.measured(trial)
                     value = _result(course, Outcome.COMPLETED).value(cohort.objective)
                     before = process.waited
                     with process.paused():
-                        verdict = yield from await_verdict(trial.number, rung, value)
+                        verdict = yield from await_verdict(trial.number, rungs.pop(0), value)
                         if verdict is Verdict.STOP:  # Before it runs on.
                             process.stop()
+                            return Outcome.PRUNED, f"stopped after {course.step} steps", _NOTHING
                     deadline += process.waited - before
-                    if verdict is Verdict.STOP:
-                        return Outcome.PRUNED, f"stopped after {course.step} steps", _NOTHING
         seen = aside if aside.fresh and metric not in course.last else course
         if seen.fresh and (over or time.monotonic() - shown >= _SHOWN):
             shown = time.monotonic()
@@ -245,6 +238,18 @@ def _listen(
             return _judge(process, course, cohort.objective)
         assert cohort.timeout is not None
         return Outcome.FAILED, describe_timeout(cohort.timeout), process.kept()
+
+
+def _take_in(message: Mapping[str, Any], process: Process, course: Reported) -> Ending | None:
+    """Take in a line of metrics; stops a process whose training is lost with it, or that reports
+    too many metrics, and returns its ending."""
+    if reason := course.take(message):
+        process.stop()
+        return Outcome.DIVERGED, reason, _NOTHING
+    if len(course.last) > MOST_METRICS:
+        process.stop()
+        return Outcome.FAILED, _TOO_MANY, process.kept()
+    return None
 
 
 def _judge(process: Process, course: Reported, objective: Objective) -> Ending | None:

@@ -7,7 +7,7 @@ import bisect
 import contextlib
 import time
 import weakref
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -441,13 +441,7 @@ def _train(
                 if lost is not None:
                     sharing.hand_on(trial.number, run.step, partial(_take, run))
                     return *lost, {}
-                if run.step < run.budget and saver.is_due():
-                    begun = time.monotonic()
-                    kept = _save(run)
-                    yield kept
-                    saver.note(begun)
-                    if isinstance(kept, Noted):
-                        saver.every = None
+                yield from _save_due(run, saver)
             if run.step in forks:
                 if refused := sharing.reach(trial.number, run.step, partial(_take, run)):
                     yield cannot_share(trial.number, refused)
@@ -548,6 +542,19 @@ def _take_in(run: _Run, measurement: Measurement) -> None:
     run.total.zero_()
     run.since = run.step
     run.model.train()
+
+
+def _save_due(run: _Run, saver: Saver) -> Iterator[Event]:
+    """Save a training that goes on, where that is due; one that cannot be saved is not tried
+    again."""
+    if run.step == run.budget or not saver.is_due():
+        return
+    begun = time.monotonic()
+    kept = _save(run)
+    yield kept
+    saver.note(begun)
+    if isinstance(kept, Noted):
+        saver.every = None
 
 
 def _save(run: _Run, generators: Any = None) -> Saved | Noted:

@@ -14,12 +14,42 @@ Telling = Generator[Events, Replies, Any]
 """A job that tells several events at once, see `isolation.isolated`."""
 
 
+class _Told:
+    """The events that were passed on: of each trial that has begun the step it was last measured
+    at, its last rung, and the verdicts at rungs, by trial and step."""
+
+    def __init__(self) -> None:
+        self.measured: dict[int, int] = {}
+        self.rungs: dict[int, int] = {}
+        self.verdicts: dict[tuple[int, int], Verdict] = {}
+
+    def is_new(self, event: Event) -> bool:
+        """Whether an event was not passed on before; it counts as passed on from now."""
+        if isinstance(event, Started):
+            if event.trial in self.measured:
+                return False
+            self.measured[event.trial] = 0
+        elif isinstance(event, Measured):
+            if event.measurement.step <= self.measured[event.trial]:
+                return False
+            self.measured[event.trial] = event.measurement.step
+        elif isinstance(event, Reached):
+            if event.step <= self.rungs.get(event.trial, 0):
+                return False
+            self.rungs[event.trial] = event.step
+        return True
+
+    def answer(self, event: Event) -> Replies:
+        """The earlier verdict that a repeated event waits for; [] for any other event."""
+        if not isinstance(event, Reached) or (event.trial, event.step) not in self.verdicts:
+            return []
+        return [(event.trial, self.verdicts[event.trial, event.step])]
+
+
 def tell_once(job: Telling) -> Telling:
     """Pass on the job's events without those that a trial which begins again repeats: its rungs are
     answered by the earlier verdicts."""
-    begun: dict[int, int] = {}  # Trials, and the last step each was measured at.
-    rungs: dict[int, int] = {}
-    verdicts: dict[tuple[int, int], Verdict] = {}
+    told = _Told()
     replies: Replies | None = None
     with contextlib.closing(job):
         while True:
@@ -30,22 +60,11 @@ def tell_once(job: Telling) -> Telling:
             new: list[Event] = []
             replies = []
             for event in events if isinstance(events, tuple) else (events,):
-                if isinstance(event, Started):
-                    if event.trial in begun:
-                        continue
-                    begun[event.trial] = 0
-                elif isinstance(event, Measured):
-                    if event.measurement.step <= begun[event.trial]:
-                        continue
-                    begun[event.trial] = event.measurement.step
-                elif isinstance(event, Reached):
-                    if event.step <= rungs.get(event.trial, 0):
-                        if (event.trial, event.step) in verdicts:
-                            replies.append((event.trial, verdicts[event.trial, event.step]))
-                        continue
-                    rungs[event.trial] = event.step
-                new.append(event)
+                if told.is_new(event):
+                    new.append(event)
+                else:
+                    replies += told.answer(event)
             if new:
                 came = (yield new[0] if len(new) == 1 else tuple(new)) or []
-                verdicts |= {(trial, rungs.get(trial, 0)): verdict for trial, verdict in came}
+                told.verdicts |= {(trial, told.rungs.get(trial, 0)): each for trial, each in came}
                 replies += came

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MOMENTUM = (0.0, 0.9)
-EVALUATE = "1ep"
 
 
 @dataclass(frozen=True)

@@ -407,11 +407,6 @@ def _call(
     return values
 
 
-def table(lanes: Sequence[Array]) -> Array:
-    """Schedules of equal length side by side, shape [steps, lanes]."""
-    return np.stack(lanes, axis=1)
-
-
 # the plateau
 
 

@@ -745,10 +745,3 @@ def test_keras(name, given, line, behind):
 def test_every_class_of_keras_is_there():
     rows = {row.values[0] for row in table("Keras")}
     assert rows == set(KERAS) | {"LearningRateScheduler", "ReduceLROnPlateau"}
-
-
-def test_table_has_a_column_per_lane():
-    lanes = [ours({"name": "constant"}, 5), ours(named("linear"), 5)]
-    stacked = schedules.table(lanes)
-    assert stacked.shape == (5, 2)
-    assert stacked[:, 1].tolist() == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])

@@ -381,10 +381,6 @@ def _check_groups(parameter: Parameter, value: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _check_anything(_: Parameter, value: Any) -> Any:
-    return _check_any(value)
-
-
 def _check_any(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{show(value)} is not finite")
@@ -469,7 +465,7 @@ def _beyond(
 
 
 _CHECKS: dict[str, Callable[[Parameter, Any], Any]] = {
-    "any": _check_anything,
+    "any": lambda _, value: _check_any(value),
     "float": _check_number,
     "int": _check_number,
     "bool": _check_bool,

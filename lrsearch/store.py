@@ -154,7 +154,7 @@ class History:
     closed: str | None = None
     """The reason that the latest session gave for its end; None where it has not been closed."""
     told: str = ""
-    """That reason in words, where it needs more than one."""
+    """The same in words, where one word does not say it."""
     killed: int = 0
     """The sessions that were followed by another one and never closed."""
     cut: int = 0

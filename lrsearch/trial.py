@@ -100,33 +100,33 @@ inside each would only compete."""
 
 @frozen
 class Cohort:
-    """Trials of one structure for one worker.
-
-    `rungs` are the steps at which a trial waits for a verdict. Weights of a completed trial come
-    back only when its objective is at least as good as `bar` (None: always). `data_hash` and
-    `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
-    `timeout` is the seconds that a trial may take; `run` (its name) is for trainings outside
-    lrsearch. `save` is the seconds between two saved states of a trial, None for never; `states`
-    has, by the number of a trial, the file of the state that it goes on from, `saved` the step of
-    that, where it is known. `judged` are the numbers of the trials that end early where they make
-    no progress. With `share` steps that trials have in common are trained once.
-    """
+    """Trials of one structure for one worker. It must not train where it finds data or code of
+    other hashes than the run's, see `Facts`."""
 
     trials: tuple[Trial, ...]
     plan: Plan
     workplace: Workplace
     objective: Objective
     bar: float | None = None
+    """The objective from which on a completed trial's weights are sent back; None for any."""
     rungs: tuple[int, ...] = ()
+    """The steps at which a trial waits for a verdict."""
     data_hash: str = ""
     source_hashes: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
+    """The most seconds of a trial."""
     run: str = ""
+    """The run's name, for trainings outside lrsearch."""
     save: float | None = None
+    """The seconds between two saved states of a trial, None for never."""
     states: Mapping[int, str] = field(default_factory=dict)
+    """The files of the saved states that trials go on from, by the trial's number."""
     saved: Mapping[int, int] = field(default_factory=dict)
+    """The steps of these states, where they are known."""
     judged: frozenset[int] = frozenset()
+    """The numbers of the trials that end early where they make no progress."""
     share: bool = False
+    """Whether steps that trials have in common are trained once."""
 
 
 def describe_timeout(seconds: float) -> str:
@@ -139,10 +139,10 @@ def describe_timeout(seconds: float) -> str:
 class Probe:
     """A question for a worker: how are the trials of this structure best run?
 
-    `trials` are the first of them (at least one), `share` the number that a worker trains at once,
-    `later` that of a later generation at most, `expected` that of the whole search. `engine` is
-    auto, or fused: then only whether it can be done decides. `lanes` fixes their number. The hashes
-    are as in `Cohort`.
+    `trials` are the first of them, at least one. A worker trains `share` trials at once, `later` of
+    a later generation at most, and `expected` in the whole search. `engine` is auto; or fused,
+    which is taken wherever it can be done. `lanes` fixes their number. The hashes are as in
+    `Cohort`.
     """
 
     trials: tuple[Trial, ...]
@@ -180,10 +180,11 @@ class Sweep:
 @frozen
 class Swept:
     """A worker's answer to a `Sweep`: the rates that were tried, and for each seed the mean
-    training loss of the steps at each of them, not finite from where it was lost on. `reason` says
-    why it trained solo, "" where it did not; `fault` why it told nothing, as what the training
-    raised, the losses being empty; `raised` tells what the training of a seed raised once it was
-    lost, which ended it there. `steps` and `epochs` are those of all seeds together."""
+    training loss at each of them, which is not finite once the training is lost.
+
+    `reason` says why it trained solo, "" where it did not. `fault` says why there are no losses,
+    such as the error of the training, `raised` which error ended a training that was lost already.
+    `steps`, `epochs` and `seconds` are those of all seeds together."""
 
     lr: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]
@@ -250,7 +251,7 @@ class Records:
     `update_ratio` the root mean square of what the update changed over that of the weights before
     it; `lr` its learning rate. Any of them but `step` and `lr` may be nan, where there is no such
     number, or not finite. `start` and `baseline` are the losses of `solo.start_losses`, which
-    `divergence.find_scale` takes; nan where nobody knows."""
+    `divergence.find_scale` takes; nan where they are not known."""
 
     step: tuple[int, ...] = ()
     loss: tuple[float, ...] = ()
@@ -279,17 +280,7 @@ class Diagnosis:
 
 @frozen
 class Result:
-    """The result of a trial. `last` and `best` hold validation metrics, `best` each metric's own
-    best over the evaluations, `best_step` the step of each. A metric whose goal only the spec knows
-    has both ends in `best`: `cost:min` and `cost:max`. `why` is why it trained solo, "" where it
-    did not. A failed trial, or one that raised once it had diverged, has in `traceback` the
-    traceback of its exception, or the end of a command's stderr; a failed one in `output` the end
-    of its other output. Of its `epochs` and `seconds`, `shared_epochs` and `shared_seconds` were
-    trained by another trial, with which it had them in common. `verdicts` are the one or two of its
-    diagnosis, none where there is too little to tell; None where it was never diagnosed, as in runs
-    of older versions; `signs` are the numbers that it is compared by with others of its search
-    (`diagnosis.read_signs`). A pruned trial has in `rule` the name of the rule that stopped it, and
-    in `whole` the steps of its whole budget, 0 where nobody knows."""
+    """The result of a trial."""
 
     outcome: Outcome
     steps: int
@@ -297,18 +288,32 @@ class Result:
     seconds: float
     engine: str = "solo"
     last: Mapping[str, float] = field(default_factory=dict)
+    """The validation metrics at the last evaluation."""
     best: Mapping[str, float] = field(default_factory=dict)
+    """Each metric's own best over the evaluations. A metric whose goal only the spec knows has both
+    ends: `cost:min` and `cost:max`."""
     best_step: Mapping[str, int] = field(default_factory=dict)
+    """The step of each of `best`."""
     reason: str = ""
     traceback: str = ""
+    """The traceback of the error that a failed trial raised, or one that had diverged; or the end
+    of a command's stderr."""
     why: str = ""
+    """The reason why it trained solo, "" where it did not."""
     output: str = ""
+    """The end of what a failed trial printed besides."""
     shared_epochs: float = 0.0
+    """The epochs, of `epochs`, that another trial trained for both."""
     shared_seconds: float = 0.0
     verdicts: tuple[Diagnosis, ...] | None = None
+    """The one or two verdicts of its diagnosis, () where there is too little to tell; None where it
+    was never diagnosed, as in runs of older versions."""
     signs: Mapping[str, float] = field(default_factory=dict)
+    """The numbers by which it is compared with other trials, see `diagnosis.read_signs`."""
     rule: str = ""
+    """The rule that stopped a pruned trial."""
     whole: int = 0
+    """The steps of a pruned trial's whole budget, 0 where that is not known."""
 
     @property
     def own_seconds(self) -> float:
@@ -317,7 +322,7 @@ class Result:
 
     @property
     def saved_epochs(self) -> float:
-        """The epochs that it was not trained for, being pruned; 0 where nobody knows."""
+        """The epochs that pruning has saved; 0 where that is not known."""
         if self.outcome is not _PRUNED or not 0 < self.steps < self.whole:
             return 0.0
         return self.epochs * (self.whole / self.steps - 1)
@@ -415,83 +420,41 @@ class Looked:
     samples: int
 
 
-# what a display is told of a search
-
-
-@frozen
-class Place:
-    """The place of a trial: the `job` that it trains in, by its handle, in a program of so many
-    `lanes`, 1 for one that trains alone. It takes `steps` and `epochs` in all, 0 where nobody
-    knows; another trial trains the first of them, a share of `shared`."""
-
-    job: int = 0
-    lanes: int = 1
-    steps: int = 0
-    epochs: float = 0.0
-    shared: float = 0.0
-
-
-@frozen
-class Axis:
-    """The rate of a search, or what is searched in its place: its flat `name`, the bounds of the
-    search, and what was `measured` before: its values, with the objective, None of one that
-    diverged."""
-
-    name: str
-    low: float
-    high: float
-    log: bool
-    measured: Sequence[tuple[float, float | None]] = ()
-
-
-@frozen
-class Outlook:
-    """The trials to come that nobody can count yet: of those planned in all at least `least` are
-    trained (of a race some may not be needed; None: all of them), and so many `later` ones follow
-    them, from and to. No more begin once `deadline` is over, a `time.monotonic()`; an `early` end
-    is possible, as where a value is asked for."""
-
-    least: int | None = None
-    later: tuple[int, int] = (0, 0)
-    deadline: float | None = None
-    early: bool = False
-
-
 # facts and records
 
 
 @frozen
 class Facts:
-    """Facts that only loading the data and building the models can tell.
-
-    `source_hashes` has the SHA-256 of the user code behind each class path the configs name, and by
-    `path:` and its path of each file or folder that this code's `init_args` name, "" for none.
-    `train_samples` and `validation_samples` have one entry a fold (one without folds);
-    `input_shape` is one sample's; `outputs` is the number of classes, or of regression targets.
-    `data` says in a sentence how the data were understood, `notes` are further sentences for the
-    user. `passes` has the samples of a pass, and of a batch on average, of a loader with an order
-    of its own, by the batch sizes looked at. `settled` has the values of what the spec's `data`
-    leave open until they are loaded (`spec.model.OPEN`). For a training outside lrsearch these are
-    empty.
-    """
+    """Facts that only loading the data and building the models can tell. Those on data are empty
+    for a training outside lrsearch."""
 
     task: str
     data_hash: str
     source_hashes: Mapping[str, str]
+    """The SHA-256 of the user's code behind each class path; behind `path:` and a path that of a
+    file or folder which the code's `init_args` name, "" where there is none."""
     train_samples: tuple[int, ...]
+    """The samples of the training part, one entry a fold; one entry without folds."""
     validation_samples: tuple[int, ...]
     test_samples: int
     input_shape: tuple[int, ...]
+    """The shape of one sample."""
     outputs: int
+    """The number of classes, or of regression targets."""
     device: str
     devices: tuple[str, ...]
     device_name: str
     versions: Mapping[str, str]
     parameters: int
     notes: tuple[str, ...] = ()
+    """Further sentences for the user."""
     passes: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    """The samples of a pass over a loader with an order of its own, and of a batch on average, by
+    the batch size."""
     data: str = ""
+    """A sentence on how the data were understood."""
     settled: Mapping[str, Any] = field(default_factory=dict)
+    """The values of what the spec leaves open until the data are loaded (`spec.model.OPEN`)."""
 
 
 @frozen
@@ -507,12 +470,12 @@ class Record:
 
     @property
     def is_outside(self) -> bool:
-        """Whether a command or a loop trained it, of whose epochs nobody knows."""
+        """Whether a command or a loop trained it, whose epochs are not known."""
         return "command" in self.trial.config or "loop" in self.trial.config
 
     @property
     def epochs(self) -> float | None:
-        """The epochs trained, None where nobody knows."""
+        """The epochs trained, None where they are not known."""
         return None if self.result is None or self.is_outside else self.result.epochs
 
 
@@ -539,10 +502,9 @@ them."""
 class Confirming:
     """Points that are measured again. The first `finalists` of the `configs` are the points, best
     first; `control` is the place of the control among all configs (the last, where it is none of
-    them), None without one. `values` are what the search had measured, None where it had not.
-    `seeds` are the fresh ones; `fixed` is why they draw no splits of their own, "" where they do.
-    `top` is the number of points that was asked for, `search` the digest of all that the search had
-    measured then."""
+    the points), None without one. `values` are what the search had measured, None where it had
+    not. `seeds` are the fresh seeds; `fixed` says why they draw no splits of their own, "" where
+    they do. `top` points were asked for. `search` is a digest of all that was measured by then."""
 
     configs: tuple[Config, ...]
     finalists: int

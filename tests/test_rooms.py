@@ -19,7 +19,7 @@ LAYERS = [
     ["errors"],
     [
         *("duration", "trial", "divergence", "sweeps", "reporting", "pulse", "forks", "states"),
-        "machine",
+        *("machine", "display"),
     ],
     ["catalogue", "schedules", "space"],
     ["analysis"],

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.remaining import Work, foresee
+from lrsearch.display import Axis, Outlook, Place
 from lrsearch.reports.apart import shorten
 from lrsearch.reports.frame import Snapshot, Trial, lay_out, tell_pace, tell_plainly
 from lrsearch.reports.scatter import Cloud
@@ -23,7 +24,7 @@ from lrsearch.reports.screen import INTERVAL, Screen
 from lrsearch.reports.tables import STYLES
 from lrsearch.reports.text import format_fixed, format_params, format_seconds, one_line, tell_span
 from lrsearch.reports.verdicts import in_words
-from lrsearch.trial import Axis, Objective, Outcome, Outlook, Place
+from lrsearch.trial import Objective, Outcome
 
 NOTICED = 3
 """Trials under way of whose verdicts a line is printed; those of others stand beside them alone."""

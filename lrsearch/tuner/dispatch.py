@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from lrsearch.display import Place
 from lrsearch.spec.model import steps_of
 from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import (
     Cohort,
     Measured,
-    Place,
     Plan,
     Planned,
     Probe,

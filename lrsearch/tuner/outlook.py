@@ -7,9 +7,10 @@ from dataclasses import replace
 from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.race import LEAST
 from lrsearch.analysis.refining import CURVES, EACH
+from lrsearch.display import Axis, Outlook
 from lrsearch.search.refine import Refine, find_refined
 from lrsearch.spec.model import RefineSettings, Spec
-from lrsearch.trial import CONFIRM, Axis, Outcome, Outlook
+from lrsearch.trial import CONFIRM, Outcome
 from lrsearch.tuner.ledger import Ledger
 from lrsearch.tuner.session import Asked, Session
 from lrsearch.tuner.testing import has_test

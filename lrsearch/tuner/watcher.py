@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from lrsearch.trial import Axis, Objective, Outcome, Outlook, Place
+from lrsearch.display import Axis, Outlook, Place
+from lrsearch.trial import Objective, Outcome
 
 
 class Watcher(Protocol):

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.text import Text
 
+from lrsearch.display import Axis, Outlook, Place
 from lrsearch.reports import live, screen
 from lrsearch.reports.characters import choose_signs, draw, plain
 from lrsearch.reports.frame import ECHO, Snapshot, Trial, lay_out, tell_pace, tell_plainly
@@ -34,7 +35,7 @@ from lrsearch.reports.scatter import Cloud, make_panel
 from lrsearch.reports.screen import Steady
 from lrsearch.reports.sparks import BLOCKS, PLAIN, bar, lanes, spark
 from lrsearch.reports.text import tell_span
-from lrsearch.trial import Axis, Objective, Outcome, Outlook, Place
+from lrsearch.trial import Objective, Outcome
 
 ACCURACY = Objective("accuracy", "max")
 numbers = st.floats(allow_nan=True, allow_infinity=True)

@@ -10,10 +10,11 @@ import yaml
 from devices import DEVICE
 from test_tuner import Log
 
+from lrsearch.display import Axis, Outlook, Place
 from lrsearch.executors.inline import Inline
 from lrsearch.spec import read_spec
 from lrsearch.store import Run
-from lrsearch.trial import CONFIRM, Axis, Outcome, Outlook, Place, Workplace
+from lrsearch.trial import CONFIRM, Outcome, Workplace
 from lrsearch.tuner.loop import tune
 from lrsearch.tuner.outlook import look_ahead
 from lrsearch.tuner.preparing import prepare

@@ -132,11 +132,18 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
 
 def test_the_map_of_the_code_names_files_that_are_there():
-    named = set(re.findall(r"`([a-z_./]+(?:\.py|\.md|/))`", ARCHITECTURE)) - {"train/", "tuner/"}
     code = ROOT / "lrsearch"
-    places = (ROOT, code, code / "train", code / "tuner")
+    named = set(re.findall(r"`([a-z_./]+(?:\.py|\.md|/))`", ARCHITECTURE))
+    places = (ROOT, code, *(code / room for room in ("train", "tuner", "spec", "reports")))
     assert len(named) > 40
     assert [name for name in named if not any((at / name).exists() for at in places)] == []
+
+
+@pytest.mark.parametrize("room", ["tuner", "spec", "reports"])
+def test_the_map_of_a_room_names_all_of_its_files(room: str) -> None:
+    table = ARCHITECTURE.split(f" of `{room}/` |", 1)[1].split("\n\n", 1)[0]
+    there = {path.name for path in (ROOT / "lrsearch" / room).glob("*.py")} - {"__init__.py"}
+    assert there <= set(re.findall(r"`([a-z_]+\.py)`", table))
 
 
 @pytest.mark.parametrize("row", rows(ARCHITECTURE[ARCHITECTURE.index("## To add") :])[2:])

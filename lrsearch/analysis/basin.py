@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lrsearch.analysis.curve import Array, Family
 
 ENOUGH = 4
-"""Rates that a curve needs, and of them those that completed: one less."""
+"""The fewest rates that a curve needs; one of them may lack a completed trial."""
 
 LEVELS = 5
 """Values of a number that part points into curves of their own: of more, as a range has when it is
@@ -38,8 +38,8 @@ TAIL = 0.025
 """The share of drawn curves left out at each end of an interval of 95 %."""
 
 PERCENT = 0.01
-"""The share of the best value under which a loss of quality is none to speak of; of one below 0
-there is no such share, since its 0 is no mark."""
+"""The share of the best value below which a loss of quality does not matter. It does not apply to
+values below 0, whose 0 has no meaning."""
 
 CLEAR = 4.0
 """Deviations of noise from which on a measured value is clearly worse than the best one, which is

@@ -72,9 +72,9 @@ class Gauge:
 
 
 def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | None:
-    """The scale of the objective's values, None where they do not vary, or are too large to. Its
-    unit is the median gap from the best, of trainings that did not blow up: these are no measure of
-    those that did not, however many they are."""
+    """The scale of the objective's values, None where they do not vary, or are too large to be told
+    apart. Its unit is the median gap from the best, over trainings that did not blow up: however
+    many did, their values say nothing of the others."""
     values = [point.objective for point in points if point.objective is not None]
     if not values:
         return None

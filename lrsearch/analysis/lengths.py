@@ -14,8 +14,8 @@ from lrsearch.analysis.points import PointSummary
 NAME = BUDGET
 
 MOST = BATCHES
-"""The most budgets that are told of one by one: of more, as a range has, by doublings, as curves
-are."""
+"""The most budgets that are told one by one; more of them, as in a range, are grouped by doublings,
+as curves are."""
 
 FACTOR = 2
 """Times the longest budget that was searched, the next one worth searching."""

@@ -241,7 +241,7 @@ here."""
 
 
 def _elsewhere(name: str) -> str:
-    """The commands that have an option which this one has not; "" where none has."""
+    """A sentence with the commands that have this option; "" where none has."""
     group: Any = typer.main.get_command(whole())
     found = [
         each

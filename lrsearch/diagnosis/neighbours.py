@@ -100,9 +100,9 @@ class Stand:
         self.order = end, self.rate, self.number
 
     def missed(self, other: Stand | None) -> float:
-        """The share of what another learned that this one did not, by the loss of which it missed
-        less: who only knows its training samples better has not learned more. -inf where there is
-        nothing to compare."""
+        """The share of what the other trial learned that this one did not: the smaller of the
+        shares by training and by validation loss, since a trial that only knows its training
+        samples better has not learned more. -inf where there is nothing to compare."""
         if other is None:
             return -math.inf
         shares = []

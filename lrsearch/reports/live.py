@@ -175,8 +175,8 @@ class Progress:
                 self._running[number].fraction = fraction
 
     def measured(self, number: int, fraction: float, value: float | None) -> None:
-        """Take the progress of a trial: the fraction of its budget that it has trained; `value` is
-        its objective's metric there."""
+        """Take the progress of a trial: `fraction` is the share of its budget that is trained,
+        `value` the objective's metric there."""
         with self._lock:
             running = self._running[number]
             running.fraction = fraction

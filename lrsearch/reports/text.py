@@ -119,8 +119,8 @@ def last_parts(names: Sequence[str]) -> dict[str, str]:
 
 
 def tell_epochs(worth: float, shared: float, saved: float = 0.0) -> str:
-    """The epochs that trainings are worth, of these those that were trained and those shared with
-    another trial, and those saved beside them: `56 epochs (32 trained, 24 shared)`."""
+    """The epochs that trainings are worth, divided into those that were trained and those shared
+    with another trial, and the epochs saved besides: `56 epochs (32 trained, 24 shared)`."""
     parts = []
     if shared:
         parts += [f"{format_value(worth - shared, 4)} trained", f"{format_value(shared, 4)} shared"]

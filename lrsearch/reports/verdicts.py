@@ -42,8 +42,8 @@ def _named(result: Result) -> str:
 
 
 def by_point(records: Iterable[Record]) -> dict[int, str]:
-    """The verdict of most of a point's trials, in words, by the point's number; points that are
-    healthy have none, nor those whose outcome says that they diverged."""
+    """The verdict of most of a point's trials, in words, by the point's number. Healthy points have
+    none, nor have those that diverged, since their outcome says so."""
     found: dict[int, Counter[str]] = {}
     for record in records:
         verdict, result = leading(record.result), record.result

@@ -102,10 +102,10 @@ FIRST = 4
 
 
 def generation_size(generation: int, startup: int, told: int) -> int:
-    """The number of points to propose at once by a model that was told `told`: those that are left
-    of the start, so that what begins with the start ends with it; then a few, which teach the model
-    more than any later ones; then no more than it knows of, since what it proposes beyond that is
-    little better than the start's."""
+    """The number of points that a model proposes at once after it was told `told` points. During
+    the start these are the points left of the start, so that such a generation ends with it. Then a
+    few points, which teach the model more than any later ones. From then on no more than it knows
+    of: further points would be little better than those of the start."""
     if told < startup:
         return min(generation, startup - told)
     few = FIRST if told < startup + FIRST else told

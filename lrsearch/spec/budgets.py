@@ -1,4 +1,5 @@
-"""Notes on a searched budget: what keeps its trainings from sharing steps, and what is one."""
+"""Notes on a searched budget: what keeps its trainings from sharing steps, and budgets that are the
+same number of steps."""
 
 from __future__ import annotations
 

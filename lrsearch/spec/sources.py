@@ -301,8 +301,8 @@ _PARTS |= {"validation": "_val", "dev": "_val", "": ""}
 
 
 def hint_members(names: Sequence[str]) -> str:
-    """The hint for an archive whose arrays have other names: a line that renames them, where these
-    say what they are."""
+    """The hint for an archive whose arrays have other names than lrsearch expects: a line that
+    renames them, where their names say what they are."""
     meant: dict[str, str] = {}
     for name in names:
         plain, part = name.lower().strip("_"), ""

@@ -34,8 +34,9 @@ DIGITS = 8
 
 @dataclass
 class Recording:
-    """Records of a training, at the steps `due`: its `own` (None: all of them), and those of others
-    that branch off it. `told` counts the records that an event has told of."""
+    """The records of a training at the steps `due`: `own` are those that it keeps itself (None: all
+    of them), the others are for trials that branch off it. `told` counts the records that were sent
+    in an event."""
 
     due: Container[int] = frozenset()
     told: int = 0

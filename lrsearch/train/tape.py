@@ -168,10 +168,10 @@ _CHANGING = {
 
 @dataclass(frozen=True, eq=False)
 class _Line:
-    """A noted operation: its source, its `results` by their names, the names of those of others
-    that it `reads`, and those whose values it `needs`. One that is `fixed` has the same results
-    each time, if these have. `host` says how it uses the CPU; `brought` are then the tensors that
-    it brings from there, by name, where they are the same each time."""
+    """A noted operation: its source text, its `results` by their names, the names of the tensors
+    that it `reads`, and of those whose values it `needs`. A `fixed` one has the same results each
+    time, as long as the tensors it reads are the same. `host` says how it uses the CPU; `brought`
+    are then the tensors, by name, that it brings from there, where they are the same each time."""
 
     text: str
     results: dict[str, Any]
@@ -348,9 +348,9 @@ class _Recorder(TorchDispatchMode):
         return memory not in self.varied and (memory in self.fixed or self._is_kept(tensor))
 
     def _is_kept(self, tensor: Tensor) -> bool:
-        """Whether a tensor was on the host of an accelerator before, and is none that lasts: as a
-        table in an attribute of a module. Code that changes such is refused by what it
-        remembers."""
+        """Whether a tensor was in the host's memory before the recording, though the step runs on
+        an accelerator, and is not one of the lasting ones: a table in an attribute of a module,
+        say. Code that changes such a tensor is refused elsewhere, since it remembers something."""
         kept = self.away and tensor.device.type == "cpu" and self._stays(tensor)
         return kept and _memory(tensor) not in self.lasting
 

@@ -196,11 +196,12 @@ class Dispatch:
         self._describe_plans()
 
     def _separate(self, trial: Trial) -> Plan | None:
-        """The plan of a trial, of a strategy whose trials come few at a time, that gains nothing by
-        lanes: it came without another of its structure, and would pay for a lane that stays empty,
-        or each trial of its generation has a worker, and two lanes take longer than one trial. What
-        its generation was decides, not what is left of it: a search that goes on trains it by the
-        same engine."""
+        """The plan to train a trial alone, for a strategy whose trials come few at a time; None
+        where lanes may be quicker. Alone is quicker where the trial is the only one of its
+        structure in its generation, so that a lane would stay empty, or where each trial of its
+        generation has a worker and two lanes take longer than one trial. The whole generation
+        counts, not what is left of it: a search that goes on trains the trial by the same
+        engine."""
         if self.plans.engine != "auto" or not self.proposer.waits or self.saving.engine(trial):
             return None
         history, own = self.session.run.history, self.key_of(trial)

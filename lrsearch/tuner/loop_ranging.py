@@ -37,7 +37,7 @@ _WHY = "a loop takes its rates in a range test from trial.lr_at, and reports the
 
 @dataclass
 class _Test:
-    """A loop's range test under way: what its trainings, one a seed, have come to."""
+    """A loop's range test under way: the trainings that have ended, one a seed, and a fault."""
 
     trainings: list[Ended] = field(default_factory=list)
     fault: str = ""

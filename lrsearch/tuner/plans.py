@@ -72,8 +72,8 @@ def structure_key(config: Config, fold: int | None, *, budgets: bool = True) -> 
 
 
 def structure_keys(trial: Trial) -> tuple[str, str]:
-    """The keys under which a journal may have the plan of a trial's structure: that of its budget,
-    and that of all budgets."""
+    """The keys under which a journal may have the plan of a trial's structure: one with the trial's
+    budget, and one for all budgets."""
     config, fold = trial.config, trial.fold
     return structure_key(config, fold), structure_key(config, fold, budgets=False)
 

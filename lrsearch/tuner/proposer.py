@@ -46,14 +46,14 @@ def describe_patience(found: Patience, patience: int, noise: Noise, start: int =
 
 
 class Proposer:
-    """One strategy over one run. It reads the history and never writes: its caller journals what it
-    returns, or only shows it.
+    """One strategy over one run. It reads the history and never writes: its caller journals the
+    proposals, or only shows them.
 
-    With `retry_failed`, or where trials have only failed so far, these are trained again; with
-    `resume_pruned` those that were stopped early are, and where `lifted` says that the rule on
-    progress holds no more, those that it stopped. `made`
-    counts the strategy's proposals in the present space, `limit` is the most it may make (None: as
-    many as it has), `exhausted` says that it has no more, `stopped` why it ended before its limit,
+    With `retry_failed`, or where all trials have failed so far, failed trials are trained again.
+    With `resume_pruned` those that were stopped early are trained on; where `lifted` says that the
+    rule on progress no longer holds, so are those that it stopped. `made` counts the strategy's
+    proposals in the present space, `limit` is the most it may make (None: as many as there are).
+    `exhausted` says that no more points are left, `stopped` why the search ended before its limit,
     "" where it did not.
     """
 
@@ -199,8 +199,9 @@ class Proposer:
 
     def _patient_room(self) -> int:
         """The number of proposals that may be made now. A strategy whose proposals follow no
-        results gets just as many as may fail to improve, so that it ends exactly there; one that
-        learns makes its generations, which are part of what it proposes."""
+        results makes just as many as may fail to improve, so that it ends exactly there. One that
+        learns from results makes whole generations, since their size is part of what it
+        proposes."""
         if self.patience is None or not self.room:
             return self.room
         if self.strategy.waits and any(map(self.ledger.is_open, self._mine.values())):

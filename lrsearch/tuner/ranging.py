@@ -188,9 +188,9 @@ def sweep_configs(
     means: Means,
     hear: Callable[[int, float], None] = lambda _, __: None,
 ) -> Iterator[tuple[int, Swept]]:
-    """Make a range test of each config, in workers; yields its place among them and what came of
-    it, as they end. What a lost worker had is the fault of an empty answer. `hear` is told the
-    place of a test under way, and the share of it that is trained.
+    """Make a range test of each config, in workers; yields the config's place and the answer, as
+    the tests end. Where a worker is lost the answer is empty, and its fault says so. `hear` is told
+    the place of a test under way, and the share of it that is trained.
 
     Raises what a cohort raises for data or code that are not what the run began with.
     """

@@ -1,4 +1,4 @@
-"""Refinement: what a run knows of its rounds, and what is said of them."""
+"""Refinement: the rounds that a run knows of, and sentences on them."""
 
 from __future__ import annotations
 

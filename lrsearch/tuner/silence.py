@@ -3,8 +3,8 @@
 Trainings tell about once a second that they go on (see `pulse`). One that does not is stopped,
 hangs in a user's code or makes a very long step; which of these cannot be seen from outside.
 
-A command and a loop run in processes of their own. Their worker goes on, whatever they do; of them
-it is watched that they say something now and then.
+A command and a loop run in processes of their own, and their worker goes on whatever they do. Of
+these it is watched whether they print or report something now and then.
 """
 
 from __future__ import annotations

@@ -56,9 +56,9 @@ class _Failure:
 
 @dataclass
 class Starts:
-    """Failures of trials while none has reported anything: `alike` has, by cause, those that failed
-    for it. `over` says that a trial has reported, now or in an earlier session; `device` is the one
-    that trials are given."""
+    """Failures of trials before any trial has reported something. `alike` has the failures by their
+    cause. `over` says that a trial has reported, now or in an earlier session; `device` is the
+    device that trials are given."""
 
     spec: Spec
     over: bool = False

@@ -49,7 +49,7 @@ class Watcher(Protocol):
         reason: str = "",
         epochs: float = 0.0,
     ) -> None:
-        """A trial is over. Its `epochs` are those that no other trial trained for it."""
+        """A trial is over. `epochs` are those that it trained itself, shared ones left out."""
 
     def best(self, params: Mapping[str, Any], value: float) -> None:
         """A point is the best so far."""

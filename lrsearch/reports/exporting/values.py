@@ -56,7 +56,7 @@ class ExportedRun:
         return {**own, **found}
 
     def values(self, result: Result) -> dict[str, float]:
-        """The numbers that a trial came to: its objective, unless it has none, and what it cost."""
+        """The numbers of a trial: its objective, where it has one, and its cost."""
         value = result.value(self.view.objective)
         found = {} if value is None else {"objective": value}
         first = next(iter(self.view.records), None)  # All are of one spec.

@@ -76,8 +76,8 @@ def fill(page: str, now: str, version: int) -> str:
 
 @dataclass(frozen=True)
 class Lane:
-    """A trial under way: the share of its budget that it has trained, its parameters, and its
-    metric there in words."""
+    """A trial under way: the share of its budget that is trained, its parameters, and its metric so
+    far in words."""
 
     trial: int
     share: float
@@ -285,7 +285,7 @@ def _job(job: Job, kept: Sequence[Lane]) -> dict[str, Any]:
 
 
 def _key(marks: Sequence[Mark], **texts: str) -> dict[str, str]:
-    """The meaning of those kinds of marks that there are."""
+    """The texts of those kinds of marks that a figure has."""
     kinds = {mark.kind for mark in marks}
     return {kind: text for kind, text in texts.items() if kind in kinds}
 

@@ -166,8 +166,9 @@ def _portions(payload: Sweep) -> Iterator[tuple[int, int]]:
 
 
 def _train_alone(payload: Sweep, trial: Trial, data: Data, before: int) -> _Curve:
-    """One seed's mean loss at each rate, up to the one it is lost at. What its code raises once it
-    is lost ends it there. `before` are the steps of the seeds before it, all counted."""
+    """Train one seed at rising rates: its mean loss at each rate, up to the rate at which it is
+    lost. An error of its code after that ends it, and is no fault. `before` are the steps of all
+    seeds before it."""
     train, seeds = trial.config["train"], trial_seeds(trial.seed)
     anew.put_back(payload.workplace)
     model = build(trial, data, payload.workplace)

@@ -31,8 +31,9 @@ Fill = Callable[[Tensor, torch.Generator], object]
 
 
 class Generators:
-    """A random generator a lane. Those of lanes that are put at one state stay equal, as trials of
-    one seed have them: such lanes follow one of them, which alone draws."""
+    """A random generator for each lane. Lanes whose generators are put at the same state, as those
+    of trials with the same seed, draw the same numbers: one of these lanes draws, the others follow
+    it."""
 
     def __init__(self, own: Sequence[torch.Generator]) -> None:
         self._own = list(own)

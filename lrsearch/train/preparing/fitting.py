@@ -429,8 +429,9 @@ def _check_classes(given: Any, raw: data.Raw, criterion: Criterion) -> None:
 def _check_training_outputs(
     evaluated: Any, model: nn.Module, pair: Batch, criterion: Criterion, name: str
 ) -> None:
-    """Raises ModelError for outputs in training that are no tensor where those of an evaluation
-    are one, as of a model with auxiliary outputs. What its forward raises is left to its trials."""
+    """Raises ModelError for a model whose outputs are a tensor in evaluation and something else in
+    training, as with auxiliary outputs. Errors that its forward raises here are left to its
+    trials."""
     if criterion.task not in SUMS or not isinstance(find_output(evaluated), Tensor):
         return
     try:

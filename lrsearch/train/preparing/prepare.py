@@ -70,7 +70,7 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
 def preload(payload: Preparation) -> Generator[None, Any, None]:
     """Import and load all that this process's first trial will need; yields nothing.
 
-    The workers do so while one of them prepares. Errors in the data are left to `prepare`.
+    The other workers do so while one of them prepares. Errors in the data are left to `prepare`.
     """
     yield from isolated(_preload(payload), torch.device("cpu"), payload.workplace)
 

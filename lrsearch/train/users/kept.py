@@ -268,8 +268,9 @@ Cached = type(functools.lru_cache(lambda: None))
 
 
 def of_cache(name: str, value: Any) -> Kept:
-    """A function that remembers its results. By its contract these are what it would give again;
-    what a training may have changed, weights and their modules, it must make again."""
+    """A function that remembers its results (`functools.cache`). Called again it would give the
+    same results, so that they are kept. Only weights and modules, which a training may have
+    changed, have to be made again."""
     misses = value.cache_info().misses
 
     def changed() -> bool:

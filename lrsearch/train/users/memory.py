@@ -230,7 +230,8 @@ def names_of(slots: Any) -> Iterable[str]:
 
 
 def place_of(iterator: Iterator[Any]) -> Iterable[Any] | None:
-    """The place of an iterator, as far as it tells; one that does not is never like it was."""
+    """The place of an iterator, as far as it tells. One that tells nothing gets a new object each
+    time, so that it counts as changed."""
     if hasattr(iterator, "__dict__"):
         return vars(iterator).values()
     if hasattr(iterator, "__length_hint__"):

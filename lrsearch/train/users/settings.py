@@ -85,8 +85,7 @@ def set_folder(folder: str | None) -> None:
 
 
 def _read_environment() -> dict[str, str]:
-    """The environment's variables, without those that libraries set as they are imported, which
-    they are once."""
+    """The environment's variables, without those that libraries set once, at their import."""
     return {name: each for name, each in os.environ.items() if not name.startswith(_LIBRARIES)}
 
 

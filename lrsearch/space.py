@@ -40,8 +40,8 @@ def round_value(value: float) -> float:
 
 @frozen
 class Float:
-    """A range of real numbers, or of durations of one unit. One that is `auto` has its ends from a
-    range test: until that was run they are as far as it may look."""
+    """A range of real numbers, or of durations of one unit. An `auto` range has its ends from a
+    range test; until that was run, they are the limits of the test."""
 
     low: float
     high: float
@@ -76,8 +76,8 @@ class Float:
         return self.low + share * (self.high - self.low)
 
     def grid(self) -> list[float]:
-        """The `points` numbers of its grid, evenly spaced on its scale, ends included; one is the
-        middle. Those that round to one value are kept once."""
+        """The `points` numbers of its grid, evenly spaced on its scale, both ends among them; a
+        single one is the middle. Numbers that round to the same value are listed once."""
         values = (min(max(round_value(raw), self.low), self.high) for raw in self.spread())
         return list(dict.fromkeys(values))
 

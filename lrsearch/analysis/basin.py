@@ -184,8 +184,8 @@ def names_rate(name: str) -> bool:
 
 
 def read_number(value: object) -> tuple[float, str] | None:
-    """A number and its unit: "" of plain ones, that of a length of training such as `2.5ep`; None
-    of any other value."""
+    """A number and its unit, None for any other value. The unit of a plain number is "", that of a
+    length of training such as `2.5ep` is `ep`."""
     if is_number(value):
         return float(value), ""
     if isinstance(value, str):

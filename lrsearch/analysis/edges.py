@@ -23,8 +23,8 @@ BEYOND = 0.3
 the best may lie beyond, wherever the best value was measured."""
 
 TRAINED = 0.1
-"""The share of a range at its end that may be without a trained rate: what was not trained there
-is no end of what is known."""
+"""The share of a range at its end that may lack a trained rate: a range whose end was not trained
+has no known edge there."""
 
 FURTHER = 1.0
 """Decades by which a logarithmic range is extended, and a list whose values grow by factors at

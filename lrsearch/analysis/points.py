@@ -189,8 +189,8 @@ def written(column: Sequence[Any]) -> Sequence[Any]:
 
 
 def set_apart(points: Sequence[PointSummary]) -> Sequence[PointSummary]:
-    """The points, with those that are `lost` as diverged ones: their values are those of trainings
-    that blew up, and say nothing of the objective beside them."""
+    """The points, with `lost` ones as diverged: their values come from trainings that blew up, and
+    say nothing of the objective."""
     diverged = Outcome.DIVERGED
     found = [
         replace(each, outcome=diverged, objective=None, spread=None, scores={})

@@ -1,13 +1,14 @@
 """The time that a search has left, as a range: from how long its trials took and how they differed.
 
 The sample are the wall times of the trials that have ended, pruned and diverged ones among them,
-and of those under way what they come to by their share trained: without these it would be one of
-short trials. Trials to come are taken to be like them. The mean of r to come differs from that of n
-known ones by the prediction interval of a mean, of 90 %: t v sqrt(1/r + 1/n), v being their
-coefficient of variation and t Student's quantile. All of it goes by as many side by side as there
-were until now, on average, the last ones to begin beside ever fewer (Graham 1969, "Bounds on
-multiprocessing timing anomalies"). Where nobody knows how many trials come, as of a race, the low
-end is that of the fewest and the high end that of the most.
+and an estimate for each trial under way, by the share of it that is trained: without these the
+sample would hold too many short trials. Trials to come are taken to be like those in the sample.
+The mean of r trials to come differs from that of n known ones by the prediction interval of a mean,
+of 90 %: t v sqrt(1/r + 1/n), where v is the coefficient of variation of the sample and t is
+Student's quantile. As many trials are taken to train side by side as there were until now, on
+average; the last ones begin beside ever fewer (Graham 1969, "Bounds on multiprocessing timing
+anomalies"). Where the number of trials to come is not known, as for a race, the low end is for the
+fewest and the high end for the most.
 """
 
 from __future__ import annotations

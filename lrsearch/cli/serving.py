@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 
 NAMES = ("127.0.0.1", "localhost", "[::1]")
-"""Names by which a browser may ask: another is one that a web site has had lead here. The port may
-be any, as through a tunnel of SSH."""
+"""Names by which a browser may ask; any other is one that a web site has made to point here. Any
+port will do, as through a tunnel of SSH."""
 
 METHODS = ("GET", "HEAD")
 

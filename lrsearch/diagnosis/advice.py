@@ -49,11 +49,11 @@ def remedy(verdict: str, rates: str = "") -> str:
 
 @dataclass(frozen=True)
 class Witness:
-    """A neighbour that an advice names: a trial at another rate, and the share of what it learned
-    that the one advised `missed`; with another model the parameters of that; `params` are those of
-    the one advised and its own, where they may differ in more than the rate. `beyond` is the next
-    higher rate, where nothing is learned at it. One that is not `better` only says that its rate is
-    none to try."""
+    """A neighbour that an advice names: a trial at another rate. `missed` is the share of what it
+    learned that the advised trial did not. `model` has the parameters of its model, where that
+    differs; `params` are those of the advised trial and its own, where more than the rate may
+    differ. `beyond` is the next higher rate, where nothing is learned at it. A neighbour that is
+    not `better` only says that its rate is not worth trying."""
 
     number: int
     rate: float

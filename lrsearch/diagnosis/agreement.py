@@ -62,8 +62,9 @@ class Agreement:
 
 
 def agreements(records: Sequence[Record]) -> list[Agreement]:
-    """Agreements, one for each verdict that several trials share: the parameter's values that it
-    goes with, if any, those that tell most; or that most of all trials share it."""
+    """Agreements, one for each verdict that several trials share: with the values of the parameter
+    that explains the verdict best, where there is one; else with the share of all trials that have
+    it."""
     # One of which there is too little to tell has no verdict, and is none of those that share one.
     judged = [each for each in records if _is_judged(each)]
     untold = sum(not each.result.verdicts for each in judged if each.result is not None)

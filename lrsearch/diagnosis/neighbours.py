@@ -122,8 +122,8 @@ def _share(mine: float, its: float, nothing: float) -> float:
 
 
 def compare(records: Sequence[Record]) -> list[Record]:
-    """The records, each with the verdicts that its neighbours leave of its own; as they were where
-    there are none that learned anything."""
+    """The records, each with the verdicts that remain when its neighbours are looked at; unchanged
+    where none of the neighbours has learned anything."""
     companies: dict[Shared, list[Stand]] = {}
     for stand, shared in _stands(records):
         companies.setdefault(shared, []).append(stand)
@@ -368,7 +368,7 @@ def judge_size(
 
 
 def _witness(own: Stand, other: Stand, **more: Any) -> Witness:
-    """Another trial as an advice on one names it, with the numbers that it does not share."""
+    """Another trial as an advice names it, with the parameters of both."""
     return Witness(other.number, other.rate, params=(own.params, other.params), **more)
 
 
@@ -394,9 +394,9 @@ def _kept(own: Stand, other: Stand) -> list[Diagnosis]:
 def _settled(
     own: Stand, lower: Stand | None, higher: Stand | None, *, free: bool
 ) -> tuple[Diagnosis, ...]:
-    """A rate beside which no other did better: swings that cost nothing (it is `free` of costs) are
-    none, and the other rates are not what to try; of the `higher` ones that may be one at which
-    nothing is learned."""
+    """The verdicts on a rate that no other rate is better than. Swings that cost nothing (it is
+    `free` of costs) are no verdict. The other rates are not worth trying; among the `higher` ones
+    there may be a rate at which nothing is learned."""
     kept = []
     for each in own.verdicts:
         if each.verdict == "oscillating" and free:

@@ -111,7 +111,7 @@ class Executor(Protocol):
         """Whether events can come without a reply."""
 
     def heard(self) -> list[Heard]:
-        """The state of each job that has its turn in another process, by its handle."""
+        """The state of each job that is running in another process."""
 
     def end(self, handle: int, reason: str) -> None:
         """End the process of a job; it and the other jobs there are told to have `Died` of that

@@ -391,8 +391,8 @@ def _last_of_several(found: re.Match[str], literal: str, text: str, number: str)
 def _tell_apart(
     wanted: str, found: re.Match[str], text: str, at: int, lines: Sequence[str]
 ) -> _Pattern | None:
-    """The pattern together with a word of its line that excludes lines of other parts of the data,
-    where these match, too; with a remark that says so where there is no such word."""
+    """The pattern, with a word of its line that excludes lines of other parts of the data, where
+    the pattern alone would match these; with a remark where no word excludes them."""
     line = found.string
     value = match_number(re.compile(text), line)[1]
     if _sums_up(found):

@@ -342,9 +342,9 @@ _STEPS = ("step", "epoch", "iter", "iteration", "global_step")
 
 
 def repeats_settings(content: Message, params: Mapping[str, Any], objective: str) -> bool:
-    """Whether an object without a step only prints the trial's parameters: all of them, beside
+    """Whether an object without a step only prints the trial's parameters: it has all of them, and
     another value that is no number. An object with the objective's metric, which is no parameter,
-    is a report that repeats them."""
+    is a report, whatever else it repeats."""
     if not params or any(key in content for key in _STEPS):
         return False
     if objective not in params and as_number(content.get(objective)) is not None:

@@ -22,8 +22,9 @@ last."""
 
 @dataclass
 class _Counted:
-    """The steps of a training by those that it reports: what was counted before its step last began
-    again (`offset`), and since then the first step; the last one with a metric, and its epoch."""
+    """A counter of a training's steps by the steps that it reports. `offset` is what was counted
+    before its step last began again; `first` is the first step since then, `latest` the last one
+    with a metric, `epoch` the epoch of that."""
 
     offset: int = 0
     first: int | None = None

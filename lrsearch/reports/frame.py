@@ -23,7 +23,7 @@ BARS = 12
 """Running trials with a line of their own."""
 
 FEW = 4
-"""Lines of running trials that are there wherever they have room."""
+"""The least number of lines for running trials, where the terminal has room."""
 
 PLOT = (7, 13)
 """Lines of the drawing of the rates, at least and at most; below these there is none."""

@@ -326,7 +326,8 @@ class Progress:
         self._running[number] = _Running(params, now)
 
     def _leave(self, number: int, seconds: float) -> str:
-        """Take what was under way away; its place among all, as its line shows it."""
+        """Remove a trial from those under way; returns its place among all, as its line shows
+        it."""
         running = self._running.pop(number, None)
         self._done += 1
         if running is not None:

@@ -87,8 +87,9 @@ HUGE = 1e300
 
 
 def spanning(values: Iterable[float], *, log: bool = False, room: float = 0.06) -> Scale:
-    """A scale that holds values, but for huge ones, and on a log scale tiny ones, with some room at
-    both ends. Without values, or with one value alone, it is one around that."""
+    """A scale that holds the values, with some room at both ends; huge values, and on a log scale
+    tiny ones, are left out. Without values it is a default one; of a single value it is one around
+    that value."""
     most = HUGE**0.5 if log else HUGE  # The ratio of two of them is a number, too.
     least = 1 / most if log else -most
     kept = [value for value in values if least <= value <= most]

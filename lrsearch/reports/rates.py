@@ -40,7 +40,7 @@ PANELS = 12
 """Combinations of batch size, schedule and other choices that are drawn, the best first."""
 
 SHOWN = 4
-"""Combinations that a terminal shows of those that matter."""
+"""The most combinations that a terminal shows, of those that matter."""
 
 ALL = "all points"
 """The title of a combination where points differ in nothing else than the rate."""

@@ -42,7 +42,7 @@ MOST = 256
 """The most points that a model is fitted to."""
 
 LEARNT = 96
-"""The most of them from which its lengths and its noise are learnt."""
+"""The most points from which the model's lengths and noise are learnt."""
 
 MANY = 64
 """Points from which on fewer candidates are looked at: each costs the square of the points."""
@@ -138,8 +138,9 @@ class GaussianProcess:
         replicates: tuple[float, ...] = (),
         partial: Partial = (),
     ) -> None:
-        """Learn a point's value: of one that diverged or ran out of memory that it is worse than
-        all, of one that was pruned how it stood when it was stopped; of a failed one nothing."""
+        """Learn the outcome of a point. One that diverged or ran out of memory counts as worse than
+        all others; one that was pruned by how it stood when it was stopped; a failed one is left
+        out."""
         key = point_key(point)
         encoded = encode(self.space, point)
         if outcome is Outcome.FAILED or key in self._told or encoded is None:
@@ -232,7 +233,7 @@ class GaussianProcess:
         return beside or self._point(candidates[0])
 
     def _point(self, row: Array) -> tuple[dict[str, Any], list[float]]:
-        """The point of raw numbers, and those as they are told of it."""
+        """The point at raw numbers, and the raw numbers of that point, which is rounded."""
         numbers = dict(zip(self._features.names, map(float, row), strict=True))
         point = build(self.space, lambda name, _: numbers[name])
         return point, self._features.numbers(encode(self.space, point) or numbers)

@@ -174,7 +174,7 @@ def _plain_indentation(text: str, source: str) -> tuple[str, list[Fault]]:
 
 
 def _place(lines: Sequence[int], line: int) -> int:
-    """The line of a file that is one of its mended text."""
+    """The line of the file that a line of its mended text stands for."""
     return lines[line - 1] if 0 < line <= len(lines) else line
 
 

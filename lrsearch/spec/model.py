@@ -293,8 +293,8 @@ def _resolve(spec: Spec, point: Point, task: str | None) -> dict[str, Any]:
 
 
 def _outside_config(outside: Outside, params: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole training outside lrsearch. Patterns, if any, decide what it measures and so are part
-    of it."""
+    """The resolved config of a training outside lrsearch. Patterns of metrics decide what it
+    measures, and so are a part of it where there are any."""
     metrics = {"metrics": dict(outside.metrics)} if outside.metrics else {}
     return {outside.kind: outside.text, "params": params, **metrics}
 

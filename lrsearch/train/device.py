@@ -1,4 +1,4 @@
-"""Devices: the available ones, the one that a name means, and what is peculiar to one."""
+"""Devices: which are available, which one a name means, and what each kind needs."""
 
 from __future__ import annotations
 

@@ -342,8 +342,8 @@ def is_by_signal(event: object) -> bool:
 
 
 def describe_left(saved: int, before: int, again: int) -> str:
-    """A sentence on the trials that were under way: so many `saved` now, so many saved `before`,
-    and those that begin `again`; "" for none."""
+    """A sentence on the trials that were under way: how many are `saved` now, how many go on from a
+    state saved `before`, and how many begin `again`; "" for none."""
     parts: list[str] = []
     for number, text, several in (
         (saved, "saved as far as trained", "saved as far as trained"),

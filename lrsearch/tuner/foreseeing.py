@@ -17,9 +17,9 @@ WORTH = 0.01
 
 @dataclass(frozen=True)
 class Sharing:
-    """The trials of a grid, of one seed and fold, the epochs that these are worth, and of these the
-    `shared` ones, that are another trial's: as the cost of a report has them where none ends
-    early."""
+    """The trials of a grid for one seed and fold: the epochs that they are worth, and those of
+    them, `shared`, that another trial trains. Both are as the cost in a report has them, if no
+    trial ends early."""
 
     trials: int
     epochs: float

@@ -231,8 +231,7 @@ class Ledger:
 
     @property
     def numbers(self) -> frozenset[int]:
-        """The trials of the spec, those of the ledger that this one was set apart from among
-        them."""
+        """The trials of the spec, with those of the ledger that this one was set apart from."""
         return self._others | self.entry_of.keys()
 
     def key_of(self, config: Config, seed: int, fold: int | None) -> str:

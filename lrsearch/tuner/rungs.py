@@ -251,7 +251,7 @@ class Rungs:
         return [t.number for t in sorted(trials, key=lambda t: (t.seed, t.fold or 0, t.number))]
 
     def _stand(self, entry: Entry, place: int, rung: int) -> Reading | Stand:
-        """The standing of a point at a rung. It does not depend on what came of it since."""
+        """The standing of a point at a rung, whatever has come of the point since then."""
         values: list[float] = []
         found: set[Stand] = set()
         for number in self._numbers(entry):

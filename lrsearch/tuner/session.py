@@ -72,7 +72,7 @@ class Ending:
         return self.reason in ("finished", "patience")
 
     def before(self, after: Ending) -> Ending:
-        """The end of both this, a whole one, and what came after it."""
+        """Join the end of this search, a whole one, with that of what came after it."""
         ended = self if after.whole else after
         return Ending(self.trained + after.trained, ended.reason, ended.told)
 

@@ -124,7 +124,7 @@ def write_keras(optimizer: Mapping[str, Any]) -> str:
 
 
 def untold(optimizer: Mapping[str, Any]) -> bool:
-    """Whether Keras's call leaves a weight decay out: there it is decoupled, here it is added to
-    the gradient."""
+    """Whether Keras's call leaves a weight decay out: Keras decouples it from the gradient, and
+    this optimizer adds it."""
     name = optimizer.get("name")
     return name not in ("adamw", "lion") and bool(optimizer.get("weight_decay"))

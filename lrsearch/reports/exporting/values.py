@@ -16,7 +16,7 @@ from lrsearch.space import Space
 from lrsearch.trial import Outcome, Record, Result
 
 ENDED = {Outcome.COMPLETED, Outcome.DIVERGED, Outcome.PRUNED}
-"""Outcomes of trainings that did what they were to do: others tools call them finished, too."""
+"""Outcomes of trainings that went as they should; other tools call all of them finished."""
 
 
 @dataclass(frozen=True)

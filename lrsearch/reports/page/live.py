@@ -164,10 +164,10 @@ def _count(value: Any) -> int:
 
 @dataclass(frozen=True)
 class State:
-    """The state of a run: one of the words of `RunLine`, or `gone` of one whose process has ended
-    without a word, `deleted` of one that was there; `reason` says more, `command` goes on. Of one
-    that runs `running` are the trials under way, by what the journal knows, `engines` theirs in
-    words, and `samples` those of an epoch, 0 where nobody knows."""
+    """The state of a run: one of the words of `RunLine`, `gone` if its process has ended without a
+    word, or `deleted`; `reason` says more, `command` goes on. `running` are the trials under way,
+    by the journal, `engines` their engines in words, `samples` those of an epoch, 0 where that is
+    not known."""
 
     word: str
     reason: str = ""

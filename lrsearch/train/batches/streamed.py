@@ -91,7 +91,7 @@ class Streamed:
 
     @property
     def objects(self) -> dict[str, object]:
-        """The user's objects that give samples, which may remember those they have given."""
+        """The user's objects that give samples, by name; they may remember what they have given."""
         found: dict[str, object] = {}
         for name, part in (("training", self._train), ("validation", self._validation)):
             found[f"the {name} dataset"] = part.stream.dataset

@@ -242,9 +242,10 @@ class Course:
         )
 
     def judge_again(self) -> tuple[Outcome, str] | None:
-        """Take once more the evaluations so far, which were its stem's, as a training of this
-        budget. Returns how it has ended with one of them, and why: it then is as it was there. None
-        where it goes on. Raises Unusable where steps were not recorded that it records."""
+        """Judge the evaluations so far, which were its stem's, once more as those of a training of
+        this budget. Returns the outcome of the training and the reason where one of them ends it,
+        the course then being as it was there; None where it goes on. Raises Unusable where steps
+        that it has to record were not recorded."""
         curve, made = self.curve, self.steps
         self.recording.adopt(made)
         names = [name for name in curve if name != "step"]

@@ -538,7 +538,7 @@ class _Session:
             yield from self._close(ended)
 
     def _close(self, ended: Ended) -> Telling:
-        """Tell that a lane has ended, and those that end with it."""
+        """Tell that a lane has ended, and so have the trials that end with it."""
         for event in (ended, *self.sharing.end(ended)):
             yield from self._tell(event)
         self.fresh.extend(self.sharing.take_freed())

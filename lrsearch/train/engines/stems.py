@@ -72,10 +72,10 @@ def kin(trial: Trial) -> str | None:
 
 
 def find_way(train: Mapping[str, object], samples: int, *, judged: bool = False) -> Way:
-    """The way of a resolved `train`. A plateau may change its rates after as many counted
-    evaluations as its patience has, and one more: at the first metrics only can get worse, or,
-    where rates may rise, better. It is `judged` by its progress where no rule excepts it. Raises
-    ValueError as `timetable`'s functions."""
+    """The way of a resolved `train`. A plateau may change its rates one counted evaluation after
+    its patience is over: the first metrics can only get worse, or, where rates may rise, better.
+    The way is `judged` by its progress where no rule says otherwise. Raises ValueError as
+    `timetable`'s functions do."""
     rates, evaluations = learning_rates(train, samples), evaluation_steps(train, samples)
     plateau = make_plateau(train, samples)
     certain = len(rates)

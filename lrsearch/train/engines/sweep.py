@@ -141,7 +141,7 @@ class _Curve:
 
     @property
     def ceiling(self) -> float:
-        """The loss above which it is far above its scale."""
+        """The largest loss that is not far above the loss's scale."""
         return self.factor * divergence.find_scale(self.losses[0], 0.0, min(self.losses))
 
     def take(self, losses: Sequence[float]) -> None:

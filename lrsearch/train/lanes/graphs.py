@@ -213,9 +213,10 @@ class Lead:
 
 
 def fewest_lanes(device: torch.device) -> int:
-    """The fewest lanes of a program that trains: one where its step is a graph, one launch
-    whatever its lanes. Elsewhere two, of which one may be empty: a CPU takes other kernels for the
-    products of one, and what a trial measures would depend on whether others train beside it."""
+    """The fewest lanes of a program that trains. One where its step is a CUDA graph, a single
+    launch for any number of lanes. Elsewhere two, of which one may be empty: a CPU takes other
+    kernels for the products of a single lane, so that a result would depend on whether other trials
+    train beside it."""
     return 1 if device.type == "cuda" else 2
 
 

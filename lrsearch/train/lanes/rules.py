@@ -285,8 +285,8 @@ def _find_kind(args: Sequence[Any]) -> str:
 
 @contextmanager
 def _as_given(args: Sequence[Any]) -> Iterator[bool]:
-    """Context in which what functions are made of takes its types as they are, as where autocast
-    has cast them; whether it is in force."""
+    """Context in which the functions inside a rule take tensors in the types that they have, since
+    autocast has cast them already. Yields whether autocast is in force."""
     kind = _find_kind(args)
     if not torch.is_autocast_enabled(kind):
         yield False

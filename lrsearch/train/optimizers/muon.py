@@ -43,7 +43,7 @@ def _choose(
 class MuonAdamW(optim.Optimizer):
     """`torch.optim.Muon` over the parameters of rank 2, `torch.optim.AdamW` over all others.
 
-    Its groups and its state are those of the two.
+    It shares its groups and its state with these two.
     """
 
     def __init__(

@@ -94,7 +94,8 @@ def check_gradients(training: Training, batch: Batch, where: str) -> list[str]:
 
 
 def _find_kept(changed: Sequence[str], model: nn.Module) -> str:
-    """The place, of those that a step has changed, that keeps its tensors; "" where several may."""
+    """The place, among those that a step has changed, that keeps its tensors; "" where several
+    may."""
     held = tensors_of(model)
     found = [name for name in changed if name in held] or [
         name for name in changed if not name.startswith("the state of ")

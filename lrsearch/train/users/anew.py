@@ -172,7 +172,7 @@ class Globals:
                 self._kept[place] = again(), again
 
     def changed(self) -> list[tuple[Kept, Callable[[], Kept]]]:
-        """The values that have changed since, each with what makes another of it as it is now."""
+        """The values that have changed since, each with a function that keeps it as it is now."""
         return [pair for pair in self._kept if _is_changed(pair[0])]
 
 

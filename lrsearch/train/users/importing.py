@@ -54,7 +54,7 @@ after_import: Callable[[Workplace], object] = lambda _: None  # noqa: E731
 
 
 def standing() -> object:
-    """A value that is another one whenever imports have been forgotten."""
+    """A value that is replaced by another one whenever imports are forgotten."""
     return _imported
 
 

@@ -246,7 +246,7 @@ def place_of(iterator: Iterator[Any]) -> Iterable[Any] | None:
 
 @dataclass(frozen=True)
 class Stand:
-    """An iterator as it stands, of which one that goes on from there can be made again."""
+    """The present place of an iterator, with a copy that can go on from there."""
 
     value: Iterator[Any]
     copy: Iterator[Any]
@@ -293,7 +293,8 @@ def _copied(value: Iterator[Any]) -> Iterator[Any]:
 
 
 def _inside(part: Any, *, own: bool = False) -> Any:
-    """A part of an iterator for its copy; of a list that is its `own`, as a cycle's, another."""
+    """A part of an iterator, for its copy. A list that is the iterator's `own`, as a cycle's is, is
+    copied."""
     if isinstance(part, Iterator):
         return _copied(part)
     if isinstance(part, tuple) and own:

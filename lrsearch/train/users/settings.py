@@ -19,8 +19,9 @@ _GENERAL = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))
 CUDNN = (("cuda", "conv"), ("cuda", "rnn"))
 _PARTS = (*_GENERAL, ("cuda", "matmul"), ("mkldnn", "matmul"), *CUDNN,
           ("mkldnn", "conv"), ("mkldnn", "rnn"))  # fmt: skip
-"""Parts of torch that may round float32, by its own names, those first from which others take it;
-`torch.backends.cudnn.rnn` itself becomes another module once a recurrent layer was made."""
+"""The parts of torch that may round float32, by torch's names; parts from which others take their
+setting come first. `torch.backends.cudnn.rnn` itself becomes another module once a recurrent layer
+was made."""
 
 _warned: list[bool] = []
 

@@ -28,62 +28,67 @@ ROWS = 25
 
 @dataclass(frozen=True)
 class RunView:
-    """The content of a report.
-
-    `points` are ranked best first, `params` are the names of their values in the order of columns.
-    `hidden` counts stored trials that do not belong to the spec, `running` those in training.
-    `cost` has `trials` (with a result), `trial_epochs`, of these the `shared_epochs` that another
-    trial trained, `seconds` of training, of these `again_trials`, `again_epochs`, `again_seconds`
-    (of trials that were trained again after they had been stopped early or had failed, beside
-    `trials`), `saved_epochs` (that pruned ones were not trained for), `range_epochs`,
-    `range_seconds` (of the range tests), `confirm_trials`, `confirm_epochs`, of these
-    `confirm_shared_epochs`, `confirm_seconds` (of what was measured again, apart from the others),
-    the same of `test` (the look at the test part) and `repeat` (a training once more, to see
-    whether it comes to the same), each trained alone, `wall_seconds` of sessions that were closed
-    (None where the latest was not), and the `killed_sessions` with the `killed_trials` that these
-    trained when they were killed, and `killed_seconds`, which they had lasted when they last said
-    so.
-    `plans` are the plans of the records' structures, by structure key and device; `data` says how
-    the data were understood, "" where that is not known. `saved` are the trials under way that are
-    saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
-    failed, `whole_command` stopped ones to their end. `repeatability` is the comparison with a
-    repeated training, None where none was repeated; `ranges` are the run's range tests, `found` the
-    ranges that the spec left to them.
-    `standing` are sentences that one must know to read the answer: whether the search is over,
-    whether its spec has changed since, what was not trained; `warnings` are further ones.
-    `advice` are sentences on what the diagnoses of the trials agree on. `searched` are the ranges
-    that the spec searches, `confirmation` is what fresh measurements say, None without any.
-    `stopped` says why the search ended by a rule of its own, "" where it did not; `rounds` are the
-    notes on its refinement. `bounds` are those of the searched learning rate, None without any.
-    """
+    """The content of a report."""
 
     name: str
     folder: str
     objective: Objective
     records: tuple[Record, ...]
     points: tuple[PointSummary, ...]
+    """The points, ranked best first."""
     best: PointSummary | None
     params: tuple[str, ...]
+    """The names of the points' values, in the order of columns."""
     hidden: int
+    """The number of stored trials that do not belong to the spec."""
     running: int
+    """The number of trials in training."""
     warnings: tuple[str, ...]
     cost: Mapping[str, float | None]
+    """The cost of the run. `trials` are those with a result, `trial_epochs` their epochs, of which
+    another trial trained the `shared_epochs`; `seconds` are all of training, `wall_seconds` those
+    of the sessions that were closed (None where the latest was not).
+
+    `again_trials`, `again_epochs` and `again_seconds` are of trials that were trained again after
+    they had failed or had been stopped early, `saved_epochs` those that pruned trials did without.
+    Beside `trials` there are the `range_epochs` and `range_seconds` of range tests, and the trials,
+    epochs and seconds that begin with `confirm_` (points measured again), `test_` (the look at the
+    test part) and `repeat_` (a training once more, to see whether it comes to the same).
+
+    `killed_sessions` were killed while they trained `killed_trials`; they had lasted the
+    `killed_seconds` when they last said so."""
     next_command: str
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
+    """The plans of the records' structures, by structure key and device."""
     data: str = ""
+    """A sentence on how the data were understood, "" where that is not known."""
     retry_command: str = ""
+    """The command that trains failed trials again, "" where none failed."""
     whole_command: str = ""
+    """The command that trains stopped trials to their end, "" where none was stopped."""
     saved: tuple[int, int] = (0, 0)
+    """The number of trials under way that are saved, and the bytes of their states."""
     repeatability: Repeatability | None = None
+    """The comparison with a repeated training, None where none was repeated."""
     ranges: tuple[RangeView, ...] = ()
+    """The run's range tests."""
     found: tuple[Ranged, ...] = ()
+    """The ranges that the spec left to range tests."""
     standing: tuple[str, ...] = ()
+    """Sentences that one must know to read the answer: whether the search is over, whether its spec
+    has changed since, what was not trained. `warnings` are further ones."""
     advice: tuple[str, ...] = ()
+    """Sentences on what the diagnoses of the trials agree on."""
     searched: tuple[Range, ...] = ()
+    """The ranges that the spec searches."""
     confirmation: Confirmation | None = None
+    """The result of fresh measurements, None without any."""
     stopped: str = ""
+    """The reason why the search ended by a rule of its own, "" where it did not."""
     rounds: tuple[Mapping[str, Any], ...] = ()
+    """The notes on the search's refinement."""
     bounds: tuple[float, float] | None = None
+    """The bounds of the searched learning rate, None where none is searched."""
 
     @property
     def nothing(self) -> str:

@@ -19,27 +19,26 @@ from lrsearch.tuner.watcher import Watcher
 
 @dataclass(frozen=True)
 class Asked:
-    """The user's request for a session.
-
-    `engine` is one of `plans.ENGINES`, `lanes` the most trials of a fused program (None: as many as
-    a probe finds best). With `retry_failed` trials that failed before are trained again, with
-    `resume_pruned` those that a rule of early stopping ended are trained to their end. `command`
-    is the command line that began it, and resumes it. `begun` is the `time.monotonic()` from which
-    the session's wall time counts; default now. `time_limit` is the seconds since `begun` after
-    which no more trials begin; those under way are trained to their end. The same holds once a
-    point meets `until`. Proposals depend on neither. With `share` steps that trials have in common
-    are trained once.
-    """
+    """The user's request for a session. Proposals depend on none of it."""
 
     engine: str = "auto"
+    """One of `plans.ENGINES`."""
     lanes: int | None = None
+    """The most trials of a fused program; None for as many as a probe finds best."""
     retry_failed: bool = False
+    """Whether trials that failed before are trained again."""
     resume_pruned: bool = False
+    """Whether trials that a rule of early stopping ended are trained to their end."""
     command: Sequence[str] = ()
+    """The command line that began the session, and resumes it."""
     begun: float = field(default_factory=time.monotonic)
+    """The `time.monotonic()` from which the session's wall time counts."""
     time_limit: float | None = None
+    """The seconds after which no more trials begin; those under way are trained to their end."""
     until: Requirement | None = None
+    """The condition from which on, once a point meets it, no more trials begin either."""
     share: bool = True
+    """Whether steps that trials have in common are trained once."""
 
     @property
     def limited(self) -> bool:

@@ -117,40 +117,46 @@ def check_sources(job: Cohort | Probe | Sweep, config: Config) -> None:
 
 @dataclass
 class Course:
-    """The course of a trial so far. `samples` is the size of an epoch, `batch` that of a batch, on
-    average. `seconds` of training have been charged to it, and more while `clock` (a `pulse.clock`
-    reading; None while it is not training alone) counts.
-
-    `start` and `baseline` come from `solo.start_losses`, `lowest` is the lowest loss since; `alike`
-    is `Criterion.alike`; a lost loss exceeds its scale `factor` times. `objective` is the metric
-    that has to be a number, as the losses have to. `recording` has the records of single steps.
-    Its first `shared` steps were trained by another trial, in `shared_seconds` of its seconds.
-    At the step `judged` (0: never) of its `whole` budget it ends where it makes no progress.
-    `trace` is the traceback of what its code raised once it was lost, `model` refers to what it
-    trains alone, as long as that is there.
-    """
+    """The course of a trial so far."""
 
     engine: str
     steps: int = 0
     samples: int = 0
+    """The samples of an epoch."""
     batch: int | Fraction = 0
+    """The samples of a batch, on average."""
     seconds: float = 0.0
+    """The seconds of training that it was charged with until now."""
     clock: float | None = None
+    """The `pulse.clock` reading since which more seconds count; None while it does not train
+    alone."""
     start: float = math.nan
+    """The loss before the first step, and `baseline`: see `solo.start_losses`."""
     baseline: float = math.nan
     lowest: float = math.inf
+    """The lowest loss since the start."""
     alike: bool = True
+    """Whether training and validation losses can be compared, see `Criterion.alike`."""
     factor: float = divergence.FACTOR
+    """The factor by which a lost loss exceeds its scale."""
     objective: str = ""
+    """The metric that has to be a number, as the losses have to."""
     shared: int = 0
+    """The first steps that another trial has trained for it."""
     shared_seconds: float = 0.0
+    """The seconds, of all, that these steps took."""
     curve: dict[str, list[float]] = field(default_factory=dict)
     recording: Recording = field(default_factory=Recording)
+    """The records of single steps."""
     judged: int = 0
+    """The step at which it ends where it makes no progress; 0 for none."""
     whole: int = 0
+    """The steps of the whole budget."""
     rule: str = ""
     trace: str = ""
+    """The traceback of what its code raised once it was lost."""
     model: weakref.ReferenceType[nn.Module] | None = None
+    """The model that is trained alone, as long as it is there."""
 
     def take(self) -> dict[str, Any]:
         """The course as a saved state keeps it."""

@@ -27,31 +27,35 @@ from lrsearch.trial import Cohort, Outcome, Trial
 
 @dataclass(eq=False)
 class Lane:
-    """A trial that has begun. `stops` are its evaluations, its rungs and the
-    `forks` at which others branch off, in order. `state`, and `total`
-    (the losses since its last evaluation), are None while it stands in the program. `base` are the
-    rates of its schedule, `rates` these times a plateau's scale; `curves` are the optimizer's
-    values of them, one for each of the program's groups; `best_state` are the parameters and fixed
-    tensors of its best evaluation."""
+    """A trial that has begun."""
 
     trial: Trial
     course: Course
     base: Array
+    """The rates of its schedule, one a step."""
     rates: Array
+    """The same rates, times the scale of a plateau."""
     stops: tuple[int, ...]
+    """The steps of its evaluations, rungs and forks, ascending."""
     evaluations: frozenset[int]
     rungs: frozenset[int]
     best: BestSoFar
     state: LaneState | None
+    """The state that it goes on with; None while it stands in the program, which then has it."""
     total: Tensor | None = None
+    """The sum of the losses since its last evaluation; None while it stands in the program."""
     order: Order | None = None
     step: int = 0
     since: int = 0
+    """The step of its last evaluation."""
     best_state: tuple[Tensors, Tensors] | None = None
+    """The parameters and the fixed tensors of its best evaluation."""
     curves: list[Array] = field(default_factory=list)
+    """The optimizer's values of its rates, for each of the program's groups of parameters."""
     plateau: Plateau | None = None
     saver: Saver = field(default_factory=lambda: Saver(None))
     forks: frozenset[int] = frozenset()
+    """The steps at which other trials branch off."""
     passed: int = 0
     """The last rung that a verdict let it pass."""
     copied: int = 0

@@ -86,9 +86,9 @@ class Recording:
         return {name: list(values) for name, values in self._lists.items()}
 
     def put(self, saved: Mapping[str, Any] | None, made: int) -> None:
-        """Go on from what a state saved after so many steps has; None, as in those of versions
-        that recorded nothing: records begin later. Raises Unusable, or anything, for what no
-        training has."""
+        """Go on from the records that a saved state has after so many steps; None, as in states of
+        versions without records, makes the records begin later. Raises Unusable, or any error, for
+        values that are no training's records."""
         if saved is None:
             return
         lists = {name: list(saved[name]) for name in RECORDED}

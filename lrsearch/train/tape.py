@@ -332,8 +332,9 @@ class _Recorder(TorchDispatchMode):
         )
 
     def _reads_what_stays(self, func: OpOverload, args: Any, kwargs: Mapping[str, Any]) -> bool:
-        """Whether an operation whose result, or its shape, depends on values reads those alone that
-        are the same each time, or none; or whether nothing but its backward takes such a result."""
+        """Whether an operation whose result, or its shape, depends on values reads only values that
+        are the same each time, or none. The backward of a CTC loss alone takes such a result, so
+        that this loss counts, too."""
         if torch.Tag.nondeterministic_seeded in func.tags:
             return False
         reads = [*_tensors(args), *_tensors(kwargs)]
@@ -342,8 +343,8 @@ class _Recorder(TorchDispatchMode):
         return func.overloadpacket is torch.ops.aten._ctc_loss or all(map(self._is_steady, reads))
 
     def _is_steady(self, tensor: Tensor) -> bool:
-        """Whether a tensor's values are the same each time. What was there before may be changed by
-        others, but for what is kept on the host."""
+        """Whether a tensor's values are the same each time. Tensors from before the recording may
+        be changed by other code, except those that are kept on the host."""
         memory = _memory(tensor)
         return memory not in self.varied and (memory in self.fixed or self._is_kept(tensor))
 

@@ -264,8 +264,8 @@ class Dispatch:
         return [self.cohort(part, plan) for part in parts]
 
     def _find_stems(self, trials: Sequence[Trial]) -> dict[int, int]:
-        """The first of those trials that each has steps in common with, by number, where there are
-        such; branches are noted."""
+        """The first trial among those with common steps, by the number of each trial that has such
+        steps; notes how much is shared."""
         if not self.asked.share or len(trials) < 2:
             return {}
         # Here alone: commands that only read runs need no numpy.

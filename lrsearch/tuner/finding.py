@@ -228,12 +228,12 @@ def look_up(spec: Spec, content: Content, history: History) -> Found:
 
 
 def find_ranges(spec: Spec, run: Run, means: Means) -> Spec:
-    """The spec with every range settled that it leaves to range tests: by the journal, or by tests
-    that are made and journaled now. Neither the number of workers nor what else is asked of the
-    search has a part in what they come to.
+    """The spec with all ranges settled that it leaves to range tests, by the journal, or by tests
+    that are made and journaled now. The result depends neither on the number of workers nor on what
+    else is asked of the search.
 
-    Raises RangeRefused where no test of a range tells one, or where one was lost with its worker
-    twice, so that the same command makes that one again; what was tested stays.
+    Raises RangeRefused where no test of a range gives one, or where a test was lost with its worker
+    twice: the same command then makes that test again, and keeps the others.
     """
     watcher = means.watcher
     found = look_up(spec, content_of(means.facts), run.history)

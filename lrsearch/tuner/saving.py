@@ -154,8 +154,8 @@ class Saving:
             self._run.drop_state(trial)
 
     def finish(self) -> None:
-        """Delete the remaining states once all is trained: those of another spec's trials. What is
-        measured again is no part of the search, and goes on."""
+        """Delete the remaining states once all is trained: they are of another spec's trials. Those
+        of a confirmation are kept, since it goes on."""
         history = self._run.history
         self._run.drop_states(history.apart - history.results.keys())
 

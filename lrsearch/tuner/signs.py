@@ -60,7 +60,7 @@ class Signs:
 
 
 def _aligned(curve: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """The curve without metrics that some evaluations lack: nobody knows which ones."""
+    """The curve without metrics that some evaluations lack: which ones, cannot be told."""
     length = len(curve["step"])
     return {name: values for name, values in curve.items() if len(values) == length}
 

@@ -113,7 +113,7 @@ class Watch:
             self.note(tell_quiet(heard, subject))
 
     def _resume(self, handle: int) -> None:
-        """A process said something, or ended: as quiet as it was others may be."""
+        """Note that a process has said something, or has ended: others may be quiet for as long."""
         self._usual = max(self._usual, self._quiet.pop(handle))
         self._warned.pop(handle, None)
 

@@ -10,7 +10,7 @@ from lrsearch.trial import Objective, Outcome
 
 
 class Watcher(Protocol):
-    """Shows the search while it runs."""
+    """The interface of a display, which shows the search while it runs."""
 
     def begin(self, total_trials: int | None, objective: Objective, workers: int) -> None:
         """The search starts."""

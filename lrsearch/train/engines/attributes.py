@@ -68,9 +68,10 @@ def tensors_of(model: nn.Module, names: Iterable[str] = ()) -> dict[str, Place]:
 
 @contextlib.contextmanager
 def untouchable(model: nn.Module, names: Collection[str]) -> Iterator[list[str]]:
-    """Context in which the tensors of these attributes and globals cannot be read until they are
-    written, which raises NotRecordable. What has not been written is then as before, and listed,
-    as is a list or a dict that has other lengths or keys, by which it could count."""
+    """Context in which reading the tensors of these attributes and globals raises NotRecordable,
+    until they are written. Yields a list: at the end it has the names of those that were not
+    written, which are put back, and of lists and dicts whose lengths or keys have changed, by which
+    a model could count."""
     places = tensors_of(model, names)
     held = [(name, *places[name]) for name in names]
     before = [(scope[key], _spoil(scope, key)) for _, scope, key in held]

@@ -102,8 +102,8 @@ class Sharing:
         return frozenset(each.fork for each in self.branches.values() if each.stem == number)
 
     def make_recording(self, number: int, budget: int) -> Recording:
-        """The records of a training of so many steps, before its first one: its own, and up to the
-        forks those of all that branch off it."""
+        """The records of a training of so many steps, before its first one: its own, and those of
+        all trials that branch off it, up to the forks."""
         return Recording(self._recorded(number, budget), own=frozenset(recorded_steps(budget)))
 
     def _recorded(self, number: int, budget: int) -> frozenset[int]:
@@ -155,9 +155,9 @@ class Sharing:
         return ""
 
     def hand_on(self, number: int, step: int, take: Callable[[], tuple[Any, Encoder]]) -> str:
-        """Copy the state of a stem that ends at this step, before its forks, for those that do not
-        end as it does, being of another budget: they go on from here. `take` and the answer are
-        those of `reach`."""
+        """Copy the state of a stem that ends at this step, before its forks. Branches of another
+        budget do not end with it, and go on from this state. `take` and the answer are those of
+        `reach`."""
         if step < LEAST:
             return ""
         for trial in self._regroup(self._unlike(number)):
@@ -165,8 +165,8 @@ class Sharing:
         return self.reach(number, step, take)
 
     def pass_on(self, number: int) -> None:
-        """Give the state that a branch began with to those that wait for it and do not end as it
-        does: it has ended before its fork."""
+        """Give the state that a branch began with to the trials that wait for it: it has ended
+        before their forks, and they do not end with it."""
         copy = self._adopted.pop(number, None)
         if copy is not None:
             freed = self._regroup(self._unlike(number))
@@ -174,8 +174,8 @@ class Sharing:
             self._freed += freed
 
     def _regroup(self, numbers: Sequence[int]) -> list[Trial]:
-        """Have trials wait for each other in place of their stem; returns those that wait for
-        none."""
+        """Have trials wait for each other, no longer for their stem; returns those that wait for no
+        other trial."""
         for each in numbers:
             del self.branches[each]
         ordered = [trial for each, trial in self.left.items() if each in numbers]
@@ -184,7 +184,7 @@ class Sharing:
         return [each for each in ordered if each.number not in found]
 
     def _unlike(self, number: int, *, alike: bool = True) -> list[int]:
-        """The trials that branch off one, or off its branches, and do not end with it."""
+        """The trials that branch off one, or off its branches, and do not end where it ends."""
         found = []
         for each, branch in self.branches.items():
             if branch.stem == number:
@@ -193,7 +193,7 @@ class Sharing:
         return found
 
     def pass_by(self, number: int, step: int) -> None:
-        """Free those that branch off a trial before this step: it goes on from there."""
+        """Free the trials that branch off a trial before this step, from which it goes on."""
         ahead = [each for each in self.branches.values() if each.stem == number]
         if late := {each.fork for each in ahead if each.fork < step}:
             self._free([trial for fork in sorted(late) for trial in self._waiting(number, fork)])

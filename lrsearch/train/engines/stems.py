@@ -42,10 +42,11 @@ class Branch:
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """The rates of a training, float64 [budget], and the number of steps that are `certain` to
-    have them: a plateau follows what is measured. At the step `judged` (0: never) it ends where it
-    makes no progress. `evaluations` are the steps after which it is evaluated. It goes on from a
-    state after `begun` steps, and nobody branches off before."""
+    """The course that a training will take. `rates` are its rates, float64 [budget], of which the
+    first `certain` ones cannot change: a plateau follows what is measured. At the step `judged` (0:
+    never) it ends where it makes no progress. `evaluations` are the steps after which it is
+    evaluated. A training that goes on from a state has `begun` steps behind it, and no other one
+    branches off before."""
 
     rates: Array
     certain: int
@@ -101,12 +102,11 @@ def common_steps(one: Way, other: Way) -> int:
 
 
 def join(ways: Sequence[Way], *, least: int = LEAST) -> list[Branch | None]:
-    """The branch of each way off an earlier one, by their places in the order; None for a way of
-    its own.
+    """The branch of each way off an earlier one, by their places in the order; None for a way that
+    branches off no other.
 
-    A way branches off the one with which it has most in common, the first of several. So each step
-    is trained once: what a way adds is what it has in common with none before it, and the steps
-    trained are the edges of the tree that the ways make.
+    A way branches off the earlier one with which it has most steps in common, the first of several.
+    So each step is trained once: the ways make a tree, and the steps trained are its edges.
     """
     found: list[Branch | None] = []
     for place, way in enumerate(ways):

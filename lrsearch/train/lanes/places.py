@@ -80,7 +80,8 @@ class _Padded(TorchDispatchMode):
 
 @functools.cache
 def _find_packet(func: OpOverload) -> OpOverloadPacket | None:
-    """The operation by element that this is, be it in place; None for any other."""
+    """The operation by element that this one is, also where it works in place; None for any
+    other."""
     name = func._schema.name.removeprefix("aten::").removesuffix("_")
     into = any(each.is_out for each in func._schema.arguments)
     packet: OpOverloadPacket | None = getattr(_aten, name, None)

@@ -165,7 +165,7 @@ class Globals:
         return found
 
     def settle(self, before: Iterable[tuple[Kept, object]]) -> None:
-        """Have what has changed since stay as it is now, but for what had changed `before`."""
+        """Keep what has changed since as it is now, except what had changed `before`."""
         had = {id(each) for each, _ in before}
         for place, (each, again) in enumerate(self._kept):
             if id(each) not in had and _is_changed(each):
@@ -222,8 +222,9 @@ class Returning(Protocol):
 
 @dataclass
 class _Held:
-    """The globals that are kept now: for which imports and data, and of which modules; `readers`
-    give the samples of these data. `left` are the names of what was not put back."""
+    """The globals that are kept now, with the imports, the data and the names of the modules that
+    they belong to. `readers` give the samples of these data. `left` are the names of values that
+    could not be put back."""
 
     imports: object = None
     data: object = None
@@ -315,8 +316,9 @@ def _find_modules(workplace: Workplace) -> set[str]:
 
 @contextmanager
 def _executing(name: str) -> Iterator[None]:
-    """Have what a module is once it is imported, in the midst of a trial, too, and what that has
-    changed elsewhere, as where it registers its classes, be there for the trials that follow."""
+    """Context in which a module is imported in the midst of a trial. Its globals, and what its
+    import has changed elsewhere, such as a registry of classes, are kept for the trials that
+    follow."""
     held = _held.globals
     before = [] if held is None else held.changed()
     yield

@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lrsearch.errors import Fault, suggest
-from lrsearch.spec.document import Document, Path
+from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.imports import is_free
 from lrsearch.spec.modules import Found, Problem, is_generator, look_up, names_of, signature
 from lrsearch.spec.ranges import is_range
@@ -55,10 +55,10 @@ _PLAIN = ("loss", "step")
 
 def find_uses(document: Document) -> list[Use]:
     """The class paths of a document, where their form is right."""
-    top = _mapping(document.data)
+    top = as_mapping(document.data)
     if "loop" in top:
         return [each for each in [_use("loop", ("loop",), top["loop"])] if each is not None]
-    train, data = _mapping(top.get("train")), _mapping(top.get("data"))
+    train, data = as_mapping(top.get("train")), as_mapping(top.get("data"))
     searched = find_searched(document)
     uses = [_use("data", ("data",), data)]
     uses += _transforms(("data", "transforms"), data.get("transforms"))
@@ -69,7 +69,7 @@ def find_uses(document: Document) -> list[Use]:
         for place, value in find_groups(document, group):
             uses.append(_use(group, place, value, {} if place[0] == "search" else searched))
     uses += [_use(name, ("train", name), train.get(name), searched) for name in _PLAIN]
-    for name, value in _mapping(train.get("metrics")).items():
+    for name, value in as_mapping(train.get("metrics")).items():
         uses.append(_use("metrics", ("train", "metrics", name), value))
     return [each for each in uses if each is not None]
 
@@ -77,22 +77,18 @@ def find_uses(document: Document) -> list[Use]:
 def find_groups(document: Document, group: str) -> list[tuple[Path, Any]]:
     """The places and values of `model`, `schedule` or `optimizer`: the options where it is searched
     by a list of these, which take the place of a fixed one."""
-    top = _mapping(document.data)
+    top = as_mapping(document.data)
     path, options = find_searched(document).get(group, ((), None))
     if isinstance(options, list):
         return [((*path, index), part) for index, part in enumerate(options)]
     if group == "model":
         return [((group,), top.get(group))]
-    return [(("train", group), _mapping(top.get("train")).get(group))]
+    return [(("train", group), as_mapping(top.get("train")).get(group))]
 
 
 def find_searched(document: Document) -> dict[str, tuple[Path, Any]]:
     """Each searched parameter of a document by its dotted name: its place, and how."""
-    return dict(_searched(("search",), "", _mapping(_mapping(document.data).get("search"))))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return dict(_searched(("search",), "", as_mapping(as_mapping(document.data).get("search"))))
 
 
 def _transforms(path: Path, value: Any) -> list[Use | None]:
@@ -117,8 +113,8 @@ def _use(
     class_path: Any = value
     arguments: Mapping[str, Any] = {}
     if not isinstance(value, str) or role not in ("loop", "metrics", *_PLAIN):
-        class_path = _mapping(value).get("class_path")
-        arguments = _mapping(_mapping(value).get("init_args"))
+        class_path = as_mapping(value).get("class_path")
+        arguments = as_mapping(as_mapping(value).get("init_args"))
         path = (*path, "class_path")
     parts = class_path.split(".") if isinstance(class_path, str) else []
     if len(parts) < 2 or not all(map(str.isidentifier, parts)):

@@ -11,7 +11,7 @@ from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Entry, Parameter
 from lrsearch.errors import nearest, suggest
 from lrsearch.space import Choice
-from lrsearch.spec.document import Path
+from lrsearch.spec.document import Path, as_mapping
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import CLASS_PATH
@@ -219,7 +219,7 @@ def settle_mode(reader: Reader, path: Path, metrics: list[Any], plateau: dict[st
     catalogue's, or the objective's goal for a metric of the user's."""
     mode = plateau.get("mode")
     objective = reader.document.data.get("objective")
-    aim = objective if isinstance(objective, Mapping) else {}
+    aim = as_mapping(objective)
     for name in metrics:
         if not isinstance(name, str) or not reader.sound(path):
             continue

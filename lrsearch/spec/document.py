@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,6 +51,11 @@ _WORDS: dict[str, Any] = {
 _HALVES = re.compile("[\ud800-\udfff]")
 
 Path = tuple[str | int, ...]
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """A value of a document that is to be a mapping; an empty one in place of any other value."""
+    return value if isinstance(value, Mapping) else {}
 
 
 @dataclass

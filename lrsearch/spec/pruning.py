@@ -8,7 +8,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.errors import suggest
 from lrsearch.spec.components import read_named
-from lrsearch.spec.document import Path
+from lrsearch.spec.document import Path, as_mapping
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
@@ -46,7 +46,7 @@ def read_prune(reader: Reader, top: Mapping[str, Any], kind: str | None) -> dict
             "and 1/3 of it",
             f"write prune: {{name: {name}, budget: 90}} where its last report is of step 90",
         )
-    given = raw if isinstance(raw, Mapping) else {}
+    given = as_mapping(raw)
     if kind is not None and "population" in found and "population" not in given:
         found["population"] = min(found["population"], PROCESSES)
     if kind is None and found.get("budget") is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lrsearch.catalogue import DATA, GROUPS, PRUNING, REQUIRED, TRAIN, Parameter
 from lrsearch.errors import Fault, nearest, suggest
-from lrsearch.spec.document import Document, Path
+from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.foreign.advice import advise
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.ranges import read_foreign
@@ -98,7 +98,7 @@ class Reader:
             found = [line for line in map(self._valid, found) if line is not None]
             for line in found:
                 dotted = ".".join(map(str, line.path))
-                inner = line.value if isinstance(line.value, Mapping) else {}
+                inner = as_mapping(line.value)
                 self.promised |= {dotted, *(f"{dotted}.{key}" for key in inner)}
         origins = self.document.origins
         option = any(path[:length] in origins for length in range(len(path) + 1))

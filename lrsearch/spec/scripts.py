@@ -21,7 +21,7 @@ from typing import Any
 
 from lrsearch.errors import Fault, nearest
 from lrsearch.spec.commandline import as_text, fill, placeholders, program_fault, split_words
-from lrsearch.spec.document import Document
+from lrsearch.spec.document import Document, as_mapping
 from lrsearch.spec.modules import find_installed, find_module
 from lrsearch.spec.ranges import is_range
 
@@ -112,7 +112,7 @@ class _Place:
 
 def command_faults(document: Document, folder: FilePath) -> list[Fault]:
     """Faults for files that a document's command cannot start without; it runs in `folder`."""
-    top = document.data if isinstance(document.data, Mapping) else {}
+    top = as_mapping(document.data)
     text = top.get("command")
     if not isinstance(text, str) or _OPEN in text:
         return []
@@ -141,7 +141,7 @@ def _fillings(
     values = {name: [_OPEN] for name in names}
     for key in ("params", "search"):
         given = top.get(key)
-        for name, value in given.items() if isinstance(given, Mapping) else ():
+        for name, value in as_mapping(given).items():
             if name in values:
                 listed = value if key == "search" and isinstance(value, list) else [value]
                 values[name] = [_OPEN] if is_range(value) else [as_text(each) for each in listed]

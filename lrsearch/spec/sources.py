@@ -18,7 +18,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.errors import Fault, nearest
-from lrsearch.spec.document import Document, Path
+from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.values import bare, show
 
 MARKS = {
@@ -108,7 +108,7 @@ ColumnNames = Callable[[str], Sequence[str] | None]
 def source_faults(document: Document, folder: FilePath, columns: ColumnNames) -> list[Fault]:
     """Faults of the file or the folder that a document's `data` names, seen from the
     folder of the spec."""
-    top = document.data if isinstance(document.data, Mapping) else {}
+    top = as_mapping(document.data)
     data = top.get("data")
     if not isinstance(data, Mapping) or "class_path" in data:
         return []

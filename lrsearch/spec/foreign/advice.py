@@ -9,6 +9,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.duration import find_time, is_never, parse_time
+from lrsearch.spec.document import as_mapping
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Advice, Line, Path, merge
 from lrsearch.spec.foreign.names import snake
@@ -129,7 +130,7 @@ def _rule(word: str, value: Any) -> Any:
     if word not in RULE_WORDS:
         return None
     named = "none" if value in (False, None) else names.rule(value)
-    given = value if isinstance(value, Mapping) else {}
+    given = as_mapping(value)
     return names.rule({"name": word, **given}) if named is None else named
 
 
@@ -206,7 +207,7 @@ def _budget_unit(top: Mapping[str, Any]) -> str:
     """The unit of a document's budget: steps where any word gives it in these, else epochs."""
     train = top.get("train")
     for part in (train, top):
-        for key, value in part.items() if isinstance(part, Mapping) else ():
+        for key, value in as_mapping(part).items():
             target, form = look_up(snake(str(key))) or ("", "")
             if target == "train.budget" and (form or str(value)[-2:]) == "ba":
                 return "ba"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lrsearch import catalogue
+from lrsearch.spec.document import as_mapping
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Line, Path
 from lrsearch.spec.foreign.names import snake
@@ -57,8 +58,8 @@ def find_objective(
         if goal == "max" and _task(top) == "regression":
             metric = "r2"
     if not outside:
-        coded = (top.get("train") or {}) if isinstance(top.get("train"), Mapping) else {}
-        extra = coded.get("metrics") if isinstance(coded.get("metrics"), Mapping) else {}
+        coded = as_mapping(top.get("train"))
+        extra = as_mapping(coded.get("metrics"))
         if metric not in (extra or {}):
             known = names.metric(metric)
             if known is None:

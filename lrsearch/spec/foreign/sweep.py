@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrsearch.spec.command import PARAMETER_NAME
+from lrsearch.spec.document import as_mapping
 from lrsearch.spec.foreign.ranges import Fixed, read_foreign
 from lrsearch.spec.foreign.sweep_checks import EXPONENTS, bounds_of
 from lrsearch.spec.outside import RESERVED
@@ -332,7 +333,7 @@ def _parts(fixed: Mapping[str, Any], searched: Mapping[str, Any]) -> Iterator[st
 
 def _objective(metric: Any) -> dict[str, str]:
     """The objective of a sweep's metric: W&B minimizes where nothing is said."""
-    given = metric if isinstance(metric, Mapping) else {}
+    given = as_mapping(metric)
     goal = "max" if str(given.get("goal", "minimize")).startswith("max") else "min"
     return {"metric": str(given.get("name", "loss")), "goal": goal, "at": "last"}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.space import is_number
+from lrsearch.spec.document import as_mapping
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Line, Path
 from lrsearch.spec.foreign.names import snake
@@ -139,7 +140,7 @@ def base_rate(top: Mapping[str, Any]) -> Any:
     """The base rate, where a document fixes one."""
     train = top.get("train")
     for part in (train, top):
-        for key, value in part.items() if isinstance(part, Mapping) else ():
+        for key, value in as_mapping(part).items():
             if means(str(key)) == "train.lr":
                 rate = number(value)
                 if is_number(rate):
@@ -165,7 +166,7 @@ def _optimizer(top: Mapping[str, Any]) -> dict[str, Any]:
 def _given_optimizer(top: Mapping[str, Any]) -> Any:
     """The fixed optimizer of a document as it stands there."""
     for part in (top.get("train"), top):
-        for key, value in part.items() if isinstance(part, Mapping) else ():
+        for key, value in as_mapping(part).items():
             if means(str(key)) == "train.optimizer":
                 return value
     return "sgd"
@@ -205,7 +206,7 @@ def fixed_lines(
         train = top.get("train")
         warmup = train.get("warmup") if isinstance(train, Mapping) else None
         inner = {target.rpartition(".")[2]: number(value)}
-        for word, part in warmup.items() if isinstance(warmup, Mapping) else ():
+        for word, part in as_mapping(warmup).items():
             meant, unit = look_up(snake(str(word)), "warmup") or (f"train.warmup.{word}", "")
             if meant.startswith("train.warmup."):
                 part = _FORMS[unit](part) if unit else number(part)
@@ -336,7 +337,7 @@ def optimizer_lines(
 def _loose_arguments(top: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Arguments of the optimizer at the top level of a document or of its `train`."""
     for part in (top, top.get("train")):
-        for key, value in part.items() if isinstance(part, Mapping) else ():
+        for key, value in as_mapping(part).items():
             target = means(str(key))
             if target.startswith("train.optimizer.") and not isinstance(value, Mapping):
                 yield target.rpartition(".")[2], value
@@ -348,7 +349,7 @@ def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[L
     loose: dict[str, Any] = {}
     given: Any = None
     for part in (top, top.get("train")):
-        for key, each_ in part.items() if isinstance(part, Mapping) else ():
+        for key, each_ in as_mapping(part).items():
             target = means(str(key))
             if target == "train.schedule":
                 given = each_

@@ -16,7 +16,7 @@ from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.lengths import list_lengths, tell_lengths, title_lengths
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.rates import plot_rates
-from lrsearch.reports.text import format_fixed, format_params, format_value, one_line
+from lrsearch.reports.text import format_params, format_value, one_line
 from lrsearch.reports.verdicts import describe
 from lrsearch.reports.view import RunView, TrialView, describe_found, describe_repeatability
 from lrsearch.trial import Objective, Plan, Ranged, Record
@@ -265,18 +265,14 @@ def to_markdown(view: RunView) -> str:
     """A heading, the objective through the rate as text, a GitHub table of the points best first,
     and the warnings as a list."""
     answer = view.answer
-
-    def number(value: float | None) -> str:
-        return "" if value is None else format_fixed(value, view.decimals)
-
     blocks = [f"## {escape_markdown(view.name)}"]
     if answer is None:
         blocks.append(f"{view.nothing.capitalize()}.")
     else:
         spread = answer.spread
         blocks.append(
-            f"Best {escape_markdown(view.objective.metric)} {number(answer.value)}"
-            + (f" (deviation {number(spread)} over its seeds)" if spread is not None else "")
+            f"Best {escape_markdown(view.objective.metric)} {view.show(answer.value)}"
+            + (f" (deviation {view.show(spread)} over its seeds)" if spread is not None else "")
             + f" with {escape_markdown(format_params(answer.recommended.params))}"
         )
     first = [
@@ -300,7 +296,7 @@ def to_markdown(view: RunView) -> str:
         outcome = point.outcome.replace("_", " ") if point.outcome else "unfinished"
         if point.reason:
             outcome += f": {escape_markdown(point.reason)}"
-        values = (number(point.objective), number(point.spread), str(len(point.trials)))
+        values = (view.show(point.objective), view.show(point.spread), str(len(point.trials)))
         rows.append((str(point.point), *params, *values, outcome))
     blocks.append(_table(rows))
     if answer is not None and answer.confirmation is not None:

@@ -305,9 +305,7 @@ def _lines(columns: Sequence[_Column], gap: str) -> tuple[list[str], list[str]]:
 
 def _value_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Column]:
     values = [
-        format_fixed(point.objective, view.decimals)
-        if point.objective is not None
-        else _ENDINGS[point.outcome]
+        _ENDINGS[point.outcome] if point.objective is None else view.show(point.objective)
         for point in points
     ]
     columns = [
@@ -315,11 +313,7 @@ def _value_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Colum
         _Column(view.objective.metric, values),
     ]
     if any(point.spread is not None for point in points):
-        spreads = [
-            "" if point.spread is None else format_fixed(point.spread, view.decimals)
-            for point in points
-        ]
-        columns.append(_Column("deviation", spreads))
+        columns.append(_Column("deviation", [view.show(point.spread) for point in points]))
     if len({len(point.trials) for point in points}) > 1:
         columns.append(_Column("trials", [str(len(point.trials)) for point in points]))
     return columns

@@ -17,7 +17,7 @@ from lrsearch.analysis.points import PointSummary, best, columns, rank, summariz
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.analysis.tied import ties
 from lrsearch.reports.ranges import RangeView
-from lrsearch.reports.text import count, enumerate_numbers, format_value, one_line
+from lrsearch.reports.text import count, enumerate_numbers, format_fixed, format_value, one_line
 from lrsearch.reports.verdicts import advise
 from lrsearch.space import is_number
 from lrsearch.trial import Objective, Plan, Ranged, Record, Records, Result, Tested
@@ -114,6 +114,10 @@ class RunView:
     def decimals(self) -> int | None:
         """The decimals of the answer's values, None where fixed ones do not suit them."""
         return None if self.answer is None else self.answer.decimals
+
+    def show(self, value: float | None) -> str:
+        """Write a value of the objective in as many decimals as the answer has; "" for None."""
+        return "" if value is None else format_fixed(value, self.decimals)
 
     @property
     def confirmed(self) -> bool:

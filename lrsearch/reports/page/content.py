@@ -25,7 +25,7 @@ from lrsearch.reports.answer import (
 from lrsearch.reports.confirmation import describe_level, find_again
 from lrsearch.reports.lengths import list_lengths, tell_lengths
 from lrsearch.reports.marks import Figure
-from lrsearch.reports.page.figures import draw_curves, format_objective
+from lrsearch.reports.page.figures import draw_curves
 from lrsearch.reports.svg import sparkline
 from lrsearch.reports.text import (
     count,
@@ -230,11 +230,11 @@ def describe_schedules(view: RunView, making: Making) -> list[dict[str, Any]]:
     for level in levels:
         point = points[level.point]
         again = find_again(answer, "schedule", level.value) if answer is not None else None
-        searched = format_objective(view, level.objective)
+        searched = view.show(level.objective)
         value, params, origin = searched, point.params, ""
         if again is not None:
             point = points.get(again.point or 0, point)  # A control may be none of the run.
-            value, params = format_objective(view, again.mean), again.params
+            value, params = view.show(again.mean), again.params
             origin = f"{count(again.seeds, 'fresh seed')}; the search's best {searched}"
         elif answer is not None and answer.confirmed:
             origin = "of the search, not measured again"

@@ -24,7 +24,6 @@ from lrsearch.reports.marks import (
 from lrsearch.reports.ranges import RangeView, round_ends, tell_range
 from lrsearch.reports.rates import worst_end
 from lrsearch.reports.text import (
-    format_fixed,
     format_params,
     format_value,
     one_line,
@@ -253,11 +252,3 @@ def _near_the_end(curves: Sequence[Sequence[tuple[float, float]]]) -> Scale:
     """The scale of what curves come to: without a first tenth that is far from it."""
     values = [value for places in curves for step, value in places if step >= 0.1 * places[-1][0]]
     return spanning(values)
-
-
-# all trials
-
-
-def format_objective(view: RunView, value: float | None) -> str:
-    """A value of the objective in as many decimals as the answer has."""
-    return "" if value is None else format_fixed(value, view.decimals)

@@ -138,7 +138,7 @@ TASKS = {"classification": "accuracy", "regression": "loss", "language": "loss",
 """Task -> the metric of its default objective. `own` are targets that the user's code knows."""
 
 
-def _ratio(default: Any, doc: str, search: str = "") -> Parameter:
+def _ratio(default: Any, doc: str, search: str) -> Parameter:
     return Parameter("float", default, low=0.0, numeric=True, doc=doc, search=search)
 
 

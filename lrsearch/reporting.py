@@ -52,7 +52,7 @@ def write(descriptor: int, line: str) -> None:
     os.write(descriptor, f"{line}\n".encode())
 
 
-def encode(step: Any, metrics: Mapping[str, Any], others: Sequence[object] = ()) -> str:
+def encode(step: Any, metrics: Mapping[str, Any], others: Sequence[object]) -> str:
     """The line of JSON for metrics after a step, None for the next. `others` are arguments that
     were given without a name. Raises TypeError or ValueError for a value that is no metric."""
     given = (step, *others)

@@ -77,7 +77,7 @@ def pack(header: Header, content: Any, tensors: bytes) -> bytes:
     return b"".join((*parts, digest.digest()))
 
 
-def _unpack(file: BinaryIO, size: int, *, tensors: bool = True) -> State:
+def _unpack(file: BinaryIO, size: int, *, tensors: bool) -> State:
     """The state in an open file of so many bytes, which keeps no more of it in memory than needed;
     tensors are checked and left out unless `tensors`. Raises Unusable for a file that is cut,
     damaged or of another form."""

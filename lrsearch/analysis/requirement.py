@@ -120,7 +120,7 @@ def _mend(text: str) -> str:
         return ""
 
 
-def check_end(until: Requirement, objective: Objective, *, ours: bool = True) -> None:
+def check_end(until: Requirement, objective: Objective, *, ours: bool) -> None:
     """Raises UsageError for a requirement that can end no search: on another metric than the
     objective's, whose mean over seeds and folds is all that is known of a point while it is
     searched; in the direction that every point meets; or beyond what the metric can be (where it is

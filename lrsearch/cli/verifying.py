@@ -28,7 +28,7 @@ def check_point(
     device: str,
     workers: int | None,
     allow_import: Sequence[str] | None,
-    allow_command: bool = False,
+    allow_command: bool,
 ) -> None:
     """Train a point's trials by the solo engine and print on stderr how the objective compares;
     exits with 3 where it differs by more than seeds explain."""

@@ -48,7 +48,7 @@ def check_arrays(
     parts: Sequence[Named],
     samples: int | None = None,
     *,
-    task: str | None = None,
+    task: str | None,
     shuffle: bool = False,
     images: bool | None = None,
 ) -> Raw:
@@ -216,7 +216,7 @@ def became_images(given: Array, x: Array) -> bool | None:
 # inputs and targets
 
 
-def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) -> Array:
+def read_inputs(place: str, name: str, x: Array, *, images: bool | None) -> Array:
     """Inputs in float32; bytes of images between 0 and 1, channels first.
 
     Bytes of two dimensions a sample, or more, are images, and with `images` other numbers, too;
@@ -308,7 +308,7 @@ KINDS = {"b": "booleans", "i": "classes", "u": "classes", "U": "text", "S": "byt
 
 
 def read_targets(
-    place: str, arrays: Mapping[str, Array], task: str | None = None
+    place: str, arrays: Mapping[str, Array], task: str | None
 ) -> tuple[list[Array], tuple[str, ...]]:
     """The targets in their final form, and the names of the classes (none for numbers).
 

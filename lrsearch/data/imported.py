@@ -49,7 +49,7 @@ def check_parts(
     task: str | None,
     classes: int | None,
     *,
-    images: bool | None = None,
+    images: bool | None,
 ) -> Raw:
     """Check parts (training, validation and test, as far as there are) and make the Raw of them.
 

@@ -467,7 +467,7 @@ def _is_told(course: Course) -> bool:
     return evaluations >= FEWEST_EVALUATIONS or len(course.batches) >= FEWEST_STEPS
 
 
-def judge(course: Course, *, whole: bool = True) -> list[Found]:
+def judge(course: Course, *, whole: bool) -> list[Found]:
     """The one or two verdicts of a training, the surest first; none where there is too little to
     tell. Of one that is not the `whole`, stopped before its end, nothing is said of how it ends."""
     if not _is_told(course):

@@ -83,7 +83,7 @@ def plain(line: Pieces) -> str:
     return "".join(text for text, _ in line).rstrip()
 
 
-def draw_figure(figure: Figure, *, width: int, encoding: str = "utf-8") -> list[Pieces]:
+def draw_figure(figure: Figure, *, width: int, encoding: str) -> list[Pieces]:
     """The panels of a figure, beside each other where there is room, the key and the notes: lines
     of at most `width` characters."""
     panels = list(figure.panels)
@@ -107,7 +107,7 @@ def draw_figure(figure: Figure, *, width: int, encoding: str = "utf-8") -> list[
     return lines
 
 
-def tell_key(key: Mapping[str, str], width: int, encoding: str = "utf-8") -> Iterator[str]:
+def tell_key(key: Mapping[str, str], width: int, encoding: str) -> Iterator[str]:
     """Lines that say what the signs of these kinds mean."""
     signs = choose_signs(encoding)
     told = [

@@ -28,7 +28,7 @@ def differences(spec: Spec, config: Config, task: str | None = None) -> list[str
     return make_comparison(spec, task)(identity(config))
 
 
-def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], list[str]]:
+def make_comparison(spec: Spec, task: str | None) -> Callable[[Config], list[str]]:
     """`differences` of many configs from one spec, each given by its identity."""
     present = identity(resolve_fixed(spec, task))
     names, searched = [name for name, _ in spec.space.dimensions], _searched(spec)

@@ -48,7 +48,7 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
     return head + _to_yaml(document)
 
 
-def export_train(config: Config, *, model: bool = False) -> str:
+def export_train(config: Config, *, model: bool) -> str:
     """YAML of the `train` of a resolved config, and with `model` of its model, to be put into a
     spec: what matters most first, and without what is null, as it would be."""
     train = config["train"]

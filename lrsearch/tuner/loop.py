@@ -50,7 +50,7 @@ def tune(
     facts: Facts,
     workplace: Workplace,
     watcher: Watcher,
-    asked: Asked | None = None,
+    asked: Asked,
 ) -> Ending:
     """Run a strategy to its end over a run folder, training only missing trials; then measure its
     best again, where the spec confirms. The strategy `CONFIRM` does nothing but that.
@@ -59,7 +59,6 @@ def tune(
     TooManyFailures, StorageFull, and UsageError, before anything is journaled, as `plan_tests`.
     However it ends, all measurements are in the journal.
     """
-    asked = asked or Asked()
     if spec.kind is not None:
         asked = replace(asked, engine="solo")  # Each of its trials is a process of its own.
     facts = settle(facts, run.history)

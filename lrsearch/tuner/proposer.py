@@ -34,7 +34,7 @@ class Generation:
     waiting: tuple[Trial, ...]
 
 
-def describe_patience(found: Patience, patience: int, noise: Noise, start: int = 0) -> str:
+def describe_patience(found: Patience, patience: int, noise: Noise, start: int) -> str:
     """The reason of a search's end, in words; `start` are the proposals before it counts."""
     proposals = "1 proposal" if patience == 1 else f"{patience} proposals"
     size = f" ({noise.error:.2g}, by the {noise.basis})" if noise.basis else ""

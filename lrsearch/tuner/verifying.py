@@ -69,7 +69,7 @@ def verify(
     executor: Executor,
     facts: Facts,
     workplace: Workplace,
-    note: Callable[[str], None] = lambda _: None,
+    note: Callable[[str], None],
 ) -> Verification:
     """Train a point's trials, and as many further seeds as a spread needs, by the solo engine.
 

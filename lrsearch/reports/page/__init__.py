@@ -165,9 +165,7 @@ def make_policy(*, served: bool) -> tuple[str, str]:
     return policy, style
 
 
-def render(
-    template: str, context: Mapping[str, Any], data: str, served: Served | None = None
-) -> str:
+def render(template: str, context: Mapping[str, Any], data: str, served: Served | None) -> str:
     """A page of a template, with the figures of its context drawn; its data are JSON in which
     nothing ends the element, see `_escape`."""
     policy, style = make_policy(served=served is not None)

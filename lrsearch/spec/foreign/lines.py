@@ -66,7 +66,7 @@ def merge(lines: list[Line]) -> list[Line]:
     return list(found.values())
 
 
-def show_advice(advice: Advice, at: Path, *, option: bool = False) -> str:
+def show_advice(advice: Advice, at: Path, *, option: bool) -> str:
     """An advice as a hint of a fault at a path: each line on a line of its own, options --set on
     one."""
     if advice is None:

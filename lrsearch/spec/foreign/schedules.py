@@ -154,7 +154,7 @@ _SAID = (
 """Arguments without a place here: given elsewhere, following from the budget, or meaningless."""
 
 
-def left_out(value: Any, lr: Any = None) -> str:
+def left_out(value: Any, lr: Any) -> str:
     """The arguments of a schedule that its translation has no place for, in words, or ""."""
     found = _schedule(value, lr)
     if found is None or not found[2]:

@@ -315,7 +315,7 @@ def _begin(
     course: Course,
     sharing: Sharing,
     *,
-    taken: bool = False,
+    taken: bool,
 ) -> _Run:
     """A training before its first step; `taken` says that its state will be."""
     train, device, seeds = trial.config["train"], data.device, trial_seeds(trial.seed)

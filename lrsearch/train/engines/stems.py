@@ -72,7 +72,7 @@ def kin(trial: Trial) -> str | None:
     return json.dumps(parts, sort_keys=True)
 
 
-def find_way(train: Mapping[str, object], samples: int, *, judged: bool = False) -> Way:
+def find_way(train: Mapping[str, object], samples: int, *, judged: bool) -> Way:
     """The way of a resolved `train`. A plateau may change its rates one counted evaluation after
     its patience is over: the first metrics can only get worse, or, where rates may rise, better.
     The way is `judged` by its progress where no rule says otherwise. Raises ValueError as

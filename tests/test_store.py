@@ -97,6 +97,21 @@ def rewrite(root: Path, change: Any) -> None:
     journal(root).write_bytes(b"".join(lines if changed is None else changed))
 
 
+@pytest.fixture
+def synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The journal's bytes at each fsync from now on."""
+    found: list[bytes] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        if journal(tmp_path).exists():
+            found.append(journal(tmp_path).read_bytes())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
+
+
 # Round trips ----------------------------------------------------------------------------------
 
 
@@ -208,18 +223,8 @@ def test_the_last_plan_of_a_structure_counts(tmp_path: Path) -> None:
     }
 
 
-def test_a_plan_is_on_the_disk_before_what_follows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[bytes] = []
-    real = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        real(descriptor)
-        synced.append(journal(tmp_path).read_bytes())
-
+def test_a_plan_is_on_the_disk_before_what_follows(tmp_path: Path, synced: list[bytes]) -> None:
     with open_run(tmp_path) as run:
-        monkeypatch.setattr(os, "fsync", fsync)
         run.planned("a" * 16, "cpu", Planned(Plan("fused", 4)), "auto")
     assert b'"event":"planned"' in synced[-1]
 
@@ -266,19 +271,9 @@ RANGED = Ranged(
 )
 
 
-def test_a_range_that_was_found_is_kept_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[bytes] = []
-    real = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        real(descriptor)
-        synced.append(journal(tmp_path).read_bytes())
-
+def test_a_range_that_was_found_is_kept_once(tmp_path: Path, synced: list[bytes]) -> None:
     with open_run(tmp_path) as run:
         fill(run)
-        monkeypatch.setattr(os, "fsync", fsync)
         run.ranged("a" * 16, RANGED)
         assert b'"event":"ranged"' in synced[-1]
         run.ranged("b" * 16, replace(RANGED, low=1e-4))

@@ -127,25 +127,14 @@ def compare(records: Sequence[Record]) -> list[Record]:
     companies: dict[Shared, list[Stand]] = {}
     for stand, shared in _stands(records):
         companies.setdefault(shared, []).append(stand)
-    models: dict[tuple[Any, Any], Stand] = {}  # The best of a model, by whichever schedule.
-    largest: dict[Any, Stand] = {}  # The best of all models with all else alike.
-    for (model, others, _), company in companies.items():
-        if best := _best(company, models.get((model, others))):
-            models[model, others] = best
-            largest[others] = _best((best,), largest.get(others)) or best
+    models, largest = _find_best_models(companies)
     found: dict[int, tuple[Diagnosis, ...]] = {}
     sizes: dict[int, tuple[Stand | None, Stand]] = {}
     for (model, others, _), company in companies.items():
         own, larger = models.get((model, others)), largest.get(others)
         if larger is None:
             continue
-        # One that is alone stays what it is: of many numbers most are.
-        if len(company) > 1 and (best := _best(company)):
-            guide = _guide(company, best)
-            for place in place_among(company):
-                verdicts = judge_among(place, best, guide)
-                if verdicts != place.own.verdicts:  # Most stay what they are.
-                    found[place.own.number] = verdicts
+        found |= _judge_company(company)
         for each in company if larger is not own else ():
             sizes[each.number] = own, larger
             before = found.get(each.number, each.verdicts)
@@ -164,6 +153,31 @@ def compare(records: Sequence[Record]) -> list[Record]:
         else each
         for each in records
     ]
+
+
+def _find_best_models(
+    companies: Mapping[Shared, Sequence[Stand]],
+) -> tuple[dict[tuple[Any, Any], Stand], dict[Any, Stand]]:
+    """The best trial of each model, by whichever schedule, and the best of all models with all else
+    alike."""
+    models: dict[tuple[Any, Any], Stand] = {}
+    largest: dict[Any, Stand] = {}
+    for (model, others, _), company in companies.items():
+        if best := _best(company, models.get((model, others))):
+            models[model, others] = best
+            largest[others] = _best((best,), largest.get(others)) or best
+    return models, largest
+
+
+def _judge_company(company: Sequence[Stand]) -> dict[int, tuple[Diagnosis, ...]]:
+    """The verdicts, by trial, that change where trials which differ in the rate alone are held
+    against each other. Of searches of many numbers most trials have no such neighbour."""
+    best = _best(company) if len(company) > 1 else None
+    if best is None:
+        return {}
+    guide = _guide(company, best)
+    judged = ((place.own, judge_among(place, best, guide)) for place in place_among(company))
+    return {own.number: found for own, found in judged if found != own.verdicts}
 
 
 def _find_near_places(

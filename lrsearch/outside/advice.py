@@ -472,21 +472,28 @@ def _find_column(metric: str, lines: Sequence[str]) -> _Pattern | None:
             ]
             if not fit:
                 continue
-            place = min(fit)[1]
-            for index, row in reversed(list(enumerate(lines[at + 1 :]))):
-                # The names may have blanks, the numbers below them have none.
-                cells = _cells(row, between if signs else r"\s+")
-                if len(cells) == len(names) + 1 and cells[0] in (str(index), str(index + 1)):
-                    # The rows are numbered, as pandas does, in a column without a name.
-                    found = _write_column(["row", *names], cells, place + 1, row, signs)
-                    if found is not None:
-                        return found
-                # A row may begin with a word, not so where any sentence looks like a header.
-                numbers = cells[between != r"\s+" :]
-                if len(cells) == len(names) and all(map(_DIGIT.search, numbers)):
-                    found = _write_column(names, cells, place, row, signs)
-                    if found is not None:
-                        return found
+            if found := _find_row(names, min(fit)[1], lines[at + 1 :], between, signs):
+                return found
+    return None
+
+
+def _find_row(
+    names: Sequence[str], place: int, rows: Sequence[str], between: str, signs: str
+) -> _Pattern | None:
+    """The pattern for the cell at a place of the last row that has one for each name; None where no
+    row has."""
+    for index, row in reversed(list(enumerate(rows))):
+        # The names may have blanks, the numbers below them have none.
+        cells = _cells(row, between if signs else r"\s+")
+        found = None
+        if len(cells) == len(names) + 1 and cells[0] in (str(index), str(index + 1)):
+            # The rows are numbered, as pandas does, in a column without a name.
+            found = _write_column(["row", *names], cells, place + 1, row, signs)
+        # A row may begin with a word, not so where any sentence looks like a header.
+        elif len(cells) == len(names) and all(map(_DIGIT.search, cells[between != r"\s+" :])):
+            found = _write_column(names, cells, place, row, signs)
+        if found is not None:
+            return found
     return None
 
 

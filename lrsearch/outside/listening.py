@@ -217,15 +217,13 @@ def match_number(pattern: re.Pattern[str], text: str) -> tuple[bool, float | Non
     fails since the number has a sign, an exponent, or is `nan`, that number counts."""
     if _MINUS not in pattern.pattern:
         text = text.replace(_MINUS, "-")
-    if _UNUSUAL.search(text):
-        for missing in ("0.0000", "0"):
-            plain, places = _write_plainly(text, missing)
-            found = pattern.search(plain)
-            if found is not None and found[1] is not None:
-                for start, end, value in places:
-                    if start <= found.start(1) < end:
-                        return True, value
-                return True, _group(found)
+    for missing in ("0.0000", "0") if _UNUSUAL.search(text) else ():
+        plain, places = _write_plainly(text, missing)
+        found = pattern.search(plain)
+        if found is not None and found[1] is not None:
+            at = found.start(1)
+            values = (value for start, end, value in places if start <= at < end)
+            return True, next(values, _group(found))
     found = pattern.search(text)
     if found is None:
         return False, None

@@ -78,8 +78,9 @@ class Basin:
     common.
 
     `readings` are the measured (rate, objective), None for one that diverged; `rates` with
-    `middle`, `low` and `high` are the curve and its band of 95 %. `best` is the curve's best rate,
-    `value` and `interval` the curve there, `best_lr` the interval of 95 % of the best rate,
+    `middle`, `low` and `high` are the curve and its band of 95 %. `best` is the curve's best rate
+    of those between the outermost at which its own points trained, `value` and `interval` the
+    curve there, `best_lr` the interval of 95 % of the best rate wherever it was looked for,
     `at_ends` the shares of it on the lowest and the highest rate measured. `within_error` are
     the rates whose value is within one standard error of the best's, `within_percent` those that
     lose less than a hundredth of it, `safe_lr` the wider of the two, `decades` how wide that is.
@@ -113,6 +114,13 @@ class Basin:
     def safe_lr(self) -> tuple[float, float]:
         """The wider of `within_error` and `within_percent`."""
         return max(self.within_error, self.within_percent, key=lambda ends: ends[1] / ends[0])
+
+    @property
+    def reached(self) -> tuple[bool, bool]:
+        """Whether `safe_lr` ends at the lowest and at the highest rate measured: what lies beyond
+        may do as well."""
+        low, high = self.safe_lr
+        return low <= self.readings[0][0], high >= self.readings[-1][0]
 
     @property
     def open(self) -> tuple[bool, bool]:
@@ -419,13 +427,26 @@ def _describe(
     from lrsearch.analysis.curve import CELLS, ends, nearest_ends
 
     rate, gauge, (left, right) = scale
-    grid = np.linspace(left, right, CELLS)
+    grid, step = np.linspace(left, right, CELLS, retstep=True)
+    trained = [math.log10(p.params[rate]) for p in points if not _is_lost(p, gauge)]
+    lowest, highest = min(trained, default=left), max(trained, default=right)
+    for end in (lowest, highest):  # These are places of the grid, to the last bit.
+        grid[np.abs(grid - end).argmin()] = end
+    tried = (lowest <= grid) & (grid <= highest)
+
+    def cells(rates: Sequence[float]) -> Any:
+        """The places of the grid that are nearest to rates."""
+        return np.abs(grid[:, None] - np.array(list(map(math.log10, rates)))).argmin(axis=0)
+
+    sound = tried.copy()
+    sound[cells(_find_lost(points, rate, gauge))] = False
     drawn = family.draw(index, grid)
     middle = drawn.mean(axis=0)
     low, high = ends(drawn, TAIL)
     moved = np.random.default_rng(index).normal(0, _shift(points), len(drawn))
     bests = np.clip(grid[drawn.argmin(axis=1)] + moved, left, right)
-    best = int(middle.argmin())
+    # What other curves tried says how this one may go on, and not that it does so.
+    best = int(np.where(sound if sound.any() else tried, middle, math.inf).argmin())
     first, last = nearest_ends(bests, TAIL)
     values = np.array([gauge.value(float(place)) for place in middle])
     error = float(drawn[:, best].std())
@@ -434,18 +455,13 @@ def _describe(
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
     # A curve through a cliff may run below what was measured beside it. Where there may be noise
     # alone there is no cliff, and neighbours say too little of the noise.
-    cliffs = _find_lost(points, rate, gauge)
-    cliffs += find_worse(points, rate, gauge) if family.flat < PLAIN else []
-    worse = np.array([math.log10(each) for each in cliffs])
-    sound = np.ones(len(grid), dtype=bool)
-    sound[np.abs(grid[:, None] - worse).argmin(axis=0)] = False
+    sound[cells(find_worse(points, rate, gauge) if family.flat < PLAIN else [])] = False
     measured = [(float(p.params[rate]), p.objective) for p in points]
     lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
     lost = [each for each in lost if each > 10 ** grid[best]]
     # What stands for a divergence is within a hundredth of values far from 0.
     sound &= grid < math.log10(min(lost, default=math.inf)) - 1e-9
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
-    step = float(grid[1] - grid[0])
     known = [own for own, _ in readings]
 
     def rate_at(place: float) -> float:

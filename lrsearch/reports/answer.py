@@ -22,7 +22,7 @@ from lrsearch.reports.confirmation import (
     title_of,
 )
 from lrsearch.reports.lengths import describe_lengths, plain_lengths
-from lrsearch.reports.rates import describe_basins, spell_span
+from lrsearch.reports.rates import describe_basins, spell_safe, spell_span
 from lrsearch.reports.text import (
     count,
     format_fixed,
@@ -79,7 +79,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
         parts.append(tell_ties(answer))
     if answer.basin is not None:
         low, high = answer.basin.safe_lr
-        rates, own = spell_span((low, high)), answer.recommended.params.get(answer.basin.rate)
+        rates, own = spell_safe(answer.basin), answer.recommended.params.get(answer.basin.rate)
         told = f"rates from {rates} do as well"
         if format_value(low) == format_value(high):
             rates, told = f"about {rates}", f"only rates about {rates} do as well"
@@ -347,6 +347,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 "best_lr": basin.best_lr,
                 "open": dict(zip(("low", "high"), basin.open, strict=True)),
                 "safe_lr": basin.safe_lr,
+                "reached": dict(zip(("low", "high"), basin.reached, strict=True)),
                 "within_error": basin.within_error,
                 "within_percent": basin.within_percent,
                 "decades": basin.decades,

@@ -203,28 +203,46 @@ def spell_span(ends: tuple[float, float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def spell_safe(basin: Basin) -> str:
+    """The rates that do as well: `0.01 to 0.1 (highest tried)` where a higher one, which nobody
+    tried, may do so, too."""
+    ends = list(map(format_value, basin.safe_lr))
+    told = [
+        end + f" ({side} tried)" * reached
+        for end, side, reached in zip(ends, ("lowest", "highest"), basin.reached, strict=True)
+    ]
+    # Of two ends that read alike one is told, the one that says more.
+    return max(told, key=len) if ends[0] == ends[1] else " to ".join(told)
+
+
 def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[str, ...]]:
     """Rows of a table of all basins, the first its head; of values longer than `most` characters
     the end."""
-    beyond = " (... or beyond)" if any(any(each.open) for each in answer.basins) else ""
-    rows: list[tuple[str, ...]] = [
-        ("", "best rate", f"95 %{beyond}", "do as well", "decades", "diverges", "sensitivity")
+    basins = answer.basins
+    beyond = [
+        " (... or beyond)" if any(map(any, own)) else ""
+        for own in ([each.open for each in basins], [each.reached for each in basins])
     ]
-    for basin in answer.basins:
-        below, above = basin.open
-        ends = ("... " if below else "", " ..." if above else "")
+    heads = (f"95 %{beyond[0]}", f"do as well{beyond[1]}")
+    rows: list[tuple[str, ...]] = [("", "best rate", *heads, "decades", "diverges", "sensitivity")]
+    for basin in basins:
         rows.append(
             (
                 format_params(basin.params, most),
                 format_value(basin.best),
-                f"{ends[0]}{spell_span(basin.best_lr)}{ends[1]}",
-                spell_span(basin.safe_lr),
+                _open_ends(spell_span(basin.best_lr), basin.open),
+                _open_ends(spell_span(basin.safe_lr), basin.reached),
                 f"{basin.decades:.1f}",
                 "" if basin.diverges_at is None else format_value(basin.diverges_at),
                 format_value(basin.sensitivity),
             )
         )
     return rows
+
+
+def _open_ends(span: str, ends: tuple[bool, bool]) -> str:
+    """A span with dots at the ends that it may go on beyond."""
+    return f"{'... ' * ends[0]}{span}{' ...' * ends[1]}"
 
 
 def frame_basin(basin: Basin) -> tuple[float, float]:
@@ -358,10 +376,7 @@ def _rate_finding(view: RunView, rate: str) -> str:
             return f"{name} makes no curve: too few of its values were measured."
         return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
-    told = (
-        f"{name} from {spell_span((low, high))} does as well as the best, "
-        f"{format_value(basin.best)}"
-    )
+    told = f"{name} from {spell_safe(basin)} does as well as the best, {format_value(basin.best)}"
     if format_value(low) == format_value(high):
         told = f"No other {name} does as well as the best, {format_value(basin.best)}"
     if basin.plain:

@@ -35,7 +35,7 @@ from lrsearch.reports.answer import (
     evidence,
     to_plain,
 )
-from lrsearch.reports.text import lay_out
+from lrsearch.reports.text import format_value, lay_out
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
 from lrsearch.trial import Objective, Outcome, Record, Result, Trial
@@ -200,6 +200,27 @@ def test_what_trained_to_nothing_never_does_as_well(odd):
     low, high = basin.safe_lr
     assert RATES[0] < low <= basin.best <= high < RATES[6]
     assert (basin.diverges_at is None) is (odd is not None)
+
+
+@pytest.mark.parametrize("beyond", [[], [None]], ids=["not tried", "diverged"])
+def test_no_rate_does_as_well_that_none_of_its_own_points_trained_at(beyond):
+    """Curves of two schedules share how far they reach, and not what was measured."""
+    rates = [float(f"{10 ** (-4 + 0.815 * step):.3g}") for step in range(5)]
+    rows = [({"lr": rate, "schedule": "cosine"}, [bowl(rate, 0.4)]) for rate in RATES]
+    values = [bowl(rate, 0.4) for rate in rates]
+    rows += [
+        ({"lr": rate, "schedule": "wsd"}, [value])
+        for rate, value in zip([*rates, 0.3], values + beyond, strict=False)
+    ]
+    answer = find_answer(points_of(rows), LOSS)
+    own = next(basin for basin in answer.basins if basin.params["schedule"] == "wsd")
+    assert own.safe_lr[0] < own.best <= own.safe_lr[1] == rates[-1]
+    assert own.reached == (False, not beyond) and own.best_lr[1] > rates[-1]
+    # Nor is an end of what was tried told as one of what is good.
+    told = next(row[3] for row in describe_basins(answer) if row[0] == "schedule=wsd")
+    assert told.endswith(" ...") is own.reached[1]
+    text = evidence(replace(answer, basin=own))
+    assert (f"to {format_value(rates[-1])} (highest tried)" in text) is own.reached[1]
 
 
 def test_noise_does_not_part_the_rates_that_do_as_well(monkeypatch):

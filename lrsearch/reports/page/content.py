@@ -155,7 +155,8 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
         else:
             factor = 10**answer.basin.decades
             narrow = factor < 1.12
-            width = f"rates over a factor of {format_value(factor, 2)} do as well"
+            more = " or more" * any(answer.basin.reached)
+            width = f"rates over a factor of {format_value(factor, 2)}{more} do as well"
             width = "no rate beside it does as well" if narrow else width
             yield Chip(width, "warn" if narrow else "good")
     number = len(answer.recommended.trials)

@@ -468,11 +468,14 @@ def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
     return int(number), rest, content
 
 
-def _decode_start(data: bytes, start: int = 0) -> tuple[int, bytes, dict[str, Any], int]:
+def _as_text(data: bytes) -> str:
+    return data.decode("latin-1")  # lrsearch writes ASCII alone.
+
+
+def _decode_start(data: bytes, text: str, start: int) -> tuple[int, bytes, dict[str, Any], int]:
     """Decode the line that begins at `start`, as `_decode` does, and find its end, whatever follows
-    it."""
-    text = data[start:].decode("latin-1")  # lrsearch writes ASCII alone.
-    end = start + _SCANNER.raw_decode(text)[1]
+    it. `text` is `_as_text` of the data: made once for all lines that stand in it."""
+    _, end = _SCANNER.raw_decode(text, start)
     return *_decode(data[start:end]), end
 
 
@@ -519,7 +522,7 @@ def _replay(folder: Path, data: bytes) -> History:
                 if content is None:
                     if not line.endswith(b"\n"):
                         try:
-                            found, _, content, length = _decode_start(line)
+                            found, _, content, length = _decode_start(line, _as_text(line), 0)
                         except NO_SENSE:
                             break
                         if found != number:
@@ -1632,17 +1635,16 @@ def repair(folder: Path) -> Repair:
 def _find_lines(data: bytes) -> Iterator[tuple[int, int, bytes, dict[str, Any]]]:
     """The lines whose checksum holds: the beginning and end of each, its text behind the checksum
     and its content."""
-    behind = 0
-    for match in _START.finditer(data):
-        if match.start() < behind:
-            continue
-        with contextlib.suppress(ValueError, RecursionError):
-            # No line goes beyond a newline: JSON writes one as two characters.
-            newline = data.find(b"\n", match.start())
-            stop = len(data) if newline < 0 else newline
-            _, rest, content, length = _decode_start(data[match.start() : stop])
-            behind = match.start() + length
-            yield match.start(), behind, rest, content
+    at = 0
+    for part in data.split(b"\n"):  # No line goes beyond one: JSON writes it as two characters.
+        text, behind = _as_text(part), 0
+        for match in _START.finditer(part):
+            if match.start() < behind:
+                continue
+            with contextlib.suppress(ValueError, RecursionError):
+                _, rest, content, behind = _decode_start(part, text, match.start())
+                yield at + match.start(), at + behind, rest, content
+        at += len(part) + 1
 
 
 _FILLING = b"\0\r\n\t \xef\xbb\xbf"

@@ -1359,7 +1359,8 @@ class Run:
         records: Records | None = None,
     ) -> None:
         """A trial is over: its curve and records are written, and then its line, which is synced.
-        Once per trial; a second end, or one of an unknown trial, is a ValueError."""
+        Once per trial; a second end, or one of an unknown trial, is a ValueError. Raises as
+        `_keep_curve`, and as `append`."""
         if trial not in self.history.trials or trial in self.history.results:
             raise ValueError(f"trial {trial} is unknown or has ended already")
         self._write_end("ended", (trial, trial), result, curve, records)
@@ -1395,10 +1396,28 @@ class Run:
         }
         if records is not None and records.step:
             content[_RECORDS] = vars(records)
-        # A second fsync would double what a trial costs, and nothing but a power cut could make
-        # the line outlive its curve.
-        write_whole(_curve(self.folder, number), _dump(content).encode("ascii"), sync=False)
-        self.append(event, {"trial": trial, "result": _result_body(result)}, sync=True)
+        with self._keep_curve(number, content):
+            self.append(event, {"trial": trial, "result": _result_body(result)}, sync=True)
+
+    @contextlib.contextmanager
+    def _keep_curve(self, number: int, content: Mapping[str, Any]) -> Iterator[None]:
+        """Write the curve of a training, and within what came of it. Raises StorageFull or RunError
+        where there is no place for the curve alone, and only then: the result is kept."""
+        path, text = _curve(self.folder, number), _dump(content).encode("ascii")
+        try:
+            # A second fsync would double what a trial costs, and nothing but a power cut could make
+            # the line outlive a curve that was written.
+            write_whole(path, text, sync=False)
+        except (StorageFull, RunError):
+            yield
+            try:  # It may have failed for a moment alone.
+                write_whole(path, text, sync=False)
+            except (StorageFull, RunError) as error:
+                told = f"the curve of trial {number} is lost, what it measured is in the journal"
+                error.hint = "; ".join(filter(None, (told, error.hint)))
+                raise
+        else:
+            yield
 
     def ranged(self, key: str, ranged: Ranged) -> None:
         """Write the range that range tests have found, by the key of what they were made of; once.
@@ -1417,10 +1436,11 @@ class Run:
         body = {name: value for name, value in vars(tested).items() if name != "result"}
         if tested.result is not None:
             body["result"] = _result_body(tested.result)
+        keeping: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if curve is not None:
-            path = _curve(self.folder, tested.number)
-            write_whole(path, _dump(dict(curve)).encode("ascii"), sync=False)
-        self.append("tested", body, sync=True)
+            keeping = self._keep_curve(tested.number, curve)
+        with keeping:
+            self.append("tested", body, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write a note, found again in `history.notes` by its "kind"."""

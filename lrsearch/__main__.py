@@ -11,6 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+TRAINING = ("grid", "random", "bayes", "refine", "confirm", "range")
+"""The commands that train."""
+
 
 def main() -> None:
     """Run the command line. Ctrl-C and SIGTERM are handled from the first import on, and to the
@@ -25,7 +28,7 @@ def main() -> None:
             for number in taken:
                 signal.signal(number, lambda *_: os._exit(130))
             atexit.register(_ignore, taken)
-            if sys.argv[1:2] in (["grid"], ["random"], ["bayes"], ["refine"]):
+            if sys.argv[1:2] and sys.argv[1] in TRAINING:
                 # The end of the terminal ends no search, nor its start.
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _fill_descriptors()

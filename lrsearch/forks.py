@@ -17,6 +17,10 @@ from typing import Any
 Handler = Callable[[int, FrameType | None], Any] | int | None
 """A handler as `signal.signal` takes and returns it."""
 
+ENDING: tuple[int, ...] = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals by which a scheduler ends a job. Those of the user, which SLURM, LSF and Grid Engine send
+some time before as they are asked to, end by default any process without a word."""
+
 _own: dict[int, Handler] = {}
 """lrsearch's handler by signal."""
 

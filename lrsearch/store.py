@@ -498,12 +498,15 @@ def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
     return int(number), rest, content
 
 
-def _decode_start(data: bytes) -> tuple[int, bytes, dict[str, Any], int]:
-    """Decode the line that the data begin with, as `_decode` does, and find its length, whatever
-    follows it."""
-    text = data.decode("latin-1")  # lrsearch writes ASCII alone.
-    length = _SCANNER.raw_decode(text)[1]
-    return *_decode(data[:length]), length
+def _as_text(data: bytes) -> str:
+    return data.decode("latin-1")  # lrsearch writes ASCII alone.
+
+
+def _decode_start(data: bytes, text: str, start: int) -> tuple[int, bytes, dict[str, Any], int]:
+    """Decode the line that begins at `start`, as `_decode` does, and find its end, whatever follows
+    it. `text` is `_as_text` of the data: made once for all lines that stand in it."""
+    _, end = _SCANNER.raw_decode(text, start)
+    return *_decode(data[start:end]), end
 
 
 _SCANNER = json.JSONDecoder()
@@ -538,7 +541,7 @@ def _decode_torn(data: bytes, number: int) -> tuple[dict[str, Any], int] | None:
     """Decode the line of this number that a torn tail begins with: its content and its length; None
     where it begins with no such line."""
     with contextlib.suppress(*NO_SENSE):
-        found, _, content, length = _decode_start(data)
+        found, _, content, length = _decode_start(data, _as_text(data), 0)
         return (content, length) if found == number else None
     return None
 
@@ -1028,12 +1031,6 @@ def _read_curve_file(folder: Path, number: int) -> tuple[Path, bytes]:
         return path, path.read_bytes()
 
 
-def _write_curve_file(folder: Path, number: int, content: Mapping[str, Any]) -> None:
-    # A second fsync would double what a trial costs, and nothing but a power cut could make the
-    # journal's line outlive its curve.
-    write_whole(_curve(folder, number), _dump(content).encode("ascii"), sync=False)
-
-
 # What a search says of itself ---------------------------------------------------------------
 
 NOW = "now.json"
@@ -1426,7 +1423,8 @@ class Run:
         records: Records | None = None,
     ) -> None:
         """A trial is over: its curve and records are written, and then its line, which is synced.
-        Once per trial; a second end, or one of an unknown trial, is a ValueError."""
+        Once per trial; a second end, or one of an unknown trial, is a ValueError. Raises as
+        `_keep_curve`, and as `append`."""
         if trial not in self.history.trials or trial in self.history.results:
             raise ValueError(f"trial {trial} is unknown or has ended already")
         self._write_end("ended", (trial, trial), result, curve, records)
@@ -1462,8 +1460,28 @@ class Run:
         }
         if records is not None and records.step:
             content[_RECORDS] = vars(records)
-        _write_curve_file(self.folder, number, content)
-        self.append(event, {"trial": trial, "result": _result_body(result)}, sync=True)
+        with self._keep_curve(number, content):
+            self.append(event, {"trial": trial, "result": _result_body(result)}, sync=True)
+
+    @contextlib.contextmanager
+    def _keep_curve(self, number: int, content: Mapping[str, Any]) -> Iterator[None]:
+        """Write the curve of a training, and within what came of it. Raises StorageFull or RunError
+        where there is no place for the curve alone, and only then: the result is kept."""
+        path, text = _curve(self.folder, number), _dump(content).encode("ascii")
+        try:
+            # A second fsync would double what a trial costs, and nothing but a power cut could make
+            # the line outlive a curve that was written.
+            write_whole(path, text, sync=False)
+        except (StorageFull, RunError):
+            yield
+            try:  # It may have failed for a moment alone.
+                write_whole(path, text, sync=False)
+            except (StorageFull, RunError) as error:
+                told = f"the curve of trial {number} is lost, what it measured is in the journal"
+                error.hint = "; ".join(filter(None, (told, error.hint)))
+                raise
+        else:
+            yield
 
     def ranged(self, key: str, ranged: Ranged) -> None:
         """Write the range that range tests have found, by the key of what they were made of; once.
@@ -1482,9 +1500,11 @@ class Run:
         body = {name: value for name, value in vars(tested).items() if name != "result"}
         if tested.result is not None:
             body["result"] = _result_body(tested.result)
+        keeping: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if curve is not None:
-            _write_curve_file(self.folder, tested.number, curve)
-        self.append("tested", body, sync=True)
+            keeping = self._keep_curve(tested.number, curve)
+        with keeping:
+            self.append("tested", body, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write a note, found again in `history.notes` by its "kind"."""
@@ -1687,17 +1707,16 @@ def repair(folder: Path) -> Repair:
 def _find_lines(data: bytes) -> Iterator[tuple[int, int, bytes, dict[str, Any]]]:
     """The lines whose checksum holds: the beginning and end of each, its text behind the checksum
     and its content."""
-    behind = 0
-    for match in _START.finditer(data):
-        if match.start() < behind:
-            continue
-        with contextlib.suppress(ValueError, RecursionError):
-            # No line goes beyond a newline: JSON writes one as two characters.
-            newline = data.find(b"\n", match.start())
-            stop = len(data) if newline < 0 else newline
-            _, rest, content, length = _decode_start(data[match.start() : stop])
-            behind = match.start() + length
-            yield match.start(), behind, rest, content
+    at = 0
+    for part in data.split(b"\n"):  # No line goes beyond one: JSON writes it as two characters.
+        text, behind = _as_text(part), 0
+        for match in _START.finditer(part):
+            if match.start() < behind:
+                continue
+            with contextlib.suppress(ValueError, RecursionError):
+                _, rest, content, behind = _decode_start(part, text, match.start())
+                yield at + match.start(), at + behind, rest, content
+        at += len(part) + 1
 
 
 _FILLING = b"\0\r\n\t \xef\xbb\xbf"

@@ -30,6 +30,12 @@ ROOT = str(Path(__file__).parents[1])
 # What tests of one room lend to another's is imported by its file's name alone, which no two share.
 sys.path[:0] = sorted({str(path.parent) for path in Path(__file__).parent.rglob("*.py")})
 
+ENVIRONMENT = (
+    *("LRSEARCH_RUNS", "LRSEARCH_METRICS", "CDPATH"),
+    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+)
+"""Variables by which a command would do, or show, something else."""
+
 # pytest rewrites the assertions of its plugins, too, a hundred files of hypothesis among them: what
 # is kept is done once, and not by each process of the tests. See `pytest_collection`.
 _bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False
@@ -87,6 +93,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # The process that hands out tests runs none, and others wait for it to start them.
     if name != "cpu" or config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
         config.add_cleanup(_prepare(name).close)
+
+
+def pytest_sessionstart() -> None:
+    for name in ENVIRONMENT:  # Each test sets for itself what it is about.
+        os.environ.pop(name, None)
 
 
 def _prepare(device: str) -> contextlib.ExitStack:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -1083,6 +1084,20 @@ def test_a_full_disk_keeps_what_was_journaled(tmp_path: Path) -> None:
             train(run, number)
         propose(run, run.history.next_number)
     assert store.read(tmp_path / "demo") == run.history
+
+
+def test_a_curve_without_a_place_costs_no_result(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open_run(tmp_path) as run:
+        fill(run)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        try:
+            with pytest.raises(StorageFull, match=r"curves/000004.json: File too large") as caught:
+                run.ended(4, make_result(0.5), {"step": [*range(9_999)]})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "the curve of trial 4 is lost, what it measured is in the journal" in caught.value.hint
+    assert store.read(tmp_path / "demo").results[4] == make_result(0.5)
 
 
 def test_a_full_disk_spoils_no_file(tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from typing import Self
 from lrsearch import forks, pulse
 
 TWICE = 2.0
-"""Seconds within which a second SIGTERM is taken for a copy of the first: a scheduler may signal a
-process and then its whole group."""
+"""Seconds within which a second signal of `forks.ENDING` is taken for a copy of the first: a
+scheduler may signal a process and then its whole group."""
 
 
 class Interruptible:
-    """Context in which SIGTERM acts like Ctrl-C: the search ends at once or, within `deferred`,
-    saves its trials under way first. After the first signal the next one kills. The end of the
-    terminal ends neither the search nor processes started within."""
+    """Context in which a signal of `forks.ENDING` acts like Ctrl-C: the search ends at once or,
+    within `deferred`, saves its trials under way first. After the first signal the next one kills.
+    The end of the terminal ends neither the search nor processes started within."""
 
     def __init__(self) -> None:
         self._deferred = self._inline = False
@@ -31,7 +31,7 @@ class Interruptible:
     def __enter__(self) -> Self:
         self._before = {
             number: forks.handle(number, self._interrupt)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in (signal.SIGINT, *forks.ENDING)
         }
         self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self
@@ -43,7 +43,7 @@ class Interruptible:
         longer than workers are waited for."""
         from lrsearch.tuner.events import PATIENCE, SHORT
 
-        self._waits = {signal.SIGTERM: PATIENCE, signal.SIGINT: SHORT}
+        self._waits = {**dict.fromkeys(forks.ENDING, PATIENCE), signal.SIGINT: SHORT}
         self._deferred, self._inline = True, inline
         before = signal.getsignal(signal.SIGALRM)
         try:
@@ -57,13 +57,13 @@ class Interruptible:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if now > self._first:
-            if number == signal.SIGTERM and now - self._first < TWICE:
+            if number in forks.ENDING and now - self._first < TWICE:
                 return
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
         self._first = now
-        pulse.ask(patient=number == signal.SIGTERM)
+        pulse.ask(patient=number in forks.ENDING)
         if not self._deferred or (self._inline and pulse.activity() != pulse.TRAINING):
             raise KeyboardInterrupt
         if self._inline:

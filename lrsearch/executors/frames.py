@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import struct
 from dataclasses import dataclass
 
+from lrsearch import forks
 from lrsearch.trial import Verdict
 
 HEADER = struct.Struct("<8sQQ")
@@ -25,8 +25,8 @@ it."""
 
 DEVICE_LOST = 75
 """The exit code of a worker that ends since it can no longer use its device."""
-TERMINATED = 128 + signal.SIGTERM
-"""The exit code of a worker that SIGTERM, and no message of the driver, asked to leave."""
+TERMINATED = {128 + number: number for number in forks.ENDING}
+"""The exit codes of a worker that a signal, and no message of the driver, asked to leave."""
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,7 @@ class _Process:
             self.kill()
             reason = "it closed its pipe to the driver"
         else:
-            code = -signal.SIGTERM if code == TERMINATED else code
+            code = -TERMINATED.get(code, -code)
             reason = f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
             if code == DEVICE_LOST:
                 reason = "an error on the device, which it can use no more"

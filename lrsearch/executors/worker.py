@@ -26,7 +26,6 @@ from lrsearch.errors import DeviceLost
 from lrsearch.executors.frames import (
     DEVICE_LOST,
     HEADER,
-    TERMINATED,
     Go,
     Job,
     Reply,
@@ -56,7 +55,7 @@ def _receive(descriptor: int, inbox: queue.SimpleQueue[tuple[int, Job | Reply]])
 
 
 PATIENCE = 20.0
-"""Seconds in which a worker that got SIGTERM saves its trials under way."""
+"""Seconds in which a worker that was told to end saves its trials under way."""
 
 ALONE = 5.0
 """Seconds for which it then waits for the driver's word: a driver that got the signal, too, sends
@@ -78,14 +77,15 @@ def _go() -> None:
         os._exit(0)
 
 
-def _terminate() -> None:
-    """Handle SIGTERM: it may be for this process alone, or for all of a cluster's job step."""
+def _terminate(number: int) -> None:
+    """Handle a signal of `forks.ENDING`: it may be for this process alone, or for all of a
+    cluster's job step."""
 
     def wait() -> None:
         if pulse.activity() == pulse.TRAINING:
             _over.wait(PATIENCE)
         time.sleep(ALONE)
-        os._exit(TERMINATED)
+        os._exit(128 + number)
 
     if not pulse.asked():
         pulse.ask()
@@ -200,7 +200,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     forks.handle(signal.SIGCONT, lambda *_: pulse.wake())
-    forks.handle(signal.SIGTERM, lambda *_: _terminate())
+    for each in forks.ENDING:
+        forks.handle(each, lambda received, _: _terminate(received))
     _wake_with_driver_s_end()
     inward, outward = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)

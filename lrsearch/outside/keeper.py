@@ -39,7 +39,7 @@ def main() -> None:
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     asked: list[int] = []
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda received, _: asked.append(received))
     # A worker ignores it, and what is ignored stays so in a child.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

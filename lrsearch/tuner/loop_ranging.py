@@ -42,6 +42,12 @@ class _Test:
     trainings: list[Ended] = field(default_factory=list)
     fault: str = ""
 
+    def find_fault(self, rates: tuple[float, float]) -> str:
+        """The reason why the test tells nothing, as far as its trainings are over, or ""."""
+        return self.fault or next(
+            filter(None, (_fault(each, rates) for each in self.trainings)), ""
+        )
+
 
 def sweep_loops(
     spec: Spec,
@@ -56,27 +62,35 @@ def sweep_loops(
     The trials have numbers that no trial of the run has yet, and later trials have them again: what
     a loop keeps by its number is written over by those. `hear` is told the place of a structure
     under way, and the share of its trainings that is over, by the rates that they report. A loop
-    that does not follow or does not report the rate has a fault. Raises what a cohort raises for
-    changed code.
+    that does not follow or does not report the rate has a fault, after which no further training
+    of its structure begins. Raises what a cohort raises for changed code.
     """
     tests = [_Test() for _ in trials]
     places: dict[int, int] = {}
     numbers: dict[int, int] = {}
-    shares: dict[int, float] = {}
-    of: dict[int, list[int]] = {}
-    for place, trial in ((place, trial) for place, each in enumerate(trials) for trial in each):
-        cohort = Cohort(
-            (replace(trial, config=_rising(trial.config, rates)),),
-            Plan(),
-            means.workplace,
-            spec.objective(means.facts.task),
-            source_hashes=means.facts.source_hashes,
-            timeout=spec.timeout,
-            run=spec.name,
-        )
-        handle = means.executor.submit(find_jobs(spec.kind).train, cohort)
-        places[handle], numbers[handle], shares[handle] = place, trial.number, 0.0
-        of.setdefault(place, []).append(handle)
+    shares = [dict.fromkeys((trial.number for trial in each), 0.0) for each in trials]
+    # A loop that takes no part shows it in its first training: no more than find a free worker
+    # begin before that one is over.
+    at_once = max(1, means.executor.capacity // max(1, len(trials)))
+    waiting = [list(each) for each in trials]
+
+    def submit(place: int, count: int) -> None:
+        chosen, waiting[place] = waiting[place][:count], waiting[place][count:]
+        for trial in chosen:
+            cohort = Cohort(
+                (replace(trial, config=_rising(trial.config, rates)),),
+                Plan(),
+                means.workplace,
+                spec.objective(means.facts.task),
+                source_hashes=means.facts.source_hashes,
+                timeout=spec.timeout,
+                run=spec.name,
+            )
+            handle = means.executor.submit(find_jobs(spec.kind).train, cohort)
+            places[handle], numbers[handle] = place, trial.number
+
+    for place in range(len(trials)):
+        submit(place, at_once)
     watch = Watch(
         means.executor,
         means.watcher.note,
@@ -88,17 +102,19 @@ def sweep_loops(
         for handle, event in watch.events():
             place = places[handle]
             if isinstance(event, Measured):
-                shares[handle] = _share(event.measurement.metrics, rates)
-                hear(place, math.fsum(shares[each] for each in of[place]) / len(of[place]))
+                shares[place][numbers[handle]] = _share(event.measurement.metrics, rates)
+                hear(place, math.fsum(shares[place].values()) / len(shares[place]))
             elif isinstance(event, Ended):
                 tests[place].trainings.append(event)
-                shares[handle] = 1.0
+                shares[place][numbers[handle]] = 1.0
             elif isinstance(event, Raised):
                 raise event.cause
             elif isinstance(event, Died | Finished):
                 del places[handle]
                 if isinstance(event, Died):
                     tests[place].fault = f"its worker was lost: {event.reason}"
+                if not tests[place].find_fault(rates):
+                    submit(place, len(waiting[place]))
                 if place not in places.values():
                     yield place, _join(tests[place], rates)
 
@@ -126,8 +142,7 @@ def _join(test: _Test, rates: tuple[float, float]) -> Swept:
     seconds = math.fsum(each.result.seconds for each in test.trainings)
     steps = sum(each.result.steps for each in test.trainings)
     curves = [_read(each.curve) for each in sorted(test.trainings, key=lambda each: each.trial)]
-    fault = test.fault or next((_fault(each, rates) for each in test.trainings), "")
-    fault = fault or ("" if curves else "it gave no answer")
+    fault = test.find_fault(rates) or ("" if curves else "it gave no answer")
     lr = sorted({rate for curve in curves for rate in curve})
     losses = tuple(tuple(curve.get(rate, math.inf) for rate in lr) for curve in curves)
     if fault:

@@ -75,7 +75,7 @@ class Net(torch.nn.Linear):
         return super().forward(x)
 """
 PHASES = ("starting", "importing", "loading", "probing", "training", "evaluating", "closing")
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGSTOP", "SIGPIPE")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGSTOP", "SIGPIPE")
 """SIGHUP is what a terminal sends that goes away; SIGSTOP is followed by SIGCONT; SIGPIPE is what
 whoever writes progress gets when its reader has left."""
 

@@ -557,6 +557,10 @@ import numpy as np
 def train(trial):
     generator = np.random.default_rng(trial.seed)
     w, total = 1.0, 120
+    with open(trial.params.get("log", "log"), "a") as log:
+        log.write(f"{trial.seed}\\n")
+    if trial.seed == trial.params.get("bad"):
+        raise RuntimeError("out of milk")
     for step in range(total):
         lr = trial.lr_at(step, total) if trial.params["ask"] else 0.1
         loss = 0.5 * w * w + 0.01 * generator.standard_normal()
@@ -590,6 +594,10 @@ def test_a_loop_that_asks_for_its_rates_takes_part_and_others_are_told(folder: P
     for name, told in (("ask", "trial.lr_at"), ("tell", "no lr")):
         other = lrsearch("range", "own.yaml", "--set", f"params.{name}=false", *allow, *TRAIN)
         assert other.exit_code == 1 and told in json.loads(other.stdout)["structures"][0]["refused"]
+    # Two seeds of the first, and then one of each: no more is trained of what tells nothing.
+    assert (folder / "log").read_text().split() == ["1", "2", "1", "1"]
+    late = lrsearch("range", "own.yaml", "--set", "params.bad=2", *allow, *TRAIN)
+    assert "out of milk" in json.loads(late.stdout)["structures"][0]["refused"]
     rare = lrsearch("range", "own.yaml", "--set", "params.every=10", *allow, *TRAIN)
     assert "12 times" in json.loads(rare.stdout)["structures"][0]["refused"]
 

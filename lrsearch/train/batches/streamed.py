@@ -29,7 +29,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from lrsearch import data, pulse
+from lrsearch import data, forks, pulse
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import States, get_states, set_states
 from lrsearch.data.parts import Part, Stream, divide
@@ -290,9 +290,9 @@ class Streamed:
 
 @contextlib.contextmanager
 def _sparing_children() -> Iterator[None]:
-    """Keep a SIGTERM to a whole process group from processes that start within: their parent waits
-    for their batches, saves the trial under way, and ends them."""
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    """Keep a signal of `forks.ENDING` to a whole process group from processes that start within:
+    their parent waits for their batches, saves the trial under way, and ends them."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, forks.ENDING)
     try:
         yield
     finally:

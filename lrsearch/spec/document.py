@@ -16,7 +16,7 @@ from typing import Any
 
 from lrsearch.catalogue import TRAIN
 from lrsearch.errors import Fault, SpecError
-from lrsearch.spec.malformed import TEXTS, explain, find_odd, is_in_odd_quotes
+from lrsearch.spec.malformed import KNOWN, TEXTS, explain, find_odd, is_in_odd_quotes
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
@@ -34,6 +34,8 @@ _UNPARTED = re.compile(r"([A-Za-z_][\w.]*)(?:\s*=\s*|\s+)([\[{].*)")
 """A key of a block and its list or mapping without a colon."""
 _MARKED = re.compile(r"[&*!%@]\s*(\w[\w.-]*)")
 """A value behind a sign that means something else to YAML."""
+_MIXED = re.compile(r"[\w.]+(?:\s\w+)?\W*[\s\W](?:\{\s*\w+|['\"][\w ]+)")
+"""The key that YAML reads where a colon is missing before: params -> {epochs: 5}."""
 _DASHED = re.compile(r"-[^\s-].*")
 """An entry of a list without a blank after its dash."""
 _EATEN = re.compile(r"[ \t]+#(\S+)[ \t]*$", re.MULTILINE)
@@ -120,20 +122,26 @@ def read_document(text: str, source: str) -> Document:
 
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
+    from lrsearch.spec.mending import mend, without_marks
+
     text, slips = _plain_indentation(text, source)
     lines: list[int] = []
+    seen = {text}
     while True:
         document = Document(source, None)
         builder = _Builder(document, text)
         try:
             builder.read(_events(text))
         except yaml.MarkedYAMLError as error:
-            from lrsearch.spec.mending import mend
-
+            bare, marks = without_marks(text) if not lines else (text, [])
+            if marks:
+                slips += [Fault(line, "", told, source, hint) for line, told, hint in marks]
+                text = bare
+                continue
             line, problem, hint = explain(text, error)
             lines = lines or [*range(1, text.count("\n") + 3)]
             mended = mend(text, error, line, lines) if len(slips) < MOST_MENDED else None
-            if mended is None:
+            if mended is None or mended.text in seen:
                 told = [each for each in builder.faults if each.line != line]
                 told = [replace(each, line=_place(lines, each.line)) for each in told]
                 fault = Fault(_place(lines, line), "", problem, source, hint)
@@ -141,6 +149,7 @@ def read_document(text: str, source: str) -> Document:
             place = _place(lines, mended.line if mended.told else line)
             slips.append(Fault(place, "", mended.told or problem, source, mended.hint))
             text = mended.text
+            seen.add(text)
             lines[mended.line - 1 : mended.line] = [lines[mended.line - 1]] * mended.count
             continue
         except yaml.YAMLError as error:
@@ -316,8 +325,9 @@ class _Builder:
         lines = [line.strip() for line in self.text[start.index : end.index].splitlines()]
         lines = [line for line in lines if line]
         if re.match(r"[A-Za-z_][\w.]*:\s", lines[0]) and (odd := find_odd(lines[0])):
-            key, _, value = re.sub(r"\s", " ", lines[0]).partition(": ")
-            self._fault(event, ".".join(map(str, (*path, key))), *odd)
+            plain = re.sub(r"\s+", " ", lines[0])
+            key, _, value = plain.partition(": ")
+            self._fault(event, ".".join(map(str, (*path, key))), odd[0], f"write {plain}")
             self.document.unread |= {path, (*path, key)}
             return {key: plain_scalar(value)}
         lone = len(lines) == 1
@@ -382,80 +392,107 @@ class _Builder:
     def _mapping(self, events: Iterator[Any], path: Path) -> dict[str, Any]:
         import yaml
 
-        key = ".".join(str(part) for part in path)
         mapping: dict[str, Any] = {}
-        last: Any = None
+        before: Any = None
         while not isinstance(name := next(events), yaml.MappingEndEvent):
-            if not isinstance(name, yaml.ScalarEvent):
-                self._fault(name, key, "a key is plain text")
+            if not isinstance(name, yaml.ScalarEvent | yaml.AliasEvent):
+                self._fault(name, ".".join(map(str, path)), "a key is plain text")
                 self._value(name, events, (*path, "?"))
                 self._value(next(events), events, (*path, "?"))
                 continue
-            if _HALVES.search(name.value):
-                self._fault(name, key, "an escape names half a character")
-            if mapping and _follows(last, name):
-                # {lr: 0,001} is {lr: 0, 001: null}.
-                place = next(reversed(mapping))
-                number = f"{last.value}.{name.value}"
-                told = f"{last.value},{name.value} has a decimal comma, and a comma ends a value"
-                hint = f"write {place}: {number}"
-                if path[:1] == ("search",) and last.value.lstrip("+-")[0] != "0":
-                    told = f"{last.value},{name.value} has a comma, which ends a value"
-                    hint = f"write {place}: [{last.value}, {name.value}], or {place}: {number}"
-                dotted = ".".join(str(part) for part in (*path, place))
-                self._fault(name, dotted, told, hint)
-                self.document.unread.add((*path, place))
-                mapping[place], last = float(number), None
-                next(events)
-                continue
-            if not name.style and (tight := _TIGHT.fullmatch(name.value)):
-                last = next(events)
-                if isinstance(last, yaml.ScalarEvent) and last.value == "" and not last.style:
-                    lacks = "a blank after the colon" if ":" in name.value else "':'"
-                    told = f"'{name.value}' lacks {lacks}"
-                    dotted = ".".join(str(part) for part in (*path, tight[1]))
-                    self._fault(name, dotted, told, f"write {tight[1]}: {tight[2]}")
-                    self.document.lines[(*path, tight[1])] = _line(name)
-                    mapping[tight[1]] = plain_scalar(tight[2])
-                    continue
-                events = itertools.chain([last], events)
-            if not name.style and (glued := _GLUED.fullmatch(name.value)):
-                last = next(events)
-                value = self._value(last, events, (*path, name.value))
-                told = f"'{name.value}' lacks a blank after the colon"
-                dotted = ".".join(str(part) for part in (*path, glued[1]))
-                if value is None and (marked := _MARKED.fullmatch(glued[2])):  # {name:& sgd}
-                    self._fault(name, dotted, told, f"write {glued[1]}: {marked[1]}")
-                    self.document.lines[(*path, glued[1])] = _line(name)
-                    mapping[glued[1]] = plain_scalar(marked[1])
-                    continue
-                whole = f"{glued[2]}: {value}" if value is not None else glued[2]
-                self._fault(name, dotted, told, f"write {glued[1]}: {whole}")
-                self.document.unread.add((*path, glued[1]))
-                mapping[glued[1]] = {}
-                continue
-            inner = (*path, name.value)
-            if not name.style and (odd := find_odd(name.value)):
-                self._fault(name, key, *odd)
-                self._value(next(events), events, (*path, "?"))
-                continue
-            if name.value in mapping:
-                first = self.document.lines[inner]
-                dotted = ".".join(str(part) for part in inner)
-                told = f"given twice, first on line {first}"
-                self._fault(name, dotted, told, "leave one of both out")
-                self._value(next(events), events, (*inner, "?"))
-                continue
-            if name.anchor is not None or name.tag is not None:
-                self._fault(name, key, "anchors and tags are not allowed")
-            self.document.lines[inner] = _line(name)
-            if name.value == "<<" and not name.style:
-                told = "merge keys are not allowed (<<): write out what is merged"
-                self._fault(name, ".".join(map(str, inner)), told)
-                self.document.unread.add(inner)
             last = next(events)
-            mapping[name.value] = self._value(last, events, inner)
+            if isinstance(name, yaml.ScalarEvent) and mapping and _follows(before, name):
+                self._join(before, name, path, mapping)
+                before = None
+            elif (entry := self._odd_entry(name, last, events, path)) is not None:
+                mapping |= entry
+            else:
+                mapping |= self._entry(name, last, events, path, mapping)
+                before = last
         return mapping
+
+    def _entry(
+        self, name: Any, last: Any, events: Iterator[Any], path: Path, mapping: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A key and its value, none for a key that the mapping has already."""
+        key, inner = ".".join(map(str, path)), (*path, name.value)
+        if _HALVES.search(name.value):
+            self._fault(name, key, "an escape names half a character")
+        if name.value in mapping:
+            told = f"given twice, first on line {self.document.lines[inner]}"
+            self._fault(name, ".".join(map(str, inner)), told, "leave one of both out")
+            self._value(last, events, (*inner, "?"))
+            return {}
+        if name.anchor is not None or name.tag is not None:
+            self._fault(name, key, "anchors and tags are not allowed")
+        self.document.lines[inner] = _line(name)
+        if name.value == "<<" and not name.style:
+            told = "merge keys are not allowed (<<): write out what is merged"
+            self._fault(name, ".".join(map(str, inner)), told)
+            self.document.unread.add(inner)
+        return {name.value: self._value(last, events, inner)}
+
+    def _join(self, number: Any, name: Any, path: Path, mapping: dict[str, Any]) -> None:
+        """Make the number that {lr: 0,001} means, which is {lr: 0, 001: null}."""
+        place = next(reversed(mapping))
+        whole = f"{number.value}.{name.value}"
+        told = f"{number.value},{name.value} has a decimal comma, and a comma ends a value"
+        hint = f"write {place}: {whole}"
+        if path[:1] == ("search",) and number.value.lstrip("+-")[0] != "0":
+            told = f"{number.value},{name.value} has a comma, which ends a value"
+            hint = f"write {place}: [{number.value}, {name.value}], or {place}: {whole}"
+        self._fault(name, ".".join(map(str, (*path, place))), told, hint)
+        self.document.unread.add((*path, place))
+        mapping[place] = float(whole)
+
+    def _odd_entry(
+        self, name: Any, last: Any, events: Iterator[Any], path: Path
+    ) -> dict[str, Any] | None:
+        """The entry that is meant by a key with a colon, a sign or an odd blank within it; None for
+        any other key."""
+        import yaml
+
+        shown = str(getattr(last, "value", ""))
+        if isinstance(name, yaml.AliasEvent):
+            told = f"aliases are not allowed (*{name.anchor})"
+            hint = f"write {name.anchor}: {shown}".strip()
+            self._fault(name, ".".join(map(str, path)), told, hint)
+            return {name.anchor: self._value(last, events, (*path, name.anchor))}
+        if name.style:
+            return None
+        nothing = isinstance(last, yaml.ScalarEvent) and last.value == "" and not last.style
+        key, told, meant = "", "", shown
+        entry: Any = None
+        joined = name.value.replace(":", "")
+        if nothing and (tight := _TIGHT.fullmatch(name.value)):
+            lacks = "a blank after the colon" if ":" in name.value else "':'"
+            told, (key, meant) = f"'{name.value}' lacks {lacks}", tight.groups()
+            entry = plain_scalar(meant)
+        elif ":" in name.value and joined in KNOWN:  # mom:entum: 0.9, tr:ain: above its block.
+            told, key = f"'{name.value}' has a colon within its name", joined
+            entry = self._value(last, events, (*path, key))
+        elif glued := _GLUED.fullmatch(name.value):
+            told, (key, meant) = f"'{name.value}' lacks a blank after the colon", glued.groups()
+            value = self._value(last, events, (*path, name.value))
+            marked = _MARKED.fullmatch(meant) if value is None else None  # {name:& sgd}
+            meant = marked[1] if marked else meant if value is None else f"{meant}: {value}"
+            entry = plain_scalar(meant) if marked else {}
+            if not marked:
+                self.document.unread.add((*path, key))
+        elif _MIXED.fullmatch(name.value):
+            told = f"the key '{name.value}' has a sign in it that begins a value"
+            raise yaml.MarkedYAMLError(None, None, told, name.start_mark)
+        elif odd := find_odd(name.value):
+            self._value(last, events, (*path, "?"))
+            plain = re.sub(r"\s+", " ", name.value).strip()
+            hint = f"write {plain}: {shown}" if shown else odd[1]
+            self._fault(name, ".".join(map(str, path)), odd[0], hint)
+            return {}
+        if not key:
+            return None
+        self._fault(name, ".".join(map(str, (*path, key))), told, f"write {key}: {meant}".strip())
+        self.document.lines[(*path, key)] = _line(name)
+        return {key: entry}
 
 
 def _is_whole(event: Any) -> bool:

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from lrsearch import catalogue
+
 if TYPE_CHECKING:
     import yaml
 
@@ -42,6 +44,17 @@ TEXTS = ("command", "loop", "name")
 
 NAMED = ("data", "model", "optimizer", "schedule", "warmup", "prune")
 """Keys whose values are a name, or a mapping with more than that."""
+
+KNOWN = {
+    *(*catalogue.TRAIN, *TEXTS, *NAMED, "train", "search", "objective", "min", "max", "points"),
+    *(
+        key
+        for table in catalogue.GROUPS.values()
+        for each in table.values()
+        for key in each.parameters
+    ),
+}
+"""Keys that a spec may have."""
 
 LONGEST = 80
 """Characters of a line that are shown."""

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrsearch import catalogue
-from lrsearch.spec.malformed import NAMED, ODD, PLACED, TEXTS, quoted
+from lrsearch.spec.malformed import KNOWN, NAMED, ODD, PLACED, TEXTS, find_odd, quoted
 
 if TYPE_CHECKING:
     import yaml
@@ -19,10 +18,20 @@ _LONGEST = 200
 
 _PAIRS = {"{": "}", "[": "]"}
 
-_KEY = r"[A-Za-z_][\w.-]*"
+_KEY = r"[A-Za-z_](?:[\w.-]*\w)?"
 _ALONE = re.compile(rf"[^\w\[\]]*({_KEY})[^\w\[\]]*")
-_SAID = re.compile(rf"({_KEY})\s*(?:=+>|-+>|:=|:(?!//)|=|;|\s-\s|\s)\s*([\w.+-]+|[\[{{'\"].*)")
-_BULLET = re.compile(rf"(?:[-*\u2022\u00b7\u2013\u2014]+|//)\s*({_KEY}\s*:.*)")
+_SAID = re.compile(
+    rf"({_KEY})\s*(?:=+>|-+>|:=|:(?!//)|=|;|\s-\s|[-.,]\s|\sis\s|\s)\s*([\w.+-]+|[\[{{'\"].*)"
+)
+_BULLET = re.compile(rf"(?:[-*+>|\u2022\u00b7\u2013\u2014]+|//|\d+[.)])\s*({_KEY}\s*:.*)")
+_AROUND = re.compile(rf"[^\w\s]+({_KEY})[^\w\s:]*\s*(:\s.*)")
+"""A key and its value behind a quote or other signs: 'lr: 0.1, **lr**: 0.1."""
+_AFTER = re.compile(r"(.*[}\]])\s+([^\s,:{}\[\]][^:{}\[\]]*)")
+"""Words behind what is closed: [32, 64] ; a note."""
+_BESIDE = re.compile(rf"({_KEY}:\s+{{.*)}}\s*,\s*({_KEY}:\s[^{{}}]*)")
+"""A key behind the braces that it belongs in: lr: {min: 1e-4, max: 1}, points: 5."""
+_ROUND = re.compile(r"\(([^()]*:\s[^()]*?)[)}\]]")
+"""A mapping between brackets of another kind: (min: 1e-4, max: 1)."""
 _TWO = re.compile(rf"({_KEY}):\s+([^\s,;:]+)(\s*[,;]\s*|\s+)({_KEY}:\s.*)")
 _INNER = re.compile(rf"({_KEY}):\s+({_KEY}:\s.*)")
 _QUOTE = re.compile(r"(?<![\w'\"])(['\"])(?:(?!\1).)*$")
@@ -31,7 +40,8 @@ _EQUAL = re.compile(rf"(?<=[{{,\s])({_KEY})\s*=\s*(?=\S)")
 _NOTHING = re.compile(rf"({_KEY}):\s+(?:\{{\}}|~|null)")
 _CUT = re.compile(r"([A-Za-z_]+)[^\w\s]([A-Za-z_]+)(\s.*)?")
 _MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@]\s+(?=\w)")
-_KNOWN = {*catalogue.TRAIN, *TEXTS, *NAMED, "train", "search", "objective"}
+_SIGNED = re.compile(r"(?<=[:,\[{\s])[%@`]+(?=\w)")
+"""A sign before a value within braces, where text in quotes is unlikely."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,49 @@ class Mended:
     count: int
     hint: str
     told: str = ""
+
+
+_CONFLICT = re.compile(r"\s*(<{7}|\|{7}|={7}|>{7})(\s.*)?")
+_FENCE = re.compile(r"\s*(```|~~~)\s*\w*\s*")
+
+
+def without_marks(text: str) -> tuple[str, list[tuple[int, str, str]]]:
+    """A text with empty lines for those of a merge that was not finished and of Markdown: the first
+    version and the first block of code stay. Beside it the line, the fault and the hint of each."""
+    lines, told = text.split("\n"), []
+    marks = [(at, match[1][0]) for at, each in enumerate(lines) if (match := _CONFLICT.match(each))]
+    begun, cut = -1, -1
+    for at, sign in marks:
+        if sign == "<":
+            begun, cut = at, -1
+        elif begun >= 0 and sign == ">":
+            cut = at if cut < 0 else cut
+            middle = max(each for each, _ in marks if each < at)
+            kept = f"keep {_span(begun + 1, cut)} or {_span(middle + 1, at)}"
+            hint = (
+                f"{kept}, and take the signs on lines {begun + 1}, {middle + 1} and {at + 1} away"
+            )
+            told.append((begun + 1, "not valid YAML: a merge is not finished there", hint))
+            lines[begun] = ""
+            lines[cut : at + 1] = [""] * (at + 1 - cut)
+            begun = -1
+        elif cut < 0:
+            cut = at
+    fences = [at for at, each in enumerate(lines) if _FENCE.fullmatch(each)]
+    if fences:
+        last = max(at for at, each in enumerate(lines) if each.strip()) + 1
+        stop = fences[1] if len(fences) > 1 else last
+        for begin, end in ((0, fences[0] + 1), (stop, last)):
+            if begin < end:
+                hint = f"take {_span(begin, end)} away"
+                told.append((begin + 1, "not valid YAML: that is Markdown around a spec", hint))
+                lines[begin:end] = [""] * (end - begin)
+    return "\n".join(lines), told
+
+
+def _span(begin: int, end: int) -> str:
+    """Lines in words, by their indices; `end` is the first that is none of them."""
+    return f"lines {begin + 1} to {end}" if end > begin + 1 else f"line {begin + 1}"
 
 
 def mend(
@@ -133,11 +186,13 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
     """A line with its signs put right."""
     line = lines[number - 1]
     body, comment = _divide(line)
-    indent, content = line[: len(line) - len(line.lstrip())], body.strip()
+    indent, content = line[: len(line) - len(line.lstrip())], body.lstrip()
     above = next(
         (each for each in reversed(lines[: number - 1]) if _indent(each) < len(indent)), ""
     )
-    if above.startswith("metrics:") and (text := quoted(content)):  # Patterns are texts.
+    if (
+        above.startswith("metrics:") and not find_odd(content) and (text := quoted(content))
+    ):  # Patterns are texts.
         yield (f"{indent}{text}{comment}",)
     for plain, own in _plain(lines, number, indent, content):
         yield (f"{own}{plain}{comment}",)
@@ -147,15 +202,18 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
             yield (f"{own}{closed}{comment}",)
     deeper = number < len(lines) and _indent(lines[number]) > _indent(line)
     match = _CUT.fullmatch(content)
-    if match and match[1] + match[2] in _KNOWN and deeper != bool(match[3]):
+    if match and match[1] + match[2] in KNOWN and deeper != bool(match[3]):
         # tr:ain above its block, or bud:get 20ep.
         yield (f"{indent}{match[1]}{match[2]}:{match[3] or ''}{comment}",)
     if deeper:
         match = _ALONE.fullmatch(content)
         match = match or (_NOTHING.fullmatch(content) if not indent else None)
         match = match or re.fullmatch(r"(train|search|params):\s+[^{\[\s].*", content)
+        match = match or re.fullmatch(rf"({_KEY}):\s+[^\w\s'\"{{\[|>].*", content)
         if match:
             yield (f"{indent}{match[1]}:{comment}",)
+    elif re.fullmatch(_KEY, content):  # A line that was cut off.
+        yield (f"{indent}{content}:{comment}",)
 
 
 def _divided_lines(lines: Sequence[str], number: int, begun: int, stopped: int) -> _Candidates:
@@ -185,7 +243,7 @@ def _moved_lines(lines: Sequence[str], number: int, begun: int, stopped: int) ->
 def _divide(line: str) -> tuple[str, str]:
     """A line without its comment, and the comment with the blanks before it."""
     body, mark, rest = line.partition(" #")
-    return (body.rstrip(), f"  #{rest}") if mark else (line.rstrip(), "")
+    return (body.rstrip(" \t"), f"  #{rest}") if mark else (line.rstrip(" \t\r"), "")
 
 
 def _has_words(line: str) -> bool:
@@ -251,6 +309,16 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
             yield (f"{match[1]}: {match[2]}", match[4])
     if (match := _INNER.fullmatch(content)) and match[1] not in TEXTS:
         yield (f"{match[1]}: {{{match[2]}}}",)
+    if match := _BESIDE.fullmatch(content):
+        yield (f"{match[1]}, {match[2]}}}",)
+    if re.search(r"[}\]][.,;:|!\\]+$", content):
+        yield (content.rstrip(".,;:|!\\"),)
+    if match := _AFTER.fullmatch(content):
+        yield (f"{match[1]}  # {match[2].lstrip('#;%/-<|* ')}",)
+    if match := _AROUND.fullmatch(content):
+        yield (f"{match[1]}{match[2]}",)
+    if re.search(r"[{\[]", content):
+        yield (_ROUND.sub(r"{\1}", _SIGNED.sub("", content)),)
 
 
 def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iterator[str]:
@@ -264,7 +332,9 @@ def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iter
         cut = re.search(r"[,}\]]", content[match.start() :])
         at = match.start() + cut.start() if cut else len(content)
         content = content[:at].rstrip() + match[1] + content[at:]
-    divided = re.sub(r",(?:\s*,)+", ",", _COMMA.sub(", ", content.replace("; ", ", ")))
+    joined = re.sub(rf"\s*(?:; |\u3001|&|\band\b)\s*(?={_KEY}:\s)", ", ", content)
+    divided = re.sub(r",(?:\s*,)+", ",", _COMMA.sub(", ", joined.replace("; ", ", ")))
+    yield from _balanced(content)
     for each in dict.fromkeys((content, divided, _EQUAL.sub(r"\1: ", divided))):
         yield each
         opened = _balance(above)[1]
@@ -272,6 +342,25 @@ def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iter
         yield mended + "".join(_PAIRS[sign] for sign in reversed(left))
         yield mended
         yield f"{each},"
+
+
+def _balanced(content: str) -> Iterator[str]:
+    """A line's content without a sign that opens twice, or with the one that opens what is only
+    closed: behind a key, the nearest first."""
+    for sign, end in _PAIRS.items():
+        if content.count(sign) > content.count(end):
+            yield content.replace(sign * 2, sign)
+    opened: list[str] = []
+    for at, char in enumerate(content):
+        if char in _PAIRS:
+            opened.append(char)
+        elif char in _PAIRS.values():
+            sign = next(sign for sign, end in _PAIRS.items() if end == char)
+            if sign not in opened:
+                for match in reversed([*re.finditer(rf"{_KEY}:\s+|^-\s+", content[:at])]):
+                    yield content[: match.end()] + sign + content[match.end() :]
+                return
+            opened.pop()
 
 
 def _bare(line: str) -> str:

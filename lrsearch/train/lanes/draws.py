@@ -14,7 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -187,6 +187,9 @@ def draw_rules(noise: Noise) -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.bernoulli: _bernoulli,
         Tensor.bernoulli: _bernoulli,
         torch.normal: _normal,
+        torch.multinomial: _choose,
+        Tensor.multinomial: _choose,
+        **{each: functools.partial(_by_constants, each) for each in _BY_VALUES},
         torch.dropout: drop,
         torch.dropout_: functools.partial(drop, in_place=True),
         torch.feature_dropout: functools.partial(drop, channels=True),
@@ -200,8 +203,11 @@ def draw_rules(noise: Noise) -> dict[Callable[..., Any], Callable[..., Any]]:
         **{getattr(Tensor, name): functools.partial(_in_place, name) for name in _IN_PLACE},
     }
     own = {each: functools.partial(_call, noise, each, rule) for each, rule in rules.items()}
-    return {**own, torch.empty: _empty}
+    return {**own, torch.empty: _empty, Tensor.new: _new}
 
+
+_BY_VALUES = (torch._standard_gamma, torch._sample_dirichlet, torch.binomial, torch.poisson)
+"""Functions that draw as many numbers as the values of their arguments demand."""
 
 _IN_PLACE = (
     *("uniform_", "normal_", "random_", "bernoulli_"),
@@ -271,6 +277,16 @@ def _empty(*size: Any, **kwargs: Any) -> Tensor:
         )
     return torch._C._functorch._add_batch_dim(every, 0, level)
 
+
+def _new(tensor: Tensor, *size: Any, **kwargs: Any) -> Tensor:
+    """Tensor.new, of sizes as `_empty`, as some distributions call it before they draw."""
+    sizes = isinstance(size[0], torch.Size) if len(size) == 1 else bool(size)
+    if kwargs or not (sizes or all(isinstance(each, int) for each in size)):
+        return cast(Tensor, _MADE(tensor, *size, **kwargs))
+    return _empty(*size, dtype=tensor.dtype, device=tensor.device)
+
+
+_MADE: Any = Tensor.new
 
 # The rules, in the order of torch's own steps (aten/src/ATen/native/Distributions.cpp and
 # DistributionTemplates.h): rand is an empty tensor filled by uniform_, and so on.
@@ -364,6 +380,33 @@ def _normal(
         with unrecorded():
             lane = torch.empty_like(torch.add(lane, _dense(std)), dtype=lane.dtype)
     return _draw(noise, lane, _filling("normal_")).mul_(std.detach()).add_(mean)
+
+
+def _choose(
+    noise: Noise, input: Tensor, num_samples: int, replacement: bool = False
+) -> Tensor:
+    """torch.multinomial: what is most probable after a division by numbers that are drawn."""
+    if replacement and num_samples > 1:
+        raise NotRecordable(
+            "it draws several numbers of the same probabilities, with replacement; lanes draw one "
+            "each, as torch.multinomial(p.repeat_interleave(n, 0), 1) does"
+        )
+    with unrecorded():
+        lane = torch.empty_like(_lane(input))
+    scores = input.detach() / _draw(noise, lane, _filling("exponential_", 1.0))
+    return scores.argmax(-1, True) if num_samples == 1 else scores.topk(num_samples)[1]
+
+
+def _by_constants(function: Callable[..., Tensor], noise: Noise, *given: Tensor) -> Tensor:
+    """A function whose draws depend on values, where these are the same each time: no lane has its
+    own."""
+    if any(torch._C._functorch.maybe_get_level(each) >= 0 for each in given):
+        return function(*given)  # Refused as it is recorded.
+
+    def fill(lane: Tensor, generator: torch.Generator) -> None:
+        lane.copy_(function(*given, generator=generator))
+
+    return _draw(noise, _dense(given[0]), fill)
 
 
 def _in_place(name: str, noise: Noise, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._functorch.autograd_function import custom_function_call
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import Function
 from torch.autograd import function as functions
 from torch.distributions import Distribution
@@ -181,6 +182,9 @@ def _apply_by_lanes(function: type[Any], *args: Any, **kwargs: Any) -> Any:
     level = level_of_lanes()
     if level is None or kwargs:
         raise NotRecordable(f"its function {function.__name__} has no setup_context")
+    if all(axis_of(each) is None for each in args if isinstance(each, Tensor)):
+        with enable_single_level_autograd_function():  # What is drawn in it is each lane's.
+            return apply(*args)
     lanes = count_lanes()
     with temporarily_clear_interpreter_stack():
         parts = [[_pick(each, lane) for each in args] for lane in range(lanes)]

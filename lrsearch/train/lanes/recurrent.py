@@ -36,9 +36,8 @@ def recur(
         raise NotRecordable(
             "it uses dropout between recurrent layers, whose numbers cuDNN draws by itself"
         )
-    ways, parts = 2 if both_ways else 1, 4 if biased else 2
-    if len(params) != layers * ways * parts:
-        return func(input, hx, params, *given)  # An LSTM with projections.
+    ways, plain = 2 if both_ways else 1, 4 if biased else 2
+    parts = len(params) // (layers * ways)  # One more in an LSTM with projections.
     x = input.transpose(0, 1) if batch_first else input
     last: list[Sequence[Tensor]] = []
     for layer in range(layers):
@@ -47,15 +46,19 @@ def recur(
         found = []
         for way in range(ways):
             at = layer * ways + way
-            w_input, w_hidden, *bias = params[at * parts : (at + 1) * parts]
+            w_input, w_hidden, *bias = params[at * parts : at * parts + plain]
             b_input, b_hidden = bias or (None, None)
+            projection = params[at * parts + plain] if parts > plain else None
             state: Sequence[Tensor] = [each[at] for each in states]
             steps = linear(x, w_input, b_input).unbind(0)
             out: list[Tensor] = []
-            past = _Past()
+            past, projected = _Past(), _Past()
             for step in reversed(steps) if way else steps:
                 hidden = apply(_Hidden, state[0], w_hidden, b_hidden, past, not out)
                 state = cell(step, hidden, state)
+                if projection is not None:
+                    h = apply(_Hidden, state[0], projection, None, projected, not out)
+                    state = (h, *state[1:])
                 out.append(state[0])
             found.append(torch.stack(out[::-1] if way else out))
             last.append(state)
@@ -150,7 +153,8 @@ class _HiddenProducts(torch.autograd.Function):
             return onward, None, None, None, None
         gradients = align(torch.cat(past.gradients, 1))
         states = align(torch.cat(past.states, 1))
-        return onward, multiply(gradients.transpose(1, 2), states), gradients.sum(1), None, None
+        bias = gradients.sum(1) if ctx.needs_input_grad[2] else None
+        return onward, multiply(gradients.transpose(1, 2), states), bias, None, None
 
 
 class _Hidden(torch.autograd.Function):

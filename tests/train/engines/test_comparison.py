@@ -33,7 +33,6 @@ REFUSED_LAYERS = {
     "rrelu, no range": "vmap has no rule for aten::rrelu",
     "embedding, max norm": "changes layer.weight",
     "embedding, sparse": "sparse gradients",
-    "lstm, projected": "vmap has no rule for aten::lstm",
     "fractional max pool": "draws random numbers that no lane could repeat",
     "scatter": "RuntimeError: Function ScatterAddBackward0",
     "packed sequences": "packs sequences, whose lengths are read",

@@ -274,7 +274,7 @@ LAYERS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "embedding bag, mean": ("tokens", Bags),
     "embedding bag, sum": ("tokens", lambda: Bags(mode="sum")),
     "embedding bag, max": ("tokens", lambda: Bags(mode="max")),
-    "rnn": ("rows", lambda: nn.RNN(8, 16, batch_first=True)),
+    "rnn": ("rows", lambda: nn.RNN(8, 16, bias=False, batch_first=True)),
     "lstm": ("rows", lambda: nn.LSTM(8, 16, batch_first=True)),
     "lstm, two ways, two layers": (
         "rows",

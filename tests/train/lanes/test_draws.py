@@ -28,6 +28,7 @@ from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
 from lrsearch.train.lanes.draws import Generators, Noise
+from lrsearch.train.lanes.plain import mapped
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.tape import NotRecordable, record
 from lrsearch.trial import Cohort, Ended, Outcome, Plan, Workplace
@@ -107,6 +108,20 @@ DRAWINGS: dict[str, Drawing] = {
     "in place": mutated,
     "in place, differentiated": through_a_learned_share,
     "distributions": sampled,
+    "multinomial": lambda x: (
+        x[torch.arange(6), torch.multinomial(x.exp(), 1)[:, 0]]
+        + x[0, x.detach()[1].abs().multinomial(6)]
+    ),
+    "distributions, by torch.Tensor.new": lambda x: (
+        torch.distributions.Laplace(x, 0.5, validate_args=False).rsample()
+        + torch.distributions.Cauchy(0.0, x.exp(), validate_args=False).rsample().tanh()
+    ),
+    "distributions, of numbers": lambda x: (
+        x * torch.distributions.Beta(0.4, 0.4, validate_args=False).sample()
+        + torch.distributions.Gamma(torch.ones(18), 2.0, validate_args=False).sample()
+        + torch.poisson(torch.full((6, 1), 3.0))
+        + torch.distributions.StudentT(5.0, validate_args=False).sample((18,))
+    ),
     "gumbel_softmax": lambda x: F.gumbel_softmax(x, tau=0.5),
     "gumbel_softmax, turned": lambda x: F.gumbel_softmax(x.T, dim=0),
     "dropout": lambda x: F.dropout(x, 0.3) + F.dropout1d(x.reshape(2, 3, 18), 0.5).view(6, 18),
@@ -126,7 +141,7 @@ def generators() -> list[torch.Generator]:
 def in_lanes(drawing: Drawing, noise: Noise, x: Tensor) -> list[Tensor]:
     """Outputs [lanes, ...] and the gradient of their squares (and of x)."""
     leaf = x.detach().requires_grad_()
-    with torch.enable_grad(), Rules(noise):
+    with torch.enable_grad(), Rules(noise), mapped():
         out = vmap(drawing, randomness="different")(leaf)
     (gradient,) = torch.autograd.grad((out**2).sum() + leaf.sum(), leaf)
     return [out.detach().clone(), gradient]  # The numbers themselves are drawn anew.
@@ -194,7 +209,10 @@ OWN = make_generator(0)
         (lambda x: (x * 2)[:, 0].normal_(), "into a part of a tensor"),
         (lambda x: vmap(lambda y: y + torch.rand(18), randomness="same")(x), "of torch.func"),
         (lambda x: x + torch.poisson(x.detach().abs()), "that no lane could repeat"),
-        (lambda x: x[torch.multinomial(x.detach()[0].abs(), 4)], "that no lane could repeat"),
+        (
+            lambda x: x[0, torch.multinomial(x.detach().abs(), 4, replacement=True)],
+            "draws several numbers of the same probabilities, with replacement",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_in_lanes_says_so(drawing: Drawing, reason: str) -> None:

@@ -20,7 +20,7 @@ from lrsearch.spec.malformed import KNOWN, TEXTS, explain, find_odd, is_in_odd_q
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
-MOST_MENDED = 20
+MOST_MENDED = 30
 """Lines of a text that are mended; one with more of them is another kind of file."""
 
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -117,7 +117,7 @@ def read_document(text: str, source: str) -> Document:
 
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
-    from lrsearch.spec.mending import mend, without_marks
+    from lrsearch.spec.mending import find_error, mend, without_marks
 
     text, slips = _plain_indentation(text, source)
     lines: list[int] = []
@@ -126,6 +126,8 @@ def read_document(text: str, source: str) -> Document:
         document = Document(source, None)
         builder = _Builder(document, text)
         try:
+            if lines and (found := find_error(text)):
+                raise found
             builder.read(_events(text))
         except yaml.MarkedYAMLError as error:
             bare, marks = without_marks(text) if not lines else (text, [])
@@ -137,6 +139,9 @@ def read_document(text: str, source: str) -> Document:
             lines = lines or [*range(1, text.count("\n") + 3)]
             mended = mend(text, error, line, lines) if len(slips) < MOST_MENDED else None
             if mended is None or mended.text in seen:
+                with contextlib.suppress(yaml.YAMLError):  # For what is read before it.
+                    builder.faults.clear()
+                    builder.read(_events(text))
                 told = [each for each in builder.faults if each.line != line]
                 told = [replace(each, line=_place(lines, each.line)) for each in told]
                 fault = Fault(_place(lines, line), "", problem, source, hint)
@@ -449,10 +454,10 @@ class _Builder:
 
         shown = str(getattr(last, "value", ""))
         if isinstance(name, yaml.AliasEvent):
-            told = f"aliases are not allowed (*{name.anchor})"
-            hint = f"write {name.anchor}: {shown}".strip()
-            self._fault(name, ".".join(map(str, path)), told, hint)
-            return {name.anchor: self._value(last, events, (*path, name.anchor))}
+            anchor = str(name.anchor)
+            told, hint = f"aliases are not allowed (*{anchor})", f"write {anchor}: {shown}"
+            self._fault(name, ".".join(map(str, path)), told, hint.strip())
+            return {anchor: self._value(last, events, (*path, anchor))}
         if name.style:
             return None
         nothing = isinstance(last, yaml.ScalarEvent) and last.value == "" and not last.style

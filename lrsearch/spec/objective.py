@@ -59,7 +59,8 @@ def read_objective(
             path, message, f"write objective: {{metric: {metric}, goal: max}}, or goal: min"
         )
     elif usual is not None and goal not in (None, usual[0]):
-        reader.fault((*path, "goal"), f"the goal of {metric} is {usual[0]}: leave it out")
+        message = f"the goal of {metric} is {usual[0]}"
+        reader.fault((*path, "goal"), message, f"write goal: {usual[0]}, or leave it out")
     elif metric is None and goal is not None and not reader.is_promised("objective.metric"):
         reader.fault((*path, "goal"), "a goal goes with a metric, which is missing")
     at = Parameter("text", "last", choices=("last", "best"))

@@ -57,7 +57,7 @@ from lrsearch.spec.values import show
 
 _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
-    "verify": "lrsearch export --verify trains the best again",
+    "verify": "leave it out: lrsearch export --verify trains the best again",
 }
 """Hints for keys of a command or a loop beside built-in trainings."""
 

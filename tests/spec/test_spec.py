@@ -2049,7 +2049,7 @@ RANGE = "{min: 1e-3, max: 1.0, points: 4}"
         ("search:", "name: my run\nsearch:", "name", "write name: my-run"),
         ("search:", "name: \u201cx\u201d\nsearch:", "name", "typographic quotes"),
         ("4ep", "4ep\n  evaluate: every epoch", "train.evaluate", "write evaluate: 1ep"),
-        ("4ep", "4ep\n  search: {lr: [1]}", "train.search", "'search' stands at the top level"),
+        ("4ep", "4ep\n  search: {lr: [1]}", "train.search", "search: {lr: [1]} at the top level"),
         ("4ep", "4ep\n  schedule: {name: multistep, at: [1ep]}", "train.schedule.at", "allowed"),
         ("search:\n", "search:\n  schedule: cosine\n", "search.schedule", "schedule: cosine under"),
         ("hidden: [32]", "hidden: '32,64'", "model.hidden", "write hidden: [32, 64]"),

@@ -62,7 +62,8 @@ class Document:
     `lines` has the line (from 1) of every path; `origins` names the `--set` a path came from;
     `faults` are its faults as YAML that plain values do not show: keys given twice, aliases, tags.
     `empty` are the paths with no value, which plain values show as null, `eaten` the comments that
-    stand there in their place, `unread` the paths of aliases and tags, whose values are none.
+    stand there in their place, `doubled` the line and the value of what is given twice, `unread`
+    the paths of aliases and tags, whose values are none.
     """
 
     source: str
@@ -73,6 +74,7 @@ class Document:
     empty: set[Path] = field(default_factory=set)
     unread: set[Path] = field(default_factory=set)
     eaten: dict[Path, str] = field(default_factory=dict)
+    doubled: dict[Path, tuple[int, Any]] = field(default_factory=dict)
 
     def fault(self, path: Path, message: str, hint: str = "") -> Fault:
         """A fault at a path, or at the nearest of its ancestors that stands in the text."""
@@ -271,10 +273,11 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent) or event.tag is not None:
             self.document.unread.add(path)
         if isinstance(event, yaml.AliasEvent):
-            hint = self._hint_value(path, self.anchored.get(str(event.anchor)))
-            told = f"aliases are not allowed (*{event.anchor}): write it out"
+            anchor = str(event.anchor)
+            hint = self._hint_value(path, self.anchored.get(anchor, anchor))
+            told = f"aliases are not allowed (*{anchor}): write it out"
             self._fault(event, key, told, hint)
-            return None
+            return None if anchor in self.anchored else anchor
         value = event.value if isinstance(event, yaml.ScalarEvent) else None
         if event.anchor is not None:
             self.anchored[event.anchor] = value
@@ -421,7 +424,8 @@ class _Builder:
         if name.value in mapping:
             told = f"given twice, first on line {self.document.lines[inner]}"
             self._fault(name, ".".join(map(str, inner)), told, "leave one of both out")
-            self._value(last, events, (*inner, "?"))
+            again = self._value(last, events, (*inner, "?"))
+            self.document.doubled[inner] = (_line(name), again)
             return {}
         if name.anchor is not None or name.tag is not None:
             self._fault(name, key, "anchors and tags are not allowed")

@@ -40,8 +40,14 @@ _EQUAL = re.compile(rf"(?<=[{{,\s])({_KEY})\s*=\s*(?=\S)")
 _NOTHING = re.compile(rf"({_KEY}):\s+(?:\{{\}}|~|null)")
 _CUT = re.compile(r"([A-Za-z_]+)[^\w\s]([A-Za-z_]+)(\s.*)?")
 _MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@]\s+(?=\w)")
-_SIGNED = re.compile(r"(?<=[:,\[{\s])[%@`]+(?=\w)")
+_SIGNED = re.compile(r"(?<=[:,\[{\s])(?:[%@`!?|>*&]+(?=[\w.])|-\s+(?=[A-Za-z]))")
 """A sign before a value within braces, where text in quotes is unlikely."""
+_PUT = re.compile(r"(?<=[:,\[\s])(\$\{[^}]*\}|%\([^)]*\)\w)")
+"""A variable of a template within braces."""
+_COLONS = ((re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+(?={_KEY}:\s)"), r"\1, "),
+           (re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+[\w.]+(?=\s*[,}}])"), r"\1"))  # fmt: skip
+"""A colon for a comma within braces, and a second value."""
+_TEXT = re.compile(r"(command|loop)\s*(?:=+>|-+>|:=|[=;,]|\sis\s)\s*(.+)")
 
 
 @dataclass(frozen=True)
@@ -359,7 +365,13 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
     if match := _AROUND.fullmatch(content):
         yield (f"{match[1]}{match[2]}",)
     if re.search(r"[{\[]", content):
-        yield (_ROUND.sub(r"{\1}", _SIGNED.sub("", content)),)
+        plain = _ROUND.sub(r"{\1}", _SIGNED.sub("", _PUT.sub(r"'\1'", content)))
+        for pattern, meant in _COLONS:
+            plain = pattern.sub(meant, plain)
+        yield (re.sub(r"(?<=[\w\]}'\"])\s+(?:&\s*)?(?=[\[{])", ", ", plain),)
+        yield (plain,)
+    if match := _TEXT.fullmatch(content):
+        yield (f"{match[1]}: {match[2]}",)
 
 
 def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iterator[str]:
@@ -380,7 +392,8 @@ def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iter
         yield each
         opened = _balance(above)[1]
         mended, left = _balance(each, opened)
-        yield mended + "".join(_PAIRS[sign] for sign in reversed(left))
+        gap = " " if mended.endswith(":") else ""
+        yield mended + gap + "".join(_PAIRS[sign] for sign in reversed(left))
         yield mended
         yield f"{each},"
 
@@ -399,7 +412,9 @@ def _balanced(content: str) -> Iterator[str]:
             sign = next(sign for sign, end in _PAIRS.items() if end == char)
             if sign not in opened:
                 for match in reversed([*re.finditer(rf"{_KEY}:\s+|^-\s+", content[:at])]):
-                    yield content[: match.end()] + sign + content[match.end() :]
+                    inner = content[match.end() :]
+                    if bool(re.match(rf"{_KEY}:\s", inner)) == (sign == "{"):
+                        yield content[: match.end()] + sign + inner
                 return
             opened.pop()
 

@@ -396,7 +396,11 @@ def _note_whole(reader: Reader, name: str, dimension: Int) -> None:
 def _check_name(reader: Reader, path: Path, name: str) -> bool:
     if not PARAMETER_NAME.fullmatch(name):
         last = re.sub(r"\W+", "_", name.rpartition(".")[2]).strip("_")
-        hint = f"write {last}" if PARAMETER_NAME.fullmatch(last) else ""
+        value = reader.document.data
+        for part in path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        meant = [Line((*path[:-1], last), value)] if PARAMETER_NAME.fullmatch(last) else None
+        hint = reader.hint(path, meant)
         message = "a parameter's name is made of letters, digits and _, and starts with no digit"
         reader.fault(path, message, hint)
         return False

@@ -211,6 +211,24 @@ def test_files_that_are_no_spec(tmp_path):
         assert words in str(error.value) and str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told", "hint"),
+    [
+        ("train.py", "import torch\n", "this is Python", "--from command writes one"),
+        ("a.csv", "a,b\n1,2\n", "this is a table", "write data: {name: csv, source: "),
+        ("a.npz", "PK\0", "this is one of arrays", "write data: {name: npz, source: "),
+    ],
+)
+def test_a_file_of_another_kind_is_told_as_one(tmp_path, name, content, told, hint):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SpecError) as error:
+        read_spec(tmp_path / name)
+    (fault,) = error.value.faults
+    assert told in fault.message and hint in fault.hint
+    (tmp_path / name).write_text(BASE)
+    assert read_spec(tmp_path / name).train["lr"]
+
+
 def test_a_byte_order_mark_is_no_part_of_a_spec(tmp_path):
     path = tmp_path / "spec.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + BASE.encode())

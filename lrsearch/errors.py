@@ -30,8 +30,9 @@ import itertools
 import re
 import signal
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from lrsearch.terminal import visible_line
 
@@ -138,6 +139,29 @@ class DataErrors(DataError):
 
     def _sentence(self) -> str:
         return self.message  # An error a line, each of which is indented as it should be.
+
+
+_Found = TypeVar("_Found")
+
+
+class Checks:
+    """Checks of data that know nothing of each other: what they find is told at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[DataError] = []
+
+    def attempt(self, check: Callable[..., _Found], *given: Any, **named: Any) -> _Found | None:
+        """The result of a check, None where it raises DataError."""
+        try:
+            return check(*given, **named)
+        except DataError as error:
+            self.errors += error.errors if isinstance(error, DataErrors) else [error]
+            return None
+
+    def settle(self) -> None:
+        """Raises DataError, or DataErrors, where a check did."""
+        if self.errors:
+            raise DataErrors(self.errors) if len(self.errors) > 1 else self.errors[0]
 
 
 class ModelError(LrsearchError):

@@ -24,7 +24,7 @@ from lrsearch.data.tables import (
     is_one_hot,
     show_labels,
 )
-from lrsearch.errors import DataError
+from lrsearch.errors import Checks, DataError
 from lrsearch.spec.values import show
 
 # parts
@@ -60,10 +60,7 @@ def check_arrays(
     Raises DataError for arrays that do not fit together.
     """
     first = parts[0]
-    inputs = [read_inputs(place, part.x_name, part.x, images=images) for part in parts]
-    check_scales(place, [(part.x_name, part.x, x) for part, x in zip(parts, inputs, strict=True)])
-    _check_shapes(place, parts, inputs)
-    targets, labels = read_targets(place, {part.y_name: part.y for part in parts}, task)
+    inputs, targets, labels = _read_parts(place, parts, task, images)
     hashed = {f"x{end}": each for end, each in zip(ENDS, inputs, strict=False)}
     hashed |= {f"y{end}": each for end, each in zip(ENDS, targets, strict=False)}
     lost, exact = keep_exact([part.x for part in parts], inputs)
@@ -119,17 +116,42 @@ def check_arrays(
     )
 
 
-def _check_shapes(place: str, parts: Sequence[Named], inputs: Sequence[Array]) -> None:
-    """Raises DataError where a part has not one target a sample, or samples of another shape than
-    the first part's."""
-    first, *others = parts
+def _read_parts(
+    place: str, parts: Sequence[Named], task: str | None, images: bool | None
+) -> tuple[list[Array], list[Array], tuple[str, ...]]:
+    """The inputs and the targets of parts in their final form, and the names of the classes. Raises
+    DataError with all that is wrong with them."""
+    checks = Checks()
+    read = [
+        checks.attempt(read_inputs, place, part.x_name, part.x, images=images) for part in parts
+    ]
     for part in parts:
-        if part.y.ndim == 0 or len(part.x) != len(part.y):
-            count = len(part.y) if part.y.ndim else "no"
-            raise DataError(
-                f"{part.x_name} has {len(part.x)} samples, {part.y_name} {count} targets",
-                where=place,
-            )
+        checks.attempt(_check_count, place, part)
+    inputs = [each for each in read if each is not None]
+    if len(inputs) == len(parts):
+        checks.attempt(_check_shapes, place, parts, inputs)
+    given = {part.y_name: part.y for part in parts if part.y.ndim}
+    found_targets = checks.attempt(read_targets, place, given, task) if given else None
+    checks.settle()
+    assert found_targets is not None, "what is None has an error"
+    return inputs, *found_targets
+
+
+def _check_count(place: str, part: Named) -> None:
+    """Raises DataError where a part has not one target a sample."""
+    if part.x.ndim and (part.y.ndim == 0 or len(part.x) != len(part.y)):
+        count = len(part.y) if part.y.ndim else "no"
+        raise DataError(
+            f"{part.x_name} has {len(part.x)} samples, {part.y_name} {count} targets",
+            where=place,
+            hint="each sample has one: leave out those that lack the other, where the file is made",
+        )
+
+
+def _check_shapes(place: str, parts: Sequence[Named], inputs: Sequence[Array]) -> None:
+    """Raises DataError where samples have another scale or shape than the first part's."""
+    first, *others = parts
+    check_scales(place, [(part.x_name, part.x, x) for part, x in zip(parts, inputs, strict=True)])
     for part, x in zip(others, inputs[1:], strict=True):
         if x.shape[1:] != inputs[0].shape[1:]:
             raise DataError(
@@ -317,10 +339,10 @@ def read_targets(
     float32, int64 or bool, and text is numbered. Raises DataError for targets of another task, of
     several kinds, or beyond such a type's range.
     """
+    checks = Checks()
     for name, y in arrays.items():
-        if y.dtype.kind not in KINDS:
-            raise refuse_kind(place, name, y, "classes are integers or text, targets numbers")
-        _check_task(place, task, y)
+        checks.attempt(_check_kind, place, name, y, task)
+    checks.settle()
     kinds = {KINDS[y.dtype.kind] for y in arrays.values()}
     if kinds == {"booleans", "classes"} and all(np.isin(y, (0, 1)).all() for y in arrays.values()):
         kinds = {"classes"}  # Written in two ways.
@@ -336,7 +358,9 @@ def read_targets(
     if task == "own" and numbers:
         return [plain_type(place, name, y) for name, y in arrays.items()], ()
     if task == "regression" or (task is None and kinds == {"f"}):
-        return [_continuous(place, name, y) for name, y in arrays.items()], ()
+        found = [checks.attempt(_continuous, place, name, y) for name, y in arrays.items()]
+        checks.settle()
+        return [each for each in found if each is not None], ()
     flat = []
     for name, y in arrays.items():
         if y.size != len(y):
@@ -353,6 +377,13 @@ def read_targets(
     )
     cuts = np.cumsum([len(y) for y in flat])[:-1]
     return np.split(numbered.reshape(-1).astype(np.int64), cuts), labels
+
+
+def _check_kind(place: str, name: str, y: Array, task: str | None) -> None:
+    """Raises DataError where targets are of no known kind, or not of the spec's task."""
+    if y.dtype.kind not in KINDS:
+        raise refuse_kind(place, name, y, "classes are integers or text, targets numbers")
+    _check_task(place, task, y)
 
 
 def _check_task(place: str, task: str | None, y: Array) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch.data.tables import Array
-from lrsearch.errors import DataError, nearest
+from lrsearch.errors import Checks, DataError, DataErrors, nearest
 
 Pair = tuple[Array, Array]
 
@@ -79,8 +79,11 @@ def read_images(
         ) from error
     splits = _find_splits(source)
     labels = tuple(sorted(splits[0].classes))
+    checks = Checks()
     for split in splits[1:]:
-        _check_same_classes(splits[0], split, source)
+        for here, there in ((split, splits[0]), (splits[0], split)):
+            checks.attempt(_check_same_classes, here, there, source)
+    checks.settle()
     chosen = [_order(split, labels) for split in splits]
     if samples is not None:
         chosen[0] = _spread(chosen[0], samples, labels, source)
@@ -226,7 +229,13 @@ def _find_splits(source: str) -> list[_Split]:
             hint="one such folder can be: rename or move the others",
         )
     wanted = ["train", *held, *(["test"] if "test" in names else [])]
-    splits = [_read_split(name, _scan(f"{source}/{name}")) for name in wanted]
+    checks = Checks()
+    read = [
+        checks.attempt(lambda name=name: _read_split(name, _scan(f"{source}/{name}")))
+        for name in wanted
+    ]
+    checks.settle()
+    splits = [each for each in read if each is not None]
     if len(splits) == 1:
         _check_two_each(splits[0])
     ignored = (*splits[0].ignored, *root.images, *root.others)
@@ -259,7 +268,7 @@ def _read_split(name: str, root: _Folder) -> _Split:
         raise DataError(
             f"there is one class folder only: {_listed(root.folders)}",
             where=where,
-            hint=f"did you mean source: {_shown(only.path)}?" if nested else _EXPECTED,
+            hint=f"write source: {_shown(only.path)}" if nested else _EXPECTED,
         )
     empty = [each for each, folder in inside.items() if not folder.images]
     if empty:
@@ -310,17 +319,16 @@ def _check_two_each(split: _Split) -> None:
         )
 
 
-def _check_same_classes(train: _Split, held: _Split, source: str) -> None:
-    for here, there in ((held, train), (train, held)):
-        missing = [name for name in there.classes if name not in here.classes]
-        if missing:
-            raise DataError(
-                f"{here.name} has no class folder{'s' if len(missing) > 1 else ''} "
-                f"{_listed(missing)}, which {there.name} has",
-                where=_shown(source),
-                hint=f"{here.name} has: {_listed(list(here.classes))}; "
-                "every split needs images of every class",
-            )
+def _check_same_classes(here: _Split, there: _Split, source: str) -> None:
+    missing = [name for name in there.classes if name not in here.classes]
+    if missing:
+        raise DataError(
+            f"{here.name} has no class folder{'s' if len(missing) > 1 else ''} "
+            f"{_listed(missing)}, which {there.name} has",
+            where=_shown(source),
+            hint=f"{here.name} has: {_listed(list(here.classes))}; "
+            "every split needs images of every class",
+        )
 
 
 def _order(split: _Split, labels: Sequence[str]) -> list[tuple[str, int]]:
@@ -370,6 +378,7 @@ def _decode_all(
     pixels: Array | None = None
     first = ""
     failed: list[tuple[str, str]] = []
+    odd: DataError | None = None
     if size is not None:
         pixels = _allocate((len(paths), channels, size[0], size[1]), sized=True, source=source)
     decode = partial(_try_decode, size=size, resize=resize, channels=channels)
@@ -381,25 +390,29 @@ def _decode_all(
             pixels = _allocate((len(paths), *found.shape), sized=False, source=source)
             first = path
         if found.shape != pixels.shape[1:]:
-            raise DataError(
+            odd = odd or DataError(
                 f"the image is {_measure(found.shape)}, but "
                 f"{_shown(os.path.relpath(first, source))} is {_measure(pixels.shape[1:])} "
                 "(height x width): without a size all need the same",
                 where=_shown(path),
                 hint="write size: 32, or another, to bring them to one",
             )
+            continue
         pixels[index] = found
     if failed:
         path, reason = failed[0]
         names = [_shown(os.path.relpath(each, source)) for each, _ in failed[1:6]]
         more = f" and {len(failed) - 6:,} more" if len(failed) > 6 else ""
-        raise DataError(
+        unread = DataError(
             f"the image cannot be read: {reason}",
             where=_shown(path),
             hint=f"nor can {', '.join(names)}{more}: replace them or take them away"
             if names
             else "it is the only one: replace it or take it away",
         )
+        raise DataErrors([unread, odd]) if odd else unread
+    if odd:
+        raise odd
     assert pixels is not None, "a class folder has images"
     return pixels
 

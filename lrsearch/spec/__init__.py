@@ -29,6 +29,35 @@ def read_spec(
     With `columns`, which reads the names of a Parquet file's columns, the faults of the files,
     programs and code that the spec names are raised, too; none of them is run or imported.
     """
+    try:
+        return _read(path, overrides, columns)
+    except SpecError:
+        other = _OTHERS.get(path.suffix.lower())
+        if other is None:
+            raise
+        kind, hint = other
+        told = f"a spec is a file of YAML, and this is {kind}"
+        fault = Fault(0, "", told, str(path), hint.format(path_word(path)))
+        raise SpecError([fault]) from None
+
+
+_TABLE = "write data: {{name: csv, source: {}, target: COLUMN}} in a spec; "
+_TABLE += "lrsearch init NEW.yaml --from csv writes one"
+_ARRAYS = "write data: {{name: npz, source: {}}} in a spec; " + FIRST_SPEC
+_SCRIPT = "a spec names it: lrsearch init NEW.yaml --from command writes one, or --from loop"
+_OTHERS = {
+    ".py": ("Python", _SCRIPT),
+    ".ipynb": ("a notebook", _SCRIPT),
+    **dict.fromkeys((".csv", ".tsv"), ("a table", _TABLE)),
+    ".parquet": ("a table", _TABLE.replace("csv", "parquet", 1)),
+    **dict.fromkeys((".npz", ".npy"), ("one of arrays", _ARRAYS)),
+    ".jsonl": ("one of lines of JSON", FIRST_SPEC),
+}
+"""Files that are given in the place of a spec, by their endings: what they are, and the way."""
+
+
+def _read(path: Path, overrides: Sequence[str], columns: ColumnNames | None) -> Spec:
+    """Read a spec as `read_spec` does, by whatever name."""
     text = read_text(path)
     document = read_document(text, str(path))
     for override in overrides:

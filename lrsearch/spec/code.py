@@ -9,10 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.errors import Fault, suggest
+from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.imports import is_free
-from lrsearch.spec.modules import Found, Problem, is_generator, look_up, names_of, signature
+from lrsearch.spec.modules import (
+    Found,
+    Problem,
+    is_generator,
+    look_up,
+    names_of,
+    signature,
+    torch_names,
+)
 from lrsearch.spec.ranges import is_range
 
 
@@ -136,9 +144,14 @@ def code_faults(document: Document, folder: FilePath) -> list[Fault]:
     faults: list[Fault] = []
     told: set[str] = set()
     for use in find_uses(document):
+        found: Found | Problem | None
         if is_free(use.class_path):
-            continue
-        found = look_up(use.class_path, folder)
+            found = _look_up_free(use)
+        else:
+            found = look_up(use.class_path, folder)
+            first, _, rest = use.class_path.partition(".")
+            if isinstance(found, Problem) and rest.split(".")[0] in torch_names(first):
+                found = Problem(found.message, f"write {use.place[-1]}: torch.{use.class_path}")
         if isinstance(found, Problem):
             if found.message not in told:  # A missing module is told once.
                 faults.append(document.fault(use.place, found.message, found.hint))
@@ -146,6 +159,20 @@ def code_faults(document: Document, folder: FilePath) -> list[Fault]:
         elif found is not None:
             faults += [document.fault(*each) for each in _call_faults(use, found)]
     return faults
+
+
+def _look_up_free(use: Use) -> Problem | None:
+    """The reason why a class path of torch.nn or torch.optim names nothing, as torch's source
+    shows; None where it names something, or that is not certain."""
+    package, name, *_ = [*use.class_path.split(".")[1:], ""]
+    known = torch_names(package)
+    if not known or not name or name in known:
+        return None
+    classes = sorted(each for each in known if each[:1].isupper())
+    usual = {"optimizer": "SGD", "model": "Linear"}.get(use.role, "CrossEntropyLoss")
+    close = nearest(name, classes)
+    hint = f"write {use.place[-1]}: torch.{package}.{close or usual}"
+    return Problem(f"torch.{package} has no '{name}'", hint if close else f"{hint}; for example")
 
 
 def _call_faults(use: Use, found: Found) -> Iterator[tuple[Path, str, str]]:

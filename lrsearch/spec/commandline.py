@@ -198,6 +198,8 @@ def program_fault(program: str, folder: str) -> tuple[str, str] | None:
             hint = f"no shell runs the command: write env {program} ..."
         elif program in _OF_THE_SHELL:
             hint = "no shell runs the command: for one write sh -c '...'"
+        elif re.fullmatch(r"[A-Za-z_]\w*\.(?!py$)[A-Za-z_]\w*", program):
+            hint = f"a function is named by loop: write loop: {program}, and no command"
         return f"there is no program '{program[:200]}' on the PATH", hint
     if not _is_file(path):
         what = "is a folder" if os.path.isdir(path) else "does not exist"  # noqa: PTH112

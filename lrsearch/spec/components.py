@@ -20,6 +20,7 @@ from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.translation import base_rate, fixed_lines, optimizer_lines
 from lrsearch.spec.foreign.words import look_up, means
 from lrsearch.spec.model import DEFAULTS, complete
+from lrsearch.spec.modules import torch_names
 from lrsearch.spec.ranges import is_range, read_dimension, searched
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
@@ -47,7 +48,7 @@ def read_component(
             known = {"lr": catalogue.TRAIN["lr"]}
             found |= read_arguments(reader, path, {"lr": raw["lr"]}, known, dimensions)
         if group == "optimizer" and "lr" in found["init_args"]:
-            hint = "the learning rate is train.lr"
+            hint = "leave 'lr' out: the learning rate is train.lr"
             reader.fault((*path, "init_args", "lr"), "it is given by the schedule", hint)
         return found
     return read_named(reader, group, path, raw, dimensions)
@@ -132,7 +133,7 @@ def read_named(
         if all(raw.get(key) is not None for key in pair):
             reader.fault((*path, pair[1]), f"{pair[0]} and {pair[1]} exclude each other")
     if name == "sgd" and raw.get("nesterov") is True and raw.get("dampening") not in (None, 0):
-        reader.fault((*path, "dampening"), "nesterov momentum takes no dampening: write 0")
+        reader.fault((*path, "dampening"), "nesterov takes no dampening", "write dampening: 0")
     arguments = read_arguments(reader, path, raw, with_rate if "lr" in raw else known, dimensions)
     found = dict(dimensions or ())
     if kind == "schedule" and name == "plateau" and "mode" not in found:
@@ -150,10 +151,17 @@ def _suggest_name(reader: Reader, kind: str, path: Path, name: object) -> str:
     if nearest(str(name), table) is not None:
         return suggest(str(name), table)
     usual = {"model": "mlp", "prune": catalogue.PRUNE}.get(kind) or DEFAULTS.get(kind)
-    line = Line(path, usual or next(iter(table)), "for example")
+    bare = (each for each, entry in table.items() if not _needs(entry))
+    line = Line(path, usual or next(bare), "for example")
     own = ", or {class_path: my_package.NAME}" if kind in IMPORTABLE else ""
     return f"{reader.hint(path, [line])}; {suggest('', table)}{own}"
 
+
+def _needs(entry: Entry) -> bool:
+    return any(each.default is REQUIRED for each in entry.parameters.values())
+
+
+_NAMED = "each argument has its name: write init_args: {name: value}, or leave it out"
 
 _BUILT_IN: dict[str, Mapping[str, Entry]] = {
     **catalogue.GROUPS,
@@ -225,8 +233,8 @@ def settle_mode(reader: Reader, path: Path, metrics: list[Any], plateau: dict[st
             continue
         known = catalogue.METRICS.get(name)
         if known is not None and mode not in (None, known[0]):
-            message = f"the goal of {name} is {known[0]}: leave mode out"
-            reader.fault((*path[:-1], "mode"), message)
+            message = f"the goal of {name} is {known[0]}"
+            reader.fault((*path[:-1], "mode"), message, "leave mode out")
         if known is not None or plateau.get("mode") is not None:
             continue
         if metrics == [name] == [aim.get("metric")] and aim.get("goal") in ("min", "max"):
@@ -289,7 +297,7 @@ def read_import(
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, Mapping):
-        reader.fault((*path, "init_args"), f"{show(arguments)} is no mapping of arguments")
+        reader.fault((*path, "init_args"), f"{show(arguments)} is no mapping of arguments", _NAMED)
         arguments = {}
     given: dict[str, Any] = {}
     for key, value in arguments.items():
@@ -317,10 +325,15 @@ def _dotted(path: Path, raw: Any) -> str:
     """The hint for a path of a file, or of an entry point, in place of a class path."""
     if not isinstance(raw, str):
         return ""
+    if path == ("loop",) and " " in raw.strip():
+        return f"write {Line(('command',), raw.strip()).show(path)[6:]} in its place"
     plain = re.sub(r"\(\)$", "", raw.strip()).removeprefix("./")
     plain = re.sub(r"\.py(?=:|/|$)|/$", "", plain).replace("/", ".").replace(":", ".")
     if CLASS_PATH.fullmatch(plain) and raw.strip()[-3:] != ".py":
         return f"write {path[-1]}: {plain}"
+    package = "optim" if "optimizer" in path else "nn"
+    if plain in torch_names(package):
+        return f"write {path[-1]}: torch.{package}.{plain}"
     if re.fullmatch(r"[A-Za-z_][\w.]*", plain):
         what = "the function" if path == ("loop",) else "a class or a function"
         return f"write {path[-1]}: {plain}.NAME, with the name of {what} in it"

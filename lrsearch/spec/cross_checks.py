@@ -206,6 +206,9 @@ def check_models(reader: Reader, spec: Spec) -> None:
         if argument == "width" and "model.width" not in dict(spec.space.dimensions):
             argument = "heads" if "model.heads" in dict(spec.space.dimensions) else argument
         place = _argument_path(reader, spec.space, point, "model", argument)
+        if refusal and place == ("model", "name"):
+            usual = "char_transformer" if task == "language" else "mlp"
+            hint = f"{reader.hint(place, [Line(('model',), usual)])}; {hint}"
         if reader.sound(place):
             reader.fault(place, message, hint)
 

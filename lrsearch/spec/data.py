@@ -90,7 +90,7 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         reader.fault(
             (*path, "test"),
             f"validation {validation:g} and test {test:g} leave nothing to train on",
-            "write validation: 0.2 and test: 0.1, or other shares that leave more",
+            "write validation: 0.2\n  write test: 0.1",
         )
     return data
 
@@ -137,7 +137,8 @@ def read_transform_lists(
 ) -> Dimension | None:
     """A choice of whole lists of transforms."""
     if not isinstance(raw, list) or any(isinstance(part, str | Mapping) for part in raw):
-        hint = "it is searched by a list of lists, such as [[], [flip]]"
+        meant = raw if isinstance(raw, list) else [raw]
+        hint = reader.hint(path, [Line(path, [[], meant])])
         reader.fault(path, f"{show(raw)} is no list of lists of transforms", hint)
         return None
     if not raw:

@@ -20,7 +20,7 @@ from lrsearch.spec.malformed import KNOWN, TEXTS, explain, find_odd, is_in_odd_q
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
-MOST_MENDED = 20
+MOST_MENDED = 30
 """Lines of a text that are mended; one with more of them is another kind of file."""
 
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -67,7 +67,8 @@ class Document:
     `lines` has the line (from 1) of every path; `origins` names the `--set` a path came from;
     `faults` are its faults as YAML that plain values do not show: keys given twice, aliases, tags.
     `empty` are the paths with no value, which plain values show as null, `eaten` the comments that
-    stand there in their place, `unread` the paths of aliases and tags, whose values are none.
+    stand there in their place, `doubled` the line and the value of what is given twice, `unread`
+    the paths of aliases and tags, whose values are none.
     """
 
     source: str
@@ -78,6 +79,7 @@ class Document:
     empty: set[Path] = field(default_factory=set)
     unread: set[Path] = field(default_factory=set)
     eaten: dict[Path, str] = field(default_factory=dict)
+    doubled: dict[Path, tuple[int, Any]] = field(default_factory=dict)
 
     def fault(self, path: Path, message: str, hint: str = "") -> Fault:
         """A fault at a path, or at the nearest of its ancestors that stands in the text."""
@@ -122,7 +124,7 @@ def read_document(text: str, source: str) -> Document:
 
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
-    from lrsearch.spec.mending import mend, without_marks
+    from lrsearch.spec.mending import find_error, mend, without_marks
 
     text, slips = _plain_indentation(text, source)
     lines: list[int] = []
@@ -131,6 +133,8 @@ def read_document(text: str, source: str) -> Document:
         document = Document(source, None)
         builder = _Builder(document, text)
         try:
+            if lines and (found := find_error(text)):
+                raise found
             builder.read(_events(text))
         except yaml.MarkedYAMLError as error:
             bare, marks = without_marks(text) if not lines else (text, [])
@@ -142,6 +146,9 @@ def read_document(text: str, source: str) -> Document:
             lines = lines or [*range(1, text.count("\n") + 3)]
             mended = mend(text, error, line, lines) if len(slips) < MOST_MENDED else None
             if mended is None or mended.text in seen:
+                with contextlib.suppress(yaml.YAMLError):  # For what is read before it.
+                    builder.faults.clear()
+                    builder.read(_events(text))
                 told = [each for each in builder.faults if each.line != line]
                 told = [replace(each, line=_place(lines, each.line)) for each in told]
                 fault = Fault(_place(lines, line), "", problem, source, hint)
@@ -271,10 +278,11 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent) or event.tag is not None:
             self.document.unread.add(path)
         if isinstance(event, yaml.AliasEvent):
-            hint = self._hint_value(path, self.anchored.get(str(event.anchor)))
-            told = f"aliases are not allowed (*{event.anchor}): write it out"
+            anchor = str(event.anchor)
+            hint = self._hint_value(path, self.anchored.get(anchor, anchor))
+            told = f"aliases are not allowed (*{anchor}): write it out"
             self._fault(event, key, told, hint)
-            return None
+            return None if anchor in self.anchored else anchor
         value = event.value if isinstance(event, yaml.ScalarEvent) else None
         if event.anchor is not None:
             self.anchored[event.anchor] = value
@@ -421,7 +429,8 @@ class _Builder:
         if name.value in mapping:
             told = f"given twice, first on line {self.document.lines[inner]}"
             self._fault(name, ".".join(map(str, inner)), told, "leave one of both out")
-            self._value(last, events, (*inner, "?"))
+            again = self._value(last, events, (*inner, "?"))
+            self.document.doubled[inner] = (_line(name), again)
             return {}
         if name.anchor is not None or name.tag is not None:
             self._fault(name, key, "anchors and tags are not allowed")
@@ -454,10 +463,10 @@ class _Builder:
 
         shown = str(getattr(last, "value", ""))
         if isinstance(name, yaml.AliasEvent):
-            told = f"aliases are not allowed (*{name.anchor})"
-            hint = f"write {name.anchor}: {shown}".strip()
-            self._fault(name, ".".join(map(str, path)), told, hint)
-            return {name.anchor: self._value(last, events, (*path, name.anchor))}
+            anchor = str(name.anchor)
+            told, hint = f"aliases are not allowed (*{anchor})", f"write {anchor}: {shown}"
+            self._fault(name, ".".join(map(str, path)), told, hint.strip())
+            return {anchor: self._value(last, events, (*path, anchor))}
         if name.style:
             return None
         nothing = isinstance(last, yaml.ScalarEvent) and last.value == "" and not last.style

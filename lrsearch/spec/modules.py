@@ -138,6 +138,27 @@ def _same(left: ModuleSpec, right: ModuleSpec | bool) -> bool:
     return len(places) == 2 and Path(places[0]).resolve() == Path(places[1]).resolve()
 
 
+@functools.cache
+def torch_names(package: str) -> frozenset[str]:
+    """The names in torch.optim, or torch.nn, by its source; none where torch is not installed, or
+    the source does not show them all."""
+    torch = find_installed("torch")
+    spec = torch if isinstance(torch, ModuleSpec) else None
+    found: set[str] = set()
+    # All that torch.nn imports by a star is in torch.nn.modules.
+    for part in (package, "modules") if package == "nn" else (package,):
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        spec = find_module(f"torch.{part}", folders)
+        module = _read(spec, f"torch.{part}", Path()) if spec else None
+        if not isinstance(module, Module) or module.names.open or module.names.wild:
+            return frozenset()
+        if len(module.names.stars) > (part == "nn"):
+            return frozenset()
+        found |= {*module.names.bound, *(each.name for each in pkgutil.iter_modules(folders))}
+        found |= {each.name for each in pkgutil.iter_modules(module.folders)}
+    return frozenset(found)
+
+
 _PATHS = re.compile(
     rb"\bsys\s*\.\s*(path|modules|meta_path)|\bsys\s+as\b|from\s+sys\s+import|\bsite\b"
     rb"|addsitedir|PYTHONPATH|__path__"

@@ -56,7 +56,8 @@ def read_objective(
     if usual is None and goal is None and (metric in own or stepped) and not told:
         _ask_for_goal(reader, metric)
     elif usual is not None and goal not in (None, usual[0]):
-        reader.fault((*path, "goal"), f"the goal of {metric} is {usual[0]}: leave it out")
+        message = f"the goal of {metric} is {usual[0]}"
+        reader.fault((*path, "goal"), message, f"write goal: {usual[0]}, or leave it out")
     elif metric is None and goal is not None and not reader.is_promised("objective.metric"):
         reader.fault((*path, "goal"), "a goal goes with a metric, which is missing")
     return metric, _read_at(reader, raw), goal

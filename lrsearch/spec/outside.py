@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
@@ -73,10 +74,13 @@ def read_outside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     names = tuple(dict.fromkeys(name for part in parts for name in part))
     derived = _read_derived(reader, params, dimensions, names)
     for name in grouped:
-        known = {*params, *dimensions, *derived}
+        known = {*params, *dimensions, *derived, *names}
         if (name in params or name in dimensions) and "lr" not in known:
             place: Path = ("search" if name in dimensions else "params", name)
-            reader.fault(place, f"a {name} needs a parameter lr, which it multiplies")
+            hint = "write lr: {min: 1e-4, max: 1.0, points: 9} under search"
+            if not reader.is_promised("search.lr", "params.lr"):
+                told = f"a {name} needs a parameter lr, which it multiplies"
+                reader.fault(place, told, hint)
     for name in dimensions:
         if name in params:
             reader.notes.append(f"{name} is both fixed and searched: the search wins")
@@ -391,8 +395,12 @@ def _note_whole(reader: Reader, name: str, dimension: Int) -> None:
 
 def _check_name(reader: Reader, path: Path, name: str) -> bool:
     if not PARAMETER_NAME.fullmatch(name):
-        last = name.rpartition(".")[2]
-        hint = f"write {last}" if PARAMETER_NAME.fullmatch(last) else ""
+        last = re.sub(r"\W+", "_", name.rpartition(".")[2]).strip("_")
+        value = reader.document.data
+        for part in path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        meant = [Line((*path[:-1], last), value)] if PARAMETER_NAME.fullmatch(last) else None
+        hint = reader.hint(path, meant)
         message = "a parameter's name is made of letters, digits and _, and starts with no digit"
         reader.fault(path, message, hint)
         return False

@@ -140,7 +140,7 @@ def _example(path: Path, parameter: Parameter) -> str:
     shown = list(parameter.choices[:2]) or settle(parameter, shown)
     if shown is None:
         return ""
-    return f"list the values or write a range, such as {path[-1]}: {write(shown)}"
+    return f"write {path[-1]}: {write(shown)}; for example"
 
 
 def _is_wrapped(parameter: Parameter, part: Any) -> bool:
@@ -235,7 +235,8 @@ def _read_range(
             hint = reader.hint(path, [Line(path, filled)]) if filled else ""
             reader.fault(path, f"'{end}' is missing from the range", hint)
     if parameter.kind not in ("float", "int", "duration", "any"):
-        reader.fault(path, f"no range of these: list the values; each is {parameter.allowed()}")
+        told = f"no range of these: list the values; each is {parameter.allowed()}"
+        reader.fault(path, told, _example(path, parameter))
     scale = Parameter("text", parameter.scale, choices=("linear", "log"))
     log = reader.value((*path, "scale"), scale, raw.get("scale", parameter.scale)) == "log"
     points = raw.get("points")

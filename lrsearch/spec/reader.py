@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.catalogue import DATA, GROUPS, PRUNING, REQUIRED, TRAIN, Parameter
+from lrsearch.catalogue import DATA, GROUPS, PRUNING, REQUIRED, SETTINGS, TRAIN, Parameter
 from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.foreign.advice import advise
@@ -16,7 +16,7 @@ from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.translation import is_choice
 from lrsearch.spec.settling import settle
-from lrsearch.spec.values import AUTO, Unfit, check_value, find_epochs, is_auto, show
+from lrsearch.spec.values import AUTO, Unfit, check_value, find_epochs, is_auto, show, write
 
 TOP_LEVEL = (
     "name",
@@ -51,6 +51,9 @@ PLAIN: dict[str, Parameter] = {
 }
 """The keys of a spec that have one number."""
 
+_BLOCKS = ("data", "model", "train", "search", *SETTINGS)
+"""Keys whose values are no numbers."""
+
 EXAMPLES = {"lr": 0.01, "budget": "20ep"}
 """Usual values of what every training has."""
 
@@ -58,6 +61,7 @@ _EXAMPLES: dict[str, Any] = {
     "int": 1,
     "float": 0.1,
     "bool": True,
+    "duration": "0.05dur",
     "durations": ["0.5dur", "0.75dur"],
     "points": [["0.5dur", 0.1], ["0.75dur", 0.01]],
 }
@@ -129,7 +133,8 @@ class Reader:
     def near(self, path: Path, key: str, allowed: Iterable[str]) -> str | None:
         """The nearest allowed name to an unknown key of the mapping at a path, if any: it is not
         told to be missing, too."""
-        close = nearest(key, allowed)
+        last = key.rpartition(".")[2]  # search.lr, self.max
+        close = last if last in allowed else nearest(key, allowed)
         if close is not None:
             self.promised.add(".".join(map(str, (*path, close))))
         return close
@@ -198,13 +203,17 @@ class Reader:
             hint = self._capital(path, raw, key, allowed)
             hint = hint or ("" if slip else self.advice((*path, key), raw[key]))
             if path and not hint and key in TOP_LEVEL and not slip:
-                hint = f"'{key}' stands at the top level, beside {path[0]}"
+                block = isinstance(raw[key], Mapping) and len(write(raw[key])) > 80
+                hint = self.hint((*path, key), [Line((key,), raw[key])])
+                if block:
+                    hint = f"move {key}: and its lines to the top level, beside {path[0]}"
             if hint:
                 self.fault((*path, key), "unknown key", hint)
             else:
                 bare.append(key)
         for key in bare:
-            close = self.near(path, key, allowed)
+            fitting = [name for name in allowed if self._fits(path, name, raw[key])]
+            close = self.near(path, key, fitting)
             hint = self.meant(path, key, close, raw[key])
             if self.outside and not path and not close:
                 line = Line(("params", key), raw[key])
@@ -213,6 +222,21 @@ class Reader:
             hint = hint or f"leave '{key}' out"
             hint = suggest(key, allowed, hint) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
+
+    def _fits(self, path: Path, name: str, value: Any) -> bool:
+        """Whether a value may be that of a known key: else an unknown key is no slip of that."""
+        if name == "params" and not path:
+            return self.outside
+        parameter = PLAIN.get(name) if not path else TRAIN.get(name) if path == ("train",) else None
+        if parameter is None:
+            return bool(path) or name not in _BLOCKS or not isinstance(value, bool | int | float)
+        try:
+            check_value(parameter, value)
+        except Unfit:
+            return True
+        except ValueError:
+            return value is None
+        return True
 
     def _capital(self, path: Path, raw: Mapping[str, Any], key: str, allowed: Iterable[str]) -> str:
         """The hint for the key of a block that is an allowed one but for its capitals, as `Train`:

@@ -20,7 +20,7 @@ from lrsearch.spec.foreign.ranges import Fixed, is_numeric, read_foreign, rejoin
 from lrsearch.spec.foreign.schedules import left_out
 from lrsearch.spec.foreign.translation import base_rate, translate_option
 from lrsearch.spec.model import carries_rate, config_path
-from lrsearch.spec.ranges import is_range, make_choice, read_dimension
+from lrsearch.spec.ranges import RANGE, is_range, make_choice, read_dimension
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.train import read_warmup
 from lrsearch.spec.values import show
@@ -132,6 +132,11 @@ def _descend(
             reader.fault(inner, "searched twice")
             continue
         group = name in ("schedule", "optimizer", "warmup", "model")
+        head, _, rest = name.rpartition(".")
+        if head in catalogue.GROUPS and rest in ("name", "type") and isinstance(value, list):
+            hint = reader.hint(inner, [Line(("search", head), value)])
+            reader.fault(inner, f"options of {head} are searched by its own name", hint)
+            continue
         if name in catalogue.GROUPS and (listed := _options_by_name(name, value)):
             hint = reader.hint(inner, [Line(inner, listed)])
             reader.fault(inner, f"{show(value)} is no list of options", hint)
@@ -238,11 +243,22 @@ def _find_parameter(
     where there is none, or none that may be searched."""
     head, _, rest = name.partition(".")
     if rest:
+        if rest in RANGE and head in catalogue.TRAIN:  # lr.min: 1e-4, lr.max: 1.0
+            given = reader.document.data["search"]
+            whole = {each: given[f"{head}.{each}"] for each in RANGE if f"{head}.{each}" in given}
+            hint = reader.hint(path, [Line(("search", head), whole)])
+            reader.fault(path, "the ends of a range stand in braces, or below their name", hint)
+            return None
         if head not in _HEADS:
             hint = reader.advice(path, value) or suggest(head, (*catalogue.TRAIN, *_GROUPED))
             reader.fault(path, f"'{head}' has no arguments to search", hint)
             return None
         return _HEADS[head](reader, _Searched(path, head, rest, value, fixed.get(head)))
+    if head == "warmup" and is_range(value):
+        meant = reader.settled(path, catalogue.WARMUP["for"], value)
+        hint = reader.hint(path, [Line(("search", "warmup.for"), meant)] if meant else None)
+        reader.fault(path, "a range is one of the warmup's length", hint)
+        return None
     if head in _GROUPED:
         message = f"'{head}' is searched by a list of options, or by its arguments"
         hint = f"such as {_GROUPED[head]}"
@@ -280,7 +296,8 @@ def _find_parameter(
         return None
     if name in ("step", "metrics"):
         message = "points that are measured in different ways cannot be compared"
-        hint = "its arguments may be searched: step.init_args.NAME" if name == "step" else ""
+        own = "; its arguments may be searched: step.init_args.NAME" if name == "step" else ""
+        hint = f"leave '{name}' out{own}"
         reader.fault(path, message, hint)
         return None
     if name == "loss" and fixed.get("step") is not None:
@@ -312,7 +329,8 @@ def _find_of_data(reader: Reader, searched: _Searched) -> Parameter | None:
     if ordered or searched.rest.split(".")[0] in _SPLIT:
         message = "points measured on different data cannot be compared"
         known = "data.transforms" if ordered else "data.standardize, data.transforms"
-        reader.fault(searched.path, message, f"searchable here: {known}")
+        out = f"leave it out: searchable here {'is' if ordered else 'are'} {known}"
+        reader.fault(searched.path, message, out)
         return None
     if searched.rest.startswith("transforms."):
         hint = "searched are whole lists, such as data.transforms: [[], [flip]]"
@@ -360,7 +378,9 @@ def _find_argument(
     if searched.rest in known:
         return known[searched.rest]
     message = f"{owner} has no argument '{searched.rest}'"
-    hint = reader.advice(searched.path, searched.value) or suggest(searched.rest, tuple(known))
+    near = nearest(searched.rest, known) is not None
+    told = suggest(searched.rest, tuple(known), "" if near else "leave it out")
+    hint = reader.advice(searched.path, searched.value) or told
     if searched.head == "optimizer" and searched.rest == "lr":
         hint = reader.hint(searched.path, [Line(("search", "lr"), searched.value)])
     reader.fault(searched.path, message, hint)

@@ -250,7 +250,7 @@ def _near(path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
         told = missing.parent / close / path.relative_to(meant) if meant != path else None
         told = told or missing.with_name(close)
         written = told if FilePath(raw).is_absolute() else os.path.relpath(told, folder.resolve())
-        return f"did you mean source: {written}?"
+        return f"write source: {written}"
     if missing != path:
         return f"there is no folder {missing}"
     alike = [name for name in names if is_folder or FilePath(name).suffix == path.suffix]
@@ -386,7 +386,9 @@ def _column_faults(
         for index, name in enumerate(listed if isinstance(listed, list) else ()):
             if isinstance(name, str) and name and name not in names:
                 message = f"{where}: data.{key} {told.format(name)}"
-                yield (key, index), message, suggest_column(name, names, key)
+                told = suggest_column(name, names, key)
+                out = "" if told.startswith("write") else f"leave '{name}' out; "
+                yield (key, index), message, f"{out}{told}"
 
 
 OWN_NAME = "every column needs a name of its own"

@@ -39,7 +39,9 @@ def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
     `catalogue.TRAIN`, and one of `_KEYS` where it is not read as one value."""
     path: Path = ("train",)
     if not isinstance(raw, Mapping):
-        hint = "it has at least budget and lr, such as {budget: 10ep, lr: 0.01}"
+        if raw is None and reader.is_promised("train"):
+            return {}  # What belongs there is told line by line.
+        hint = "write train: {budget: 20ep, lr: 1e-2}"
         reader.misshaped(path, raw, "is no mapping of training values", hint)
         return {}
     reader.unknown(path, raw, (*catalogue.TRAIN, "schedule", "warmup", "optimizer", "start"))
@@ -90,7 +92,8 @@ def _read_loss(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> An
     except ValueError as error:
         meant = foreign_names.loss(raw)
         hint = reader.hint(path, [Line(path, meant)] if meant else None)
-        hint = hint or "one of your own is named by its class path, such as my_package.focal"
+        own = "one of your own is named by its class path, such as my_package.focal"
+        hint = hint or f"write loss: null; that is the task's own; {own}"
         if _BINARY.fullmatch(raw):
             hint = (
                 "leave the loss out: of two classes, a model that gives one logit a sample "
@@ -138,10 +141,11 @@ def _read_metrics(
     """Read metrics of the user's by their names, each code."""
     if raw is None:
         return None
-    example = "write {top3: {class_path: my_package.top3}}"
+    example = "write metrics: {top3: {class_path: my_package.top3}}"
     if not isinstance(raw, Mapping) or not raw:
         listed = isinstance(raw, list) and bool(raw)
-        known = listed and all(foreign_names.metric(each) for each in raw)
+        named = raw if listed else [raw]
+        known = all(foreign_names.metric(each) for each in named)
         hint = "leave it out: those are measured by themselves" if known else example
         reader.fault(path, f"{show(raw)} is no mapping of names to metrics", hint)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from lrsearch.spec.document import Document
 from lrsearch.spec.flat import note_flat
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
-from lrsearch.spec.foreign.words import look_up
+from lrsearch.spec.foreign.words import look_up, means
 from lrsearch.spec.malformed import find_assigned
 from lrsearch.spec.model import (
     BayesSettings,
@@ -57,7 +58,7 @@ from lrsearch.spec.values import show
 
 _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
-    "verify": "lrsearch export --verify trains the best again",
+    "verify": "leave it out: lrsearch export --verify trains the best again",
 }
 """Hints for keys of a command or a loop beside built-in trainings."""
 
@@ -162,6 +163,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         hint = find_assigned(top) if isinstance(top, str) else "take the dashes away"
         reader.fault((), f"a spec is a mapping (key: value), this is {kind}", hint)
         return None
+    top = _with_blocks(reader, top)
     words = [look_up(snake(str(key))) or ("", "") for key in top]
     slips = [] if "train" in top else [key for key in top if key not in TOP_LEVEL]
     named = [*(target for target, _ in words), *(nearest(str(key), TOP_LEVEL) for key in slips)]
@@ -181,6 +183,50 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
             notes = (*spec.notes, *note_budgets(spec), *note_flat(spec))
             spec = replace(spec, notes=notes)
     return spec
+
+
+def _with_blocks(reader: Reader, top: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A document in which the lines right below an empty block stand in it, where they are no keys
+    of the top level, and one is a key of the block's: a fault then."""
+    document = reader.document
+    for block in [each for each in INSIDE if (each,) in document.empty & {*document.lines}]:
+        first = document.lines[block,] + 1
+        below = [key for key in top if document.lines.get((key,), 0) >= first]
+        ends = [document.lines[key,] for key in below if key in TOP_LEVEL]
+        inner = {key: top[key] for key in below if document.lines[key,] < min([*ends, math.inf])}
+        held = [line for path, line in document.lines.items() if path[:1] and path[0] in inner]
+        stop = max(held, default=first)
+        twice = {
+            str(path[0]): value
+            for path, (line, value) in document.doubled.items()
+            if len(path) == 1 and first <= line <= stop
+        }
+        moved = any(first <= each.line <= stop and not each.key for each in reader.faults)
+        own = any(means(key).startswith(f"{block}.") or key in _OWN for key in (*twice, *inner))
+        if not own or moved:  # Some lines of it stand elsewhere.
+            continue
+        for path, line in [*document.lines.items()]:
+            if path[:1] and path[0] in inner:
+                document.lines[(block, *path)] = line
+        reader.faults = [
+            each for each in reader.faults if each.key not in twice or each.line < first
+        ]
+        lines = f"lines {first} to {stop}" if stop > first else f"line {first}"
+        told = f"'{block}' is empty, and {lines} below it would be its own"
+        reader.fault((block,), told, f"indent {lines} by two blanks")
+        top = {key: part for key, part in top.items() if key not in inner}
+        top[block] = {**twice, **inner}
+        document.empty.discard((block,))
+    document.data = top
+    return top
+
+
+_OWN = {
+    "name",
+    "class_path",
+    *(key for each in catalogue.MODELS.values() for key in each.parameters),
+}
+"""Keys of a model, and of what is named."""
 
 
 def _shorten(text: str) -> str:

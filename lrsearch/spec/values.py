@@ -122,7 +122,8 @@ def check_value(parameter: Parameter, value: Any) -> Any:
 def _check_text(parameter: Parameter, value: Any) -> str:
     if not isinstance(value, str) or not value:
         told = f"{show(value)} is not {parameter.allowed()}"
-        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        if isinstance(value, list) and value and isinstance(value[0], str):
+            told = f"{told}: it takes one" if len(value) > 1 else told
             raise Unfit(told, value[0])
         raise ValueError(told)
     if parameter.kind == "character" and (len(value) != 1 or value in '"\r\n'):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from lrsearch import catalogue
 from lrsearch.data import folds, load, sources, split
+from lrsearch.data.arrays import Named, check_arrays
 from lrsearch.data.tables import show_labels
-from lrsearch.errors import DataError
+from lrsearch.errors import DataError, DataErrors
 
 RNG = np.random.default_rng(0)
 
@@ -245,6 +246,24 @@ def test_malformed_arrays(tmp_path, arrays, message):
     with pytest.raises(DataError, match=message) as caught:
         read(npz(tmp_path / "bad.npz", **arrays))
     assert str(tmp_path / "bad.npz") in str(caught.value)
+
+
+def test_faults_of_arrays_that_know_nothing_of_each_other_come_at_once():
+    holes = X.copy()
+    holes[3] = np.nan
+    parts = [
+        Named("x_train", holes, "y_train", Y[:-1]),
+        Named("x_val", X.astype(str), "y_val", Y.astype(object)),
+    ]
+    with pytest.raises(DataErrors) as caught:
+        check_arrays("bad.npz", parts)
+    told = [each.message.partition(":")[0] for each in caught.value.errors]
+    assert told == [
+        "x_train holds values that are not finite",
+        "x_val holds text (<U32)",
+        "x_train has 40 samples, y_train 39 targets",
+        "y_val holds objects (object)",
+    ]
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

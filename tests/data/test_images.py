@@ -406,6 +406,14 @@ BAD = {
         "c9/z.png: the image is 9x8, but c0/0000.png is 8x8 (height x width): "
         "without a size all need the same write size: 32",
     ),
+    "two sizes and a damaged file": (
+        lambda folder: (save(folder / "c9" / "z.png", noise(9, 8)), cut_short(folder)),
+        "c9/z.png: the image is 9x8, but c0/0000.png is 8x8",
+    ),
+    "the damaged file beside two sizes": (
+        lambda folder: (save(folder / "c9" / "z.png", noise(9, 8)), cut_short(folder)),
+        "c3/0003.png: the image cannot be read: image file is truncated",
+    ),
     "32 bits": (
         lambda folder: save(folder / "c1" / "z.tif", np.ones((8, 8), np.float32)),
         "c1/z.tif: the image cannot be read: its pixels are 32-bit floating-point numbers",
@@ -435,7 +443,7 @@ PLACES = {
     "flat": "flat: there are no class folders: 2 images stand in it directly",
     "nothing": "nothing: there are no class folders: it is empty",
     "single": "single: there is one class folder only: 'cat'",
-    "packed": "there is one class folder only: 'photos' did you mean source:",
+    "packed": "there is one class folder only: 'photos' write source:",
     "capital": "folders of splits are named train, and val, validation, valid, dev, test",
     "few": "few: val has no class folder 'dog', which train has",
     "fewer": "fewer: val has no class folder 'dog', which train has",

@@ -8,6 +8,7 @@ import yaml
 from lrsearch.errors import SpecError
 from lrsearch.spec import document
 from lrsearch.spec.document import parse, read_document
+from lrsearch.spec.mending import find_error
 from lrsearch.spec.validate import validate
 
 
@@ -105,6 +106,18 @@ def test_a_number_with_two_readings_is_told_once(text, told, hint):
     assert told in fault.message and hint in fault.hint
 
 
+def test_an_error_is_found_without_all_that_stands_before_it():
+    entries = "".join(f"  k{n}: {{min: {n}, max: {n}.5}}  # said\n" for n in range(40))
+    for wrong in ("  l: {min: 1, max: 2\n", "  l: x: y\n", "   l: 1\n", "- l\n", "  l: [1}\n"):
+        text = f"a: 1\nb:\n{entries}{wrong}{entries}c: 2\n"
+        with pytest.raises(yaml.MarkedYAMLError) as error:
+            [*yaml.parse(text, Loader=yaml.SafeLoader)]
+        found = find_error(text)
+        assert (found.problem, found.context) == (error.value.problem, error.value.context)
+        assert found.problem_mark.line == error.value.problem_mark.line
+    assert find_error(f"b:\n{entries}") is None
+
+
 @pytest.mark.parametrize(
     "text",
     ["a: [1,2, 3,4, 5]\n", "a: [1,2,3]\n", "a: [16,32, 64,128]\n", "a: [0, 1]\n", "a: 0\n"],
@@ -184,6 +197,10 @@ def test_both_parsers_read_the_same(text, monkeypatch):
          {"a": {"b": 1, "c": 2}, "d": [1, 2], "e": {"f": 3}, "g": {"h": {"i": 4, "j": 5}}}),
         ("a: {{b: 1}\nc: d: 2, e: 3}\nf: {g: 4, 5], h: 6}\n",
          {"a": {"b": 1}, "c": {"d": 2, "e": 3}, "f": {"g": [4, 5], "h": 6}}),
+        ("a: {b: c: d: e, f: g: true}\nh: {i: !1, j: |2, k: - l}\nm: [n {o: 1}]\np: [q]}\n",
+         {"a": {"b": "c", "d": "e", "f": "g"}, "h": {"i": 1, "j": 2, "k": "l"},
+          "m": ["n", {"o": 1}], "p": ["q"]}),
+        ("command => python t.py {lr}\na: 1\n", {"command": "python t.py {lr}", "a": 1}),
         ("a:\n  b: 1\n  lone\n  c: 2\n", {"a": {"b": 1, "lone": None, "c": 2}}),
     ],
 )  # fmt: skip
@@ -228,6 +245,18 @@ def test_braces_that_nobody_can_close_are_no_text():
     with pytest.raises(SpecError) as error:
         read_document("a: {b: 1, c: d}e}\nf: 1\n", "f.yaml")
     assert "'{b" not in str(error.value)
+
+
+def test_a_block_whose_lines_stand_beside_it_is_told_once(tmp_path):
+    text = "name: x\ndata:\nname: digits\nvalidation: 0.3\nmodel: mlp\ntrain:\nbudget: 2ep\nlr: 0\n"
+    with pytest.raises(SpecError) as error:
+        validate(read_document(text, "f.yaml"), tmp_path, text)
+    told = [(fault.line, fault.key, fault.hint) for fault in error.value.faults]
+    assert told == [
+        (2, "data", "indent lines 3 to 4 by two blanks"),
+        (6, "train", "indent lines 7 to 8 by two blanks"),
+        (8, "train.lr", "write lr: 0.01; for example"),
+    ]
 
 
 def test_a_line_whose_block_is_missing_is_told_once_with_its_place(tmp_path):

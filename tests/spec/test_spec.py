@@ -211,6 +211,24 @@ def test_files_that_are_no_spec(tmp_path):
         assert words in str(error.value) and str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told", "hint"),
+    [
+        ("train.py", "import torch\n", "this is Python", "--from command writes one"),
+        ("a.csv", "a,b\n1,2\n", "this is a table", "write data: {name: csv, source: "),
+        ("a.npz", "PK\0", "this is one of arrays", "write data: {name: npz, source: "),
+    ],
+)
+def test_a_file_of_another_kind_is_told_as_one(tmp_path, name, content, told, hint):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SpecError) as error:
+        read_spec(tmp_path / name)
+    (fault,) = error.value.faults
+    assert told in fault.message and hint in fault.hint
+    (tmp_path / name).write_text(BASE)
+    assert read_spec(tmp_path / name).train["lr"]
+
+
 def test_a_byte_order_mark_is_no_part_of_a_spec(tmp_path):
     path = tmp_path / "spec.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + BASE.encode())
@@ -2049,7 +2067,7 @@ RANGE = "{min: 1e-3, max: 1.0, points: 4}"
         ("search:", "name: my run\nsearch:", "name", "write name: my-run"),
         ("search:", "name: \u201cx\u201d\nsearch:", "name", "typographic quotes"),
         ("4ep", "4ep\n  evaluate: every epoch", "train.evaluate", "write evaluate: 1ep"),
-        ("4ep", "4ep\n  search: {lr: [1]}", "train.search", "'search' stands at the top level"),
+        ("4ep", "4ep\n  search: {lr: [1]}", "train.search", "search: {lr: [1]} at the top level"),
         ("4ep", "4ep\n  schedule: {name: multistep, at: [1ep]}", "train.schedule.at", "allowed"),
         ("search:\n", "search:\n  schedule: cosine\n", "search.schedule", "schedule: cosine under"),
         ("hidden: [32]", "hidden: '32,64'", "model.hidden", "write hidden: [32, 64]"),

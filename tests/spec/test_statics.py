@@ -27,7 +27,7 @@ from lrsearch.errors import Fault, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.spec.code import code_faults, find_uses
 from lrsearch.spec.document import read_document
-from lrsearch.spec.modules import Found, look_up, signature
+from lrsearch.spec.modules import Found, look_up, signature, torch_names
 from lrsearch.spec.scripts import command_faults
 from lrsearch.spec.statics import find_faults
 
@@ -66,6 +66,31 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("train", "told", "hint"),
+    [
+        ("optimizer: {class_path: torch.optim.SGDD}", "torch.optim has no 'SGDD'",
+         "write class_path: torch.optim.SGD"),
+        ("optimizer: {class_path: optim.Adam}", "no module 'optim'",
+         "write class_path: torch.optim.Adam"),
+        ("loss: {class_path: torch.nn.MSELos}", "torch.nn has no 'MSELos'",
+         "write class_path: torch.nn.MSELoss"),
+        ("loss: torch.nn.Zzz", "torch.nn has no 'Zzz'", "write loss: torch.nn.CrossEntropyLoss"),
+    ],
+)  # fmt: skip
+def test_names_of_torch_are_known_without_it(tmp_path, train, told, hint):
+    (fault,) = faults_of(tmp_path, f"data: iris\nmodel: mlp\ntrain: {{{train}}}\n")
+    assert told in fault.message and fault.hint.startswith(hint)
+
+
+def test_all_that_torch_has_is_known():
+    import torch
+
+    for package in ("optim", "nn"):
+        there = {each for each in vars(getattr(torch, package)) if each[0].isupper()}
+        assert there - {"Callable", "T", "TypeVar"} <= torch_names(package)
+
+
 def faults_of(folder: Path, text: str) -> list[Fault]:
     """Those of what a spec names, whatever else is wrong with it."""
     return find_faults(read_document(text, "s.yaml"), folder, read_names)
@@ -79,13 +104,13 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         {"houses.csv": TABLE},
         "{name: csv, source: house.csv, target: price}",
         "data.source",
-        "did you mean source: houses.csv?",
+        "write source: houses.csv",
     ),
     "a slip in a folder's name": (
         {"tables/houses.csv": TABLE},
         "{name: csv, source: table/houses.csv, target: price}",
         "data.source",
-        "did you mean source: tables/houses.csv?",
+        "write source: tables/houses.csv",
     ),
     "nothing like it": (
         {"zebra.csv": TABLE},
@@ -115,7 +140,7 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         {"photos/a/1.png": "x"},
         "{name: images, source: photo}",
         "data.source",
-        "did you mean source: photos?",
+        "write source: photos",
     ),
     "images without class folders": (
         {"photos/1.png": "x"},
@@ -187,7 +212,7 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         {"b.parquet": "x"},
         "{name: parquet, source: a.parquet, target: y}",
         "data.source",
-        "did you mean source: b.parquet?",
+        "write source: b.parquet",
     ),
 }
 

@@ -76,8 +76,8 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
     end = "min" if word in LOW else "max" if word in HIGH else ""
     if path[0] == "search" and end and is_range(_at(top, path[:-1])):
         return [Line((*path[:-1], end), number(value))]
-    found = _lines(path, value, top, outside)
-    if found:
+    found = [] if outside else _stopper(key, value, top)
+    if found := found or _lines(path, value, top, outside):
         return found
     if len(path) == 1 and means(key) in ("command", "loop") and means(key) in top:
         return f"leave '{key}' out: '{means(key)}' names what is run"
@@ -122,6 +122,14 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
         return f"leave '{key}' out: {LEFT_OUT[word]}"
     target = means(key)
     return None if target == ".".join(map(str, path)) else _place(target, value, outside)
+
+
+def _stopper(key: str, value: Any, top: Mapping[str, Any]) -> list[Line]:
+    """The line for a scheduler of Ray's, which stops trials and schedules no rate."""
+    named = names.split(value)[0] if means(key) == "train.schedule" else ""
+    rule = names.rule({"name": named}) if named and "prune" not in top else None
+    told = "that is a rule by which trials end early"
+    return [] if rule is None else [Line(("prune",), rule, told)]
 
 
 def _rule(word: str, value: Any) -> Any:

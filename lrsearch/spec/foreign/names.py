@@ -231,7 +231,12 @@ def metric(value: Any) -> str | None:
             word = word.removeprefix(prefix)
             break
     found = _METRICS.get(word, word)
-    return found if found in catalogue.METRICS else None
+    if found in catalogue.METRICS:
+        return found
+    # minimize loss, best accuracy, min(loss)
+    words = [part for part in re.findall(r"[\w/-]+", value) if goal(part) is None]
+    words = [part for part in words if part.lower() not in ("best", "last")]
+    return metric(words[0]) if len(words) == 1 and words[0] != value else None
 
 
 GOALS = {

@@ -27,6 +27,8 @@ def objective_lines(
     if whole is None or path[0] != "objective":
         return [] if whole is None else [whole]
     key = target.rpartition(".")[2]
+    if key == "goal" and names.goal(value) is None:  # {minimize: loss}
+        return [whole]
     given = {"metric": whole.value} if isinstance(whole.value, str) else whole.value
     if key == "goal" and given.get("metric") in catalogue.METRICS:
         given = {"goal": catalogue.METRICS[given["metric"]][0], **given}
@@ -64,6 +66,9 @@ def find_objective(
             known = names.metric(metric)
             if known is None:
                 return []
+            task = _task(top)
+            if task and task not in catalogue.METRICS[known][1]:
+                known = catalogue.TASKS[task]
             metric, goal = known, None
     elif goal is None and metric not in catalogue.METRICS:
         goal = _usual_goal(metric)

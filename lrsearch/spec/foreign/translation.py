@@ -12,7 +12,7 @@ from lrsearch.spec.document import as_mapping
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Line, Path
 from lrsearch.spec.foreign.names import snake
-from lrsearch.spec.foreign.ranges import each, is_numeric, is_searched, lasting, number
+from lrsearch.spec.foreign.ranges import each, is_numeric, is_searched, lasting, number, rejoin
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.words import look_up, means
 from lrsearch.spec.values import Unfit, check_value, is_auto, write
@@ -168,7 +168,7 @@ def _given_optimizer(top: Mapping[str, Any]) -> Any:
     for part in (top.get("train"), top):
         for key, value in as_mapping(part).items():
             if means(str(key)) == "train.optimizer":
-                return value
+                return rejoin(value) if isinstance(value, Mapping) else value
     return "sgd"
 
 

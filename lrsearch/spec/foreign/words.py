@@ -133,7 +133,7 @@ CONTAINERS = _words(
     train trainer training tune_config run_config trainer_args training_args
     training_arguments train_config fit compile sweep settings optimizer_config optimization
     hp args kwargs config general common experiment_config training_params train_params
-    params
+    params study
     """
 )
 """Mappings of other tools that hold words of this table."""
@@ -319,7 +319,7 @@ LOCAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("val", "valid", "split", "dev"), "data.validation"),
     },
     "objective": {
-        **dict.fromkeys(("name", "monitor", "target", "value"), "objective.metric"),
+        **dict.fromkeys(("name", "monitor", "target", "value", "metrics"), "objective.metric"),
         **dict.fromkeys(("type", "goal", "mode", "direction", "optimize"), "objective.goal"),
         **dict.fromkeys(("when", "select", "epoch", "checkpoint"), "objective.at"),
     },

@@ -892,7 +892,7 @@ def test_a_step_is_searched_from_the_command_line(here):
         ("train.loss=mse", "'loss' says nothing beside a step"),
         ("train.metrics={a: nets.top3}", "'metrics' says nothing beside a step"),
         ("objective={metric: size}", "'goal' is missing: is a large 'size' good, or a small one?"),
-        ("objective={metric: loss, goal: max}", "the goal of loss is min: leave it out"),
+        ("objective={metric: loss, goal: max}", "the goal of loss is min"),
         ("objective={goal: max}", "a goal goes with a metric"),
         ("search.step=[nets.A, nets.B]", "measured in different ways cannot be compared"),
         ("search.loss=[mse, mae]", "a step has a loss of its own"),

@@ -138,13 +138,13 @@ def compare(records: Sequence[Record]) -> list[Record]:
         for each in company if larger is not own else ():
             sizes[each.number] = own, larger
             before = found.get(each.number, each.verdicts)
-            verdicts = judge_size(each, before, own, larger)
+            verdicts = _judge_size(each, before, own, larger)
             if verdicts != before:
                 found[each.number] = verdicts
     for place, best in _find_near_places(records, companies):
-        verdicts = judge_among(place, best, best)
+        verdicts = _judge_among(place, best, best)
         if place.own.number in sizes:
-            verdicts = judge_size(place.own, verdicts, *sizes[place.own.number])
+            verdicts = _judge_size(place.own, verdicts, *sizes[place.own.number])
         if verdicts != place.own.verdicts:
             found[place.own.number] = verdicts
     return [
@@ -176,7 +176,7 @@ def _judge_company(company: Sequence[Stand]) -> dict[int, tuple[Diagnosis, ...]]
     if best is None:
         return {}
     guide = _guide(company, best)
-    judged = ((place.own, judge_among(place, best, guide)) for place in place_among(company))
+    judged = ((place.own, _judge_among(place, best, guide)) for place in place_among(company))
     return {own.number: found for own, found in judged if found != own.verdicts}
 
 
@@ -328,7 +328,7 @@ def place_among(company: Sequence[Stand]) -> list[Place]:
     return found
 
 
-def judge_among(place: Place, best: Stand, guide: Stand) -> tuple[Diagnosis, ...]:
+def _judge_among(place: Place, best: Stand, guide: Stand) -> tuple[Diagnosis, ...]:
     """The verdicts on a trial among those that differ from it in the rate, of which `best` is the
     best, and `guide` the one to go to."""
     own, lower, higher, edge = place.own, place.lower, place.higher, place.edge
@@ -359,7 +359,7 @@ def judge_among(place: Place, best: Stand, guide: Stand) -> tuple[Diagnosis, ...
     return _settled(own, lower, higher or edge, free=bool(free))
 
 
-def judge_size(
+def _judge_size(
     own: Stand, found: tuple[Diagnosis, ...], best: Stand | None, larger: Stand
 ) -> tuple[Diagnosis, ...]:
     """The verdicts `found` on a trial, and whether its model is too small: `best` is the best of

@@ -43,7 +43,7 @@ KEPT = 1000
 """Values of a trial under way that are kept for its curve; beyond them every other one is."""
 
 
-def animates(stream: TextIO) -> bool:
+def _animates(stream: TextIO) -> bool:
     """Whether `stream` is a terminal that may be redrawn: TERM is not dumb, NO_COLOR not set."""
     dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     return stream.isatty() and not dumb and not os.environ.get("NO_COLOR")
@@ -127,7 +127,7 @@ class Progress:
         elsewhere a plain line."""
         if self._quiet:
             return
-        if not animates(self._stream):
+        if not _animates(self._stream):
             self.note(text)
         with self._lock:
             self._starting, self._begun = one_line(text), self._clock()
@@ -308,7 +308,7 @@ class Progress:
     def _open(self) -> None:
         if self._quiet:
             return
-        if animates(self._stream):
+        if _animates(self._stream):
             self._screen = self._screen or Screen(self._stream, self._frame)
         else:
             self._heart = self._heart or _Heart(self._beat)

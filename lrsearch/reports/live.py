@@ -212,7 +212,7 @@ class Progress:
         """A trial is over: it gets a line that stays."""
         completed = outcome is Outcome.COMPLETED
         with self._lock:
-            place = self._leave(number, seconds)
+            place = self._leave(number)
             self._epochs += epochs
             rate = params.get(self._axis.name) if self._axis is not None else None
             if is_rate(rate) and (completed or outcome is Outcome.DIVERGED):
@@ -243,7 +243,7 @@ class Progress:
     def swept(self, number: int, params: Mapping[str, Any], told: str, seconds: float) -> None:
         """A range test is over: it gets a line that stays."""
         with self._lock:
-            place = self._leave(number, seconds)
+            place = self._leave(number)
             first = self._swept.setdefault(told, number)
         if first != number and told.startswith("no range"):  # The reason is told once.
             told = f"no range, as range test {first}"
@@ -325,7 +325,7 @@ class Progress:
         self._first = now if self._first is None else self._first
         self._running[number] = _Running(params, now)
 
-    def _leave(self, number: int, seconds: float) -> str:
+    def _leave(self, number: int) -> str:
         """Remove a trial from those under way; returns its place among all, as its line shows
         it."""
         running = self._running.pop(number, None)

@@ -101,7 +101,7 @@ def _schedule(setting: Setting) -> list[str]:
 
 def _imports(*groups: list[str]) -> list[str]:
     lines = dict.fromkeys(line for group in groups for line in group)
-    plain = [line for line in lines if line in ("import math",)]
+    plain = [line for line in lines if line == "import math"]
     others = [line for line in lines if line not in plain]
     return [*plain, *([""] if plain and others else []), *others]
 

@@ -227,7 +227,7 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
     return rows
 
 
-def _frame_basin(basin: Basin) -> tuple[float, float]:
+def frame_basin(basin: Basin) -> tuple[float, float]:
     """The values that a drawing reaches from and to."""
     measured = [value for _, value in basin.readings if value is not None]
     near = [
@@ -259,7 +259,7 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     of the values; what fresh seeds say widens it, by no more than half of it at either end, but
     for the recommended point's value, which is always on it. The
     rest is drawn at the end of the axis."""
-    frames = [end for _, _, basin in groups if basin for end in _frame_basin(basin)]
+    frames = [end for _, _, basin in groups if basin for end in frame_basin(basin)]
     values = sorted(
         point.objective
         for _, points, _ in groups

@@ -21,7 +21,7 @@ from lrsearch.spec.malformed import TEXTS, explain, find_odd, is_in_odd_quotes
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
 MOST_MENDED = 20
-"""The most lines of a text that are mended; with more of them it is another kind of file."""
+"""Lines of a text that are mended; one with more of them is another kind of file."""
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _TIGHT = re.compile(r"([A-Za-z_][\w.]*)(?::(?!//)|\s*(?:=|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)")

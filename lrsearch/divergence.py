@@ -45,7 +45,7 @@ def find_scale(start: float, baseline: float, lowest: float) -> float:
     return max(abs(start), baseline, -lowest)
 
 
-def find_patience(budget: int) -> float:
+def _find_patience(budget: int) -> float:
     """The steps, of so many in all, for which a loss must stand far above its scale."""
     return max(PATIENCE * budget, SHORTEST)
 
@@ -53,7 +53,7 @@ def find_patience(budget: int) -> float:
 def recent_mean(steps: Sequence[float], losses: Sequence[float], budget: int) -> float:
     """The mean training loss over the last steps, as many as the patience, and of the interval in
     which they begin; `losses` are the means up to the evaluations at `steps`."""
-    since, begun = steps[-1] - find_patience(budget), [0, *steps[:-1]]
+    since, begun = steps[-1] - _find_patience(budget), [0, *steps[:-1]]
     parts = [
         ((end - begin) * loss, end - begin)
         for begin, end, loss in zip(begun, steps, losses, strict=True)
@@ -64,7 +64,7 @@ def recent_mean(steps: Sequence[float], losses: Sequence[float], budget: int) ->
 
 def recent_steps(steps: Sequence[float], budget: int) -> float:
     """The number of steps that `recent_mean` is the mean of."""
-    since, begun = steps[-1] - find_patience(budget), [0, *steps[:-1]]
+    since, begun = steps[-1] - _find_patience(budget), [0, *steps[:-1]]
     return steps[-1] - next(begin for begin, end in zip(begun, steps, strict=True) if end > since)
 
 
@@ -89,7 +89,7 @@ def diverged(
         return False
     if last >= budget:
         return True
-    before = [k for k, step in enumerate(steps) if step <= last - find_patience(budget)]
+    before = [k for k, step in enumerate(steps) if step <= last - _find_patience(budget)]
     window = validation[before[-1] :] if before else ()
     if not window or window[0] <= ceiling:
         return False

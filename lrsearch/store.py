@@ -1034,11 +1034,11 @@ def _read_curve_file(folder: Path, number: int) -> tuple[Path, bytes]:
 # What a search says of itself ---------------------------------------------------------------
 
 NOW = "now.json"
-"""The file in which a search says what it does; it is there while the search runs, and after one
-that was killed."""
+"""The file in which a search says what it does; it is there while the search runs, and stays behind
+one that was killed."""
 
 _MOST_NOW = 2**20
-"""Bytes of it that are read at most."""
+"""The most bytes of it that are read."""
 
 
 def read_now(folder: Path) -> dict[str, Any] | None:
@@ -1081,8 +1081,8 @@ def drop_now(folder: Path) -> None:
 
 
 def names(root: Path) -> list[str]:
-    """The names of the runs in a folder, sorted; those that may not be looked into among them.
-    Raises RunError for a folder that may not."""
+    """The names of the runs in a folder, sorted; folders that may not be looked into are among
+    them. Raises RunError where the folder itself may not be."""
     with _using(root):
         found = root.iterdir() if root.is_dir() else ()
         return sorted(path.name for path in found if _may_hold(path, "run.json"))
@@ -1138,8 +1138,8 @@ def _written(folder: Path) -> int:
 
 
 def newest(root: Path) -> Path:
-    """The run whose journal was written last; one that this user may read, if there is any. Raises
-    RunError where there is none."""
+    """The run whose journal was written last, among those that this user may read if there are any.
+    Raises RunError where there is no run."""
     found = [root / name for name in names(root) if _may_hold(root / name, "journal.jsonl")]
     if not found:
         raise RunError(f"there are no runs in {root}")

@@ -130,9 +130,8 @@ def _check_rates(low: float, high: float) -> None:
             hint = f"write {name} {short(usual)}; for example"
             raise UsageError(what, where=name, hint=hint)
     if low * LEAST_SPAN > high * (1 + 1e-9):
-        least, most = min(low, high), max(low, high)
-        if least * LEAST_SPAN > most:
-            most = least * LEAST_SPAN
+        least = min(low, high)
+        most = max(low, high, least * LEAST_SPAN)
         raise UsageError(
             f"from {short(low)} to {short(high)} is no range to look for a descent and a rise in",
             where="--max",

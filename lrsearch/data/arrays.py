@@ -270,11 +270,11 @@ def read_inputs(place: str, name: str, x: Array, *, images: bool | None) -> Arra
         x = np.ascontiguousarray(x, dtype=np.float32)
     if scaled:
         x = x / np.float32(255)
-    check_finite(place, name, given, x)
+    _check_finite(place, name, given, x)
     return x[:, np.newaxis] if x.ndim == 3 and (images or scaled) else x
 
 
-def check_finite(place: str, name: str, given: Array, read: Array) -> None:
+def _check_finite(place: str, name: str, given: Array, read: Array) -> None:
     """Raises DataError where numbers that were `read` of those `given`, entry by entry, are not
     finite: since these are not, or are too large for the type."""
     finite = np.isfinite(read)
@@ -421,7 +421,7 @@ def plain_type(place: str, name: str, array: Array) -> Array:
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(array, dtype=kinds.get(array.dtype.kind, np.int64))
     if found.dtype.kind == "f":
-        check_finite(place, name, array, found)
+        _check_finite(place, name, array, found)
     return found
 
 
@@ -431,7 +431,7 @@ def _continuous(place: str, name: str, y: Array) -> Array:
             f"{name} has shape {y.shape}; (samples,) or (samples, targets) is needed", where=place
         )
     numbers = np.ascontiguousarray(y, dtype=np.float64).reshape(len(y), -1)
-    check_finite(place, name, y, numbers.reshape(y.shape))
+    _check_finite(place, name, y, numbers.reshape(y.shape))
     if y.dtype.kind in "iu" and np.abs(numbers).max() >= MOST_EXACT:
         raise DataError(
             f"{name} holds whole numbers from 2**53 on, which are not told apart exactly",

@@ -231,13 +231,6 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bo
     outputs = len(labels)
     if task == "regression" and first.y is not None:
         outputs = int(first.y.shape[1])
-    hashed: dict[str, Array] = {}
-    for name, portion in zip(names, portions, strict=True):
-        parts_of = {"x": portion.x, "y": portion.y, "weight": portion.weight}
-        for label, tree in (*parts_of.items(), ("given", portion.given)):
-            hashed |= {
-                f"{name} {key}": each for key, each in leaves(tree, label) if each is not None
-            }
     return Raw(
         place,
         first.x,
@@ -246,7 +239,7 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bo
         task,
         outputs,
         labels,
-        join_digests(digest(hashed), exact),
+        join_digests(_digest_portions(names, portions), exact),
         notes=tuple(notes),
         exact=first.exact,
         lost=tuple(lost),
@@ -257,6 +250,16 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bo
         tested=portions[2] if len(portions) > 2 else None,
         form=dataclasses.replace(parts[0], x=None, y=None, weight=None),
     )
+
+
+def _digest_portions(names: Sequence[str], portions: Sequence[Portion]) -> str:
+    """The digest of all arrays of the parts."""
+    hashed: dict[str, Array] = {}
+    for name, portion in zip(names, portions, strict=True):
+        for label in ("x", "y", "weight", "given"):
+            found = leaves(getattr(portion, label), label)
+            hashed |= {f"{name} {key}": each for key, each in found if each is not None}
+    return digest(hashed)
 
 
 def _keep_exact(given: Sequence[Tree], xs: Sequence[Tree]) -> tuple[list[str], list[Array]]:

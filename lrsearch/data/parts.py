@@ -178,7 +178,7 @@ def _unlist(part: Part) -> Part:
         if isinstance(tree, tuple):
             return tuple(map(walk, tree))
         if isinstance(tree, list) and tree and all(map(_is_array, tree)):
-            entries = [as_array(each) for each in tree]
+            entries = [_as_array(each) for each in tree]
             if len({plain(each).shape for each in entries}) > 1:
                 raise ValueError("a list of arrays of several shapes")
             return _joined(entries)
@@ -190,9 +190,9 @@ def _unlist(part: Part) -> Part:
 def map_part(part: Part, place: str) -> Part:
     """The part with arrays of numpy in place of all that can be made into arrays."""
     try:
-        x = map_tree(as_array, part.x)
+        x = map_tree(_as_array, part.x)
         y, weight = (
-            None if each is None else map_tree(as_array, each) for each in (part.y, part.weight)
+            None if each is None else map_tree(_as_array, each) for each in (part.y, part.weight)
         )
     except any_but_interrupts() as error:  # Objects of the user's turn themselves into arrays.
         raise DataError(f"its values make no arrays: {error}", where=place) from error
@@ -207,7 +207,7 @@ class Typed:
     array: Array
 
 
-def as_array(value: Any) -> Any:
+def _as_array(value: Any) -> Any:
     """An array of a tensor (wherever it is, whatever its precision), a list or a number."""
     if isinstance(value, Typed):
         return value
@@ -361,7 +361,7 @@ def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
     tensors = getattr(dataset, "tensors", None)
     if type(dataset).__name__ == "TensorDataset" and isinstance(tensors, tuple):
         return map_part(divide(tensors if len(tensors) > 1 else tensors[0]), place)
-    first = sample_at(dataset, 0, place)
+    first = _sample_at(dataset, 0, place)
     if not _is_fixed(Stream(dataset), size, place):
         return Stream(
             dataset, None, workers, reason="a sample differs each time it is read", fixed=False
@@ -371,7 +371,7 @@ def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
     if taken * size > SHARE * memory():
         gigabytes = taken * size / 2**30
         return Stream(dataset, None, workers, reason=f"its samples take {gigabytes:.1f} GiB")
-    samples = [first, *(sample_at(dataset, index, place) for index in range(1, size))]
+    samples = [first, *(_sample_at(dataset, index, place) for index in range(1, size))]
     shapes = _shapes(first)
     for index, sample in enumerate(samples):
         if _shapes(sample) != shapes:
@@ -387,7 +387,7 @@ def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
     return replace(whole, x=map_tree(lambda each: Typed(plain(each)), whole.x))
 
 
-def sample_at(dataset: Any, index: int, place: str) -> Part:
+def _sample_at(dataset: Any, index: int, place: str) -> Part:
     """One sample, as arrays. Raises DataError for what reading it raises."""
     try:
         return map_part(divide(dataset[index]), place)
@@ -403,7 +403,7 @@ def read_at(stream: Stream, index: int, place: str) -> Part:
     kind. Raises DataError for what reading it raises."""
     dataset, collate = stream.dataset, stream.collate
     if collate is None:
-        return sample_at(dataset, index, place)
+        return _sample_at(dataset, index, place)
     what = f"reading samples of {type(dataset).__name__}"
     try:
         samples = [dataset[each % len(dataset)] for each in (index, index + 1)]
@@ -424,7 +424,7 @@ def _is_fixed(stream: Stream, size: int, place: str) -> bool:
     """Whether samples are the same at each reading, and draw no random numbers."""
     before = get_states()
     same = all(
-        same_part(*(read_at(stream, index, place) for _ in range(2)))
+        _same_part(*(read_at(stream, index, place) for _ in range(2)))
         for index in sorted({each * size // TWICE for each in range(TWICE)})
     )
     return same and same_states(before, get_states())
@@ -448,7 +448,7 @@ def _told(shapes: Sequence[tuple[str, tuple[int, ...], str]]) -> str:
     return ", ".join(f"{name} of shape {shape}" for name, shape, _ in shapes)
 
 
-def same_part(left: Part, right: Part) -> bool:
+def _same_part(left: Part, right: Part) -> bool:
     """Whether two samples, or batches, are the same to the bit."""
     pairs = list(leaves(_flat(left))), list(leaves(_flat(right)))
     return _shapes(left) == _shapes(right) and all(

@@ -130,8 +130,8 @@ class Course:
 
     @cached_property
     def nothing(self) -> float:
-        """The loss of whoever has learned nothing: that of the first step, or of a model that knows
-        nothing, whichever is less. A bad start is no measure of what was learned."""
+        """The loss of a model that has learned nothing: the loss of the first step or `baseline`,
+        whichever is less. A bad start is no measure of what was learned."""
         known = [each for each in (self.first, self.baseline) if math.isfinite(each)]
         return min(known, default=math.nan)
 

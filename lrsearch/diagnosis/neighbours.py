@@ -23,23 +23,25 @@ from lrsearch.frozen import alter
 from lrsearch.trial import Diagnosis, Outcome, Record
 
 BEHIND = 0.03
-"""Share of what a neighbour of a lower rate learned that a trial missed, at a rate that is too
-high. Sound trainings miss less, also at twice the rate that is best."""
+"""The share of what a neighbour at a lower rate learned that a trial has to miss for its rate to be
+too high. Sound trainings miss less, also at twice the best rate."""
 
 COSTLY = 0.1
-"""The same from which on it costs too much for seeds alone to differ by it. Below, whoever is too
-high must lose as much again at the next higher rates; and a swing costs nothing where none does."""
+"""The share missed from which on seeds alone do not explain the difference. Below it a rate is too
+high only if the next higher rates lose as much again; and a swing costs nothing where none of them
+does."""
 
 MISSED = 1 / 3
-"""The same of a neighbour of a higher rate, or of another model: at half of the best rate a short
-training may miss a quarter."""
+"""The share missed that counts beside a neighbour at a higher rate, or of another model: at half of
+the best rate a short training may miss a quarter."""
 
 BEHIND_NEAR = 2 * BEHIND
-"""The same of a neighbour whose other numbers are near, which have a part in it, too."""
+"""The share missed that counts beside a neighbour whose other numbers are only near: they have a
+part in it, too."""
 
 APART = 1.5
-"""The ratio of rates, at least, of two trials that differ in other numbers, too, and of one at the
-edge to the lower one that it gains nothing over: closer ones do not say that it is the rate that
+"""The least ratio of the rates of two trials that also differ in other numbers, and of a trial at
+the edge to the lower one that it gains nothing over. With closer rates it may not be the rate that
 matters."""
 
 NEAR, NOISIER = 5.0, 2.0
@@ -63,18 +65,17 @@ MODEL = "model."
 """The beginning of the names of a model's parameters."""
 
 SCHEDULE = ("schedule", "warmup")
-"""The first parts of the names of a schedule's parameters: of models the best rates are held
-against each other by whichever schedule."""
+"""The first parts of the names of a schedule's parameters. Models are compared at their best rates,
+whatever the schedule."""
 
 
 @dataclass(slots=True)
 class Stand:
-    """A trial as its neighbours see it: its `rate`, the model's parameters, and at its end the
-    training and the validation loss, or what is in its place, beside that of who knows `nothing`,
-    and how far the validation loss swings; nan where nobody knows. `verdicts` are those by its own
-    curve, `whole` says that it was trained to its end and measured; `params` are its
-    parameters, where others that differ in more than the rate are its neighbours; `schedule` are
-    those of its schedule."""
+    """A trial as its neighbours see it: its `rate`, the parameters of its `model`, its losses at
+    the end (or what is in their place), the loss of a model that has learned `nothing`, and how far
+    the validation loss swings; nan where that is not known. `verdicts` are those by its own curve;
+    `whole` says that it was trained to its end and measured. `params` are its parameters, where its
+    neighbours differ in more than the rate; `schedule` are those of its schedule."""
 
     number: int
     rate: float
@@ -138,13 +139,13 @@ def compare(records: Sequence[Record]) -> list[Record]:
         for each in company if larger is not own else ():
             sizes[each.number] = own, larger
             before = found.get(each.number, each.verdicts)
-            verdicts = judge_size(each, before, own, larger)
+            verdicts = _judge_size(each, before, own, larger)
             if verdicts != before:
                 found[each.number] = verdicts
     for place, best in _find_near_places(records, companies):
-        verdicts = judge_among(place, best, best)
+        verdicts = _judge_among(place, best, best)
         if place.own.number in sizes:
-            verdicts = judge_size(place.own, verdicts, *sizes[place.own.number])
+            verdicts = _judge_size(place.own, verdicts, *sizes[place.own.number])
         if verdicts != place.own.verdicts:
             found[place.own.number] = verdicts
     return [
@@ -176,7 +177,7 @@ def _judge_company(company: Sequence[Stand]) -> dict[int, tuple[Diagnosis, ...]]
     if best is None:
         return {}
     guide = _guide(company, best)
-    judged = ((place.own, judge_among(place, best, guide)) for place in place_among(company))
+    judged = ((place.own, _judge_among(place, best, guide)) for place in place_among(company))
     return {own.number: found for own, found in judged if found != own.verdicts}
 
 
@@ -328,7 +329,7 @@ def place_among(company: Sequence[Stand]) -> list[Place]:
     return found
 
 
-def judge_among(place: Place, best: Stand, guide: Stand) -> tuple[Diagnosis, ...]:
+def _judge_among(place: Place, best: Stand, guide: Stand) -> tuple[Diagnosis, ...]:
     """The verdicts on a trial among those that differ from it in the rate, of which `best` is the
     best, and `guide` the one to go to."""
     own, lower, higher, edge = place.own, place.lower, place.higher, place.edge
@@ -359,7 +360,7 @@ def judge_among(place: Place, best: Stand, guide: Stand) -> tuple[Diagnosis, ...
     return _settled(own, lower, higher or edge, free=bool(free))
 
 
-def judge_size(
+def _judge_size(
     own: Stand, found: tuple[Diagnosis, ...], best: Stand | None, larger: Stand
 ) -> tuple[Diagnosis, ...]:
     """The verdicts `found` on a trial, and whether its model is too small: `best` is the best of

@@ -67,8 +67,8 @@ FLAT, DECAYED = 0.75, 2.5
 on the limit of one that has, by the sum of the rates: of that the last steps have little."""
 
 MOST_LEFT = 1.5
-"""Multiple of what was learned that may be left to learn, at most: beyond it nobody knows how much
-of it can be learned at all."""
+"""The most that may be left to learn, as a multiple of what was learned. Beyond it there is no
+telling how much of it can be learned at all."""
 
 UNKNOWN = 2.0
 """The factor on that where the first loss is unknown: part of the way is not seen."""
@@ -224,7 +224,7 @@ class Reading:
 
     @cached_property
     def ratio(self) -> dict[str, float]:
-        """The median ratio of updates to weights, as evidence; empty where nobody knows."""
+        """The median ratio of updates to weights, as evidence; empty where it is not known."""
         values = self.course.ratio.values
         return {"update_ratio": statistics.median(values)} if values else {}
 
@@ -240,8 +240,9 @@ class Reading:
 
     @cached_property
     def is_blank(self) -> bool:
-        """Whether nothing was learned. Where nobody knows what it began with it may have learned
-        all before the first evaluation: then only of what never moves that is known."""
+        """Whether nothing was learned. Where the loss at the start is not known, all may have been
+        learned before the first evaluation: only a loss that never moves then shows that nothing
+        was."""
         if not self.course.known:
             each = (series.values for series in (self.training, self.validation) if series)
             return all(max(values) - min(values) <= CREEP * self.size for values in each)

@@ -67,7 +67,7 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     Raises UsageError for a device that makes no sense.
     """
     workplace = payload.workplace
-    hashes = hash_files(possible_files(payload.configs, workplace.folder), workplace.folder)
+    hashes = _hash_files(possible_files(payload.configs, workplace.folder), workplace.folder)
     device = find_device(workplace.device)
     yield make_facts("command", hashes, device, describe_processor())
 
@@ -94,10 +94,10 @@ def make_facts(task: str, hashes: Mapping[str, str], device: str, device_name: s
 def file_hashes(config: Config, folder: str) -> dict[str, str]:
     """SHA-256 of each file under the folder that a resolved command names, by the name in the
     command."""
-    return hash_files(named_files(config), folder)
+    return _hash_files(named_files(config), folder)
 
 
-def hash_files(names: Sequence[str], folder: str) -> dict[str, str]:
+def _hash_files(names: Sequence[str], folder: str) -> dict[str, str]:
     """SHA-256 of each name that is a file under the folder."""
     root = Path(folder).resolve()
     found = {}

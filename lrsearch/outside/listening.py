@@ -236,7 +236,7 @@ def match_lines(
     """`match_number` with the line of an index, and where that does not match, together with as
     many lines before it as the pattern has line feeds; [^\\n] only excludes them. What these lines
     before hold alone is no match: it was one with them."""
-    above, alone = lines_above(pattern.pattern), match_number(pattern, lines[at])
+    above, alone = _lines_above(pattern.pattern), match_number(pattern, lines[at])
     if alone[0] or not above:
         return alone
     window = lines[max(0, at - above) : at + 1]
@@ -245,7 +245,7 @@ def match_lines(
     return match_number(pattern, "\n".join(window))
 
 
-def lines_above(pattern: str) -> int:
+def _lines_above(pattern: str) -> int:
     """The number of line feeds in a pattern: it is matched with so many lines before a line."""
     return len(_LINE_FEED.findall(pattern))
 
@@ -363,7 +363,7 @@ class Patterns:
     def __init__(self, take: Callable[[Message], object], metrics: Mapping[str, str]) -> None:
         self._take = take
         self._patterns = {name: re.compile(pattern) for name, pattern in metrics.items()}
-        most = max(map(lines_above, metrics.values()), default=0)
+        most = max(map(_lines_above, metrics.values()), default=0)
         self._above: deque[str] = deque(maxlen=most)
         self._step: int | None = None
         self._count = 0

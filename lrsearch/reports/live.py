@@ -43,7 +43,7 @@ KEPT = 1000
 """Values of a trial under way that are kept for its curve; beyond them every other one is."""
 
 
-def animates(stream: TextIO) -> bool:
+def _animates(stream: TextIO) -> bool:
     """Whether `stream` is a terminal that may be redrawn: TERM is not dumb, NO_COLOR not set."""
     dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     return stream.isatty() and not dumb and not os.environ.get("NO_COLOR")
@@ -127,7 +127,7 @@ class Progress:
         elsewhere a plain line."""
         if self._quiet:
             return
-        if not animates(self._stream):
+        if not _animates(self._stream):
             self.note(text)
         with self._lock:
             self._starting, self._begun = one_line(text), self._clock()
@@ -212,7 +212,7 @@ class Progress:
         """A trial is over: it gets a line that stays."""
         completed = outcome is Outcome.COMPLETED
         with self._lock:
-            place = self._leave(number, seconds)
+            place = self._leave(number)
             self._epochs += epochs
             rate = params.get(self._axis.name) if self._axis is not None else None
             if is_rate(rate) and (completed or outcome is Outcome.DIVERGED):
@@ -243,7 +243,7 @@ class Progress:
     def swept(self, number: int, params: Mapping[str, Any], told: str, seconds: float) -> None:
         """A range test is over: it gets a line that stays."""
         with self._lock:
-            place = self._leave(number, seconds)
+            place = self._leave(number)
             first = self._swept.setdefault(told, number)
         if first != number and told.startswith("no range"):  # The reason is told once.
             told = f"no range, as range test {first}"
@@ -308,7 +308,7 @@ class Progress:
     def _open(self) -> None:
         if self._quiet:
             return
-        if animates(self._stream):
+        if _animates(self._stream):
             self._screen = self._screen or Screen(self._stream, self._frame)
         else:
             self._heart = self._heart or _Heart(self._beat)
@@ -325,7 +325,7 @@ class Progress:
         self._first = now if self._first is None else self._first
         self._running[number] = _Running(params, now)
 
-    def _leave(self, number: int, seconds: float) -> str:
+    def _leave(self, number: int) -> str:
         """Remove a trial from those under way; returns its place among all, as its line shows
         it."""
         running = self._running.pop(number, None)

@@ -35,34 +35,16 @@ def to_json(view: RunView) -> str:
     document = {
         "format": FORMAT,
         "run": view.name,
-        "objective": {
-            "metric": objective.metric,
-            "goal": objective.goal,
-            "at": objective.at,
-        },
+        "objective": vars(objective),
         "answer": None if view.answer is None else to_plain(view.answer),
         "confirmation": None if view.answer is None else plain_confirmation(view.answer),
         "cost": view.cost,
         "points": [
-            {
-                "point": point.point,
-                "strategy": point.strategy,
-                "params": point.params,
-                "outcome": point.outcome,
-                "objective": point.objective,
-                "spread": point.spread,
-                "trials": point.trials,
-            }
+            _pick(point, "point strategy params outcome objective spread trials")
             for point in view.points
         ],
         "trials": [describe_trial(record, objective) for record in view.records],
-        "best": best
-        and {
-            "point": best.point,
-            "params": best.params,
-            "objective": best.objective,
-            "trials": best.trials,
-        },
+        "best": best and _pick(best, "point params objective trials"),
         "plans": [
             {"structure": structure, **_describe_plan(device, plan)}
             for (structure, device), plan in view.plans.items()
@@ -71,15 +53,7 @@ def to_json(view: RunView) -> str:
         "advice": view.advice,
         "states": {"trials": view.saved[0], "bytes": view.saved[1]},
         "repeatability": again
-        and {
-            "trial": again.trial,
-            "objective": again.objective,
-            "again": again.again,
-            "difference": again.difference,
-            "exact": again.exact,
-            "outcome": again.outcome,
-            "reason": again.reason,
-        },
+        and _pick(again, "trial objective again difference exact outcome reason"),
         "ranges": [describe_test(each) for each in view.ranges],
         "found_ranges": [_describe_found(found) for found in view.found],
         "stopped": view.stopped or None,
@@ -94,6 +68,11 @@ def to_json(view: RunView) -> str:
         "next": view.next_command or None,
     }
     return write_json(document)
+
+
+def _pick(value: object, names: str) -> dict[str, Any]:
+    """The attributes of a value that have these names."""
+    return {name: getattr(value, name) for name in names.split()}
 
 
 def ranges_json(name: str, views: Sequence[RangeView]) -> str:
@@ -183,11 +162,7 @@ def _describe_round(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _describe_found(found: Ranged) -> dict[str, Any]:
     tests = [
-        {
-            "params": each.params,
-            "interval": each.interval,
-            "refused": each.refused or None,
-        }
+        {"params": each.params, "interval": each.interval, "refused": each.refused or None}
         for each in found.tests
     ]
     return {
@@ -200,12 +175,7 @@ def _describe_found(found: Ranged) -> dict[str, Any]:
 
 
 def _describe_plan(device: str, plan: Plan) -> dict[str, Any]:
-    return {
-        "device": device,
-        "engine": plan.engine,
-        "lanes": plan.lanes,
-        "reason": plan.reason,
-    }
+    return {"device": device, **_pick(plan, "engine lanes reason")}
 
 
 def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:

@@ -96,11 +96,12 @@ def format_fixed(value: float, decimals: int | None) -> str:
 def format_params(params: Mapping[str, Any], most: int | None = None) -> str:
     """`lr=0.0316 batch_size=64`; of values longer than `most` characters the end."""
     return " ".join(
-        f"{one_line(name)}={cut_begin(format_value(value), most)}" for name, value in params.items()
+        f"{one_line(name)}={_cut_begin(format_value(value), most)}"
+        for name, value in params.items()
     )
 
 
-def cut_begin(text: str, most: int | None) -> str:
+def _cut_begin(text: str, most: int | None) -> str:
     """The text, its beginning left out where it is longer than `most`."""
     return text if most is None or len(text) <= most else f"...{text[3 - most :]}"
 

@@ -30,7 +30,7 @@ from lrsearch.space import Choice, Dimension, Float, Space, build, encode, param
 from lrsearch.trial import Outcome, Point
 
 
-def distribution(dimension: Dimension) -> BaseDistribution:
+def _distribution(dimension: Dimension) -> BaseDistribution:
     """Optuna's counterpart of a dimension; a choice is the index of its option."""
     if isinstance(dimension, Choice):
         return CategoricalDistribution(range(len(dimension.options)))
@@ -69,7 +69,7 @@ class Bayes:
         self.startup = startup
         self.generation = generation
         self.start = start
-        self._distributions = {name: distribution(part) for name, part in parameters(space)}
+        self._distributions = {name: _distribution(part) for name, part in parameters(space)}
         self._study = optuna.create_study(direction="maximize" if goal == "max" else "minimize")
         self._asked: list[optuna.Trial] = []
         self._told: set[str] = set()

@@ -91,7 +91,7 @@ class Start:
         if self.kind != "informed":
             return even(dimension, share)
         if self._middle:
-            return central(dimension, share)
+            return _central(dimension, share)
         if name in self._rates:
             return self._rate(name, shares)
         if name == "batch_size" and self._small:
@@ -111,7 +111,7 @@ class Start:
         optimizer = self._optimizers[option] if self._optimizers else {}
         prior = prior_of(optimizer)
         if prior is None:
-            return central(dimension, share)
+            return _central(dimension, share)
         offset = 0.0
         if prior.momentum:
             given = catalogue.arguments_of(optimizer)
@@ -164,7 +164,7 @@ def rising(choice: Choice) -> list[int]:
     return places
 
 
-def invert(cumulative: Callable[[float], float], share: float) -> float:
+def _invert(cumulative: Callable[[float], float], share: float) -> float:
     """The place in 0..1 at which a rising function from 0 to 1 comes to `share`."""
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
@@ -184,10 +184,10 @@ def middle(share: float) -> float:
     def cumulative(place: float) -> float:
         return FLOOR * place + (1 - FLOOR) * (normal.cdf(place) - low) / (high - low)
 
-    return invert(cumulative, share)
+    return _invert(cumulative, share)
 
 
-def central(dimension: Dimension, share: float) -> float:
+def _central(dimension: Dimension, share: float) -> float:
     """The raw number of a range, or of a list of numbers, from its middle; any other choice
     evenly."""
     plain = isinstance(dimension, Choice) and not dimension.ordered
@@ -209,7 +209,7 @@ def lean(dimension: Dimension, share: float, deviations: Callable[[float], float
         return _lean_choice(dimension, share, deviations)
     first, last = deviations(dimension.low), deviations(dimension.high)
     if first > FAR or last < -FAR:
-        return central(dimension, share)
+        return _central(dimension, share)
     normal = NormalDist()
     low, mass = normal.cdf(first), normal.cdf(last) - normal.cdf(first)
     if mass <= 0.0:  # A range of one value.
@@ -219,7 +219,7 @@ def lean(dimension: Dimension, share: float, deviations: Callable[[float], float
         inside = (normal.cdf(deviations(dimension.at(place))) - low) / mass
         return FLOOR * place + (1 - FLOOR) * inside
 
-    return dimension.at(invert(cumulative, share))
+    return dimension.at(_invert(cumulative, share))
 
 
 def _lean_choice(choice: Choice, share: float, deviations: Callable[[float], float]) -> float:
@@ -230,7 +230,7 @@ def _lean_choice(choice: Choice, share: float, deviations: Callable[[float], flo
         return even(choice, share)
     far = [deviations(float(value)) for value in values]
     if min(far) > FAR or max(far) < -FAR:
-        return central(choice, share)
+        return _central(choice, share)
     weights = np.exp(-0.5 * np.square(far))
     parts = FLOOR / len(order) + (1 - FLOOR) * weights / weights.sum()
     return order[min(int(np.searchsorted(np.cumsum(parts), share)), len(order) - 1)]

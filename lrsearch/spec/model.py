@@ -97,25 +97,15 @@ class Outside:
 
 @frozen
 class Spec:
-    """A spec as one file (and its overrides) gives it, checked.
-
-    `data`, `model` and `train` are the fixed values with every default filled, except the loss and
-    the metric, whose defaults follow the data. `document` is the plain YAML they came from. Where
-    the training is the user's own, `outside` lrsearch, `data` and `model` are empty and `train`
-    holds the fixed parameters. `goal` is the goal of a metric that the catalogue lacks, `timeout`
-    the seconds that a trial may take, `save` the seconds between two saved states of a training,
-    None for never, and outside. `start` says whether weights start from scratch or pretrained, None
-    where the model's arguments tell; no config has it. `prune` is the rule of early stopping, with
-    its arguments. `refine` says that and how a search is refined after its end, `confirm` that and
-    how the best are measured again, `patience` after how many proposals without an improvement it
-    stops. `refined` are the ranges of what is refined as they were given, of a spec that
-    `search.refine.widen` has widened.
-    """
+    """A spec as one file (and its overrides) gives it, checked."""
 
     name: str
     data: Mapping[str, Any]
+    """The fixed values, every default filled; empty where the training is outside lrsearch."""
     model: Mapping[str, Any]
     train: Mapping[str, Any]
+    """The fixed values, every default filled but that of the loss, which follows the data; of a
+    training outside lrsearch the fixed parameters."""
     metric: str | None
     at: str
     space: Space
@@ -130,16 +120,26 @@ class Spec:
     source: str
     text: str
     document: Mapping[str, Any]
+    """The plain values of the YAML that all of it came from."""
     outside: Outside | None = None
     goal: str | None = None
+    """The goal of a metric that the catalogue lacks."""
     save: float | None = None
+    """The seconds between two saved states of a training; None for never, and outside."""
     timeout: float | None = None
+    """The most seconds of a trial."""
     start: str | None = None
+    """Whether weights start from "scratch" or "pretrained"; None where the model's arguments tell.
+    No config has it."""
     prune: Mapping[str, Any] = field(default_factory=lambda: {"name": catalogue.PRUNE})
+    """The rule of early stopping, with its arguments."""
     confirm: ConfirmSettings | None = None
     refine: RefineSettings | None = None
     patience: int | None = None
+    """The proposals without an improvement after which a search stops."""
     refined: tuple[Range, ...] = ()
+    """The ranges of what is refined as they were given, of a spec that `search.refine.widen` has
+    widened."""
 
     @property
     def kind(self) -> str | None:

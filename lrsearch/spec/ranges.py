@@ -120,7 +120,7 @@ def _remark(reader: Reader, path: Path, parameter: Parameter, value: Any) -> str
     try:
         check_value(parameter, value)
     except Unfit as error:
-        return reader.fitting(path, parameter, error)[1]
+        return reader.fitting(path, error)[1]
     except ValueError:
         pass
     return ""

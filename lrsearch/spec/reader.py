@@ -295,7 +295,7 @@ class Reader:
         try:
             check_value(parameter, value)
         except Unfit as error:
-            value = self.fitting(path, parameter, error)[0]
+            value = self.fitting(path, error)[0]
             check_value(parameter, value)
         return value
 
@@ -339,10 +339,10 @@ class Reader:
             check_value(parameter, error.meant)
         except ValueError:
             return ""
-        meant, remark = self.fitting(path, parameter, error)
+        meant, remark = self.fitting(path, error)
         return self.hint(path, [Line(path, meant, remark)])
 
-    def fitting(self, path: Path, parameter: Parameter, error: Unfit) -> tuple[Any, str]:
+    def fitting(self, path: Path, error: Unfit) -> tuple[Any, str]:
         """The length that a number means: steps where so many epochs are beyond the training."""
         lengths = error.meant if isinstance(error.meant, list) else [error.meant]
         train = self.document.data.get("train")

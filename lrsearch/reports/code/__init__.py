@@ -101,13 +101,20 @@ def _schedule(setting: Setting) -> list[str]:
 
 def _imports(*groups: list[str]) -> list[str]:
     lines = dict.fromkeys(line for group in groups for line in group)
-    plain = [line for line in lines if line in ("import math",)]
+    plain = [line for line in lines if line == "import math"]
     others = [line for line in lines if line not in plain]
     return [*plain, *([""] if plain and others else []), *others]
 
 
-def _math(body: list[str]) -> list[str]:
-    return ["import math"] if any("math." in line for line in body) else []
+def _join(
+    setting: Setting, imports: list[str], schedule: list[str], *blocks: list[str]
+) -> list[str]:
+    """The lines of a file: its imports, the constants, the schedule and further blocks."""
+    math = ["import math"] if any("math." in line for line in schedule) else []
+    lines = [*_imports(math, imports), "", *_constants(setting), *schedule]
+    for block in blocks:
+        lines += ["", "", *block]
+    return lines
 
 
 def _configure(setting: Setting) -> tuple[list[str], list[str]]:
@@ -152,7 +159,6 @@ def _configure(setting: Setting) -> tuple[list[str], list[str]]:
 
 def _pytorch(setting: Setting) -> list[str]:
     imports, configure = _configure(setting)
-    body = _schedule(setting)
     made = "optimizer, scheduler, plateau" if setting.follows else "optimizer, scheduler"
     clip = setting.train.get("clip_norm")
     loop = [
@@ -170,19 +176,7 @@ def _pytorch(setting: Setting) -> list[str]:
             f"        plateau.observe(step + 1, {_metric(setting)})",
         ]
     loop += ["    scheduler.step()"]
-    head = _imports(_math(body), imports)
-    return [
-        *head,
-        "",
-        *_constants(setting),
-        *body,
-        "",
-        "",
-        *configure,
-        "",
-        "",
-        *map(_comment, loop),
-    ]
+    return _join(setting, imports, _schedule(setting), configure, [*map(_comment, loop)])
 
 
 def _comment(line: str) -> str:
@@ -196,7 +190,6 @@ def _metric(setting: Setting) -> str:
 
 def _lightning(setting: Setting) -> list[str]:
     imports, configure = _configure(setting)
-    body = _schedule(setting)
     clip = setting.train.get("clip_norm")
     clipped = f", gradient_clip_val={number(clip)}" if clip is not None else ""
     made, then = "optimizer, scheduler", []
@@ -227,9 +220,8 @@ def _lightning(setting: Setting) -> list[str]:
     if setting.follows:
         clipped += f", val_check_interval={round(setting.interval)}, check_val_every_n_epoch=None"
     trainer = f"trainer = L.Trainer(max_steps=STEPS{clipped})  # batches of BATCH_SIZE"
-    head = _imports(_math(body), ["import lightning as L", *imports])
-    lines = [*head, "", *_constants(setting), *body, "", "", *configure, "", "", *module]
-    return [*lines, "", "", _comment(trainer)]
+    imports = ["import lightning as L", *imports]
+    return _join(setting, imports, _schedule(setting), configure, module, [_comment(trainer)])
 
 
 def _name(setting: Setting) -> str:
@@ -241,19 +233,8 @@ def _name(setting: Setting) -> str:
 def _huggingface(setting: Setting) -> list[str]:
     _refuse_plateau(setting, "a Trainer takes a schedule of the step, or torch's own plateau")
     imports, configure = _configure(setting)
-    body = _schedule(setting)
     clip = setting.train.get("clip_norm")
-    head = _imports(_math(body), [*imports, "from transformers import TrainingArguments"])
-    return [
-        *head,
-        "",
-        *_constants(setting),
-        *body,
-        "",
-        "",
-        *configure,
-        "",
-        "",
+    arguments = [
         "arguments = TrainingArguments(",
         '    output_dir="out",',
         "    max_steps=STEPS,",
@@ -264,12 +245,13 @@ def _huggingface(setting: Setting) -> list[str]:
         "# The pair takes the place of the optimizer and schedule that arguments name:",
         "# trainer = Trainer(model, arguments, optimizers=configure(model), ...)",
     ]
+    imports = [*imports, "from transformers import TrainingArguments"]
+    return _join(setting, imports, _schedule(setting), configure, arguments)
 
 
 def _keras(setting: Setting) -> list[str]:
     _refuse_plateau(setting, "a LearningRateSchedule is a function of the step alone")
     call = write_keras(setting.train["optimizer"])
-    body = ["", "", *write_multiplier(setting)]
     clip = setting.train.get("clip_norm")
     if call:
         call = call[:-1] + (f", global_clipnorm={number(clip)})" if clip is not None else ")")
@@ -277,14 +259,7 @@ def _keras(setting: Setting) -> list[str]:
     else:
         name = _title(setting.train["optimizer"])
         made = [f"# {name} has no equal in Keras: give yours learning_rate=Rate()."]
-    head = _imports(_math(body), ["import keras", *imported_shape(setting)])
-    return [
-        *head,
-        "",
-        *_constants(setting),
-        *body,
-        "",
-        "",
+    rate = [
         "class Rate(keras.optimizers.schedules.LearningRateSchedule):",
         '    """The learning rate by the step, from a table: it can be traced by any backend."""',
         "",
@@ -298,11 +273,10 @@ def _keras(setting: Setting) -> list[str]:
         "",
         "    def get_config(self):",
         "        return {}",
-        "",
-        "",
-        *made,
-        "# model.fit(..., batch_size=BATCH_SIZE), for STEPS updates in all",
     ]
+    made.append("# model.fit(..., batch_size=BATCH_SIZE), for STEPS updates in all")
+    imports = ["import keras", *imported_shape(setting)]
+    return _join(setting, imports, ["", "", *write_multiplier(setting)], rate, made)
 
 
 def _refuse_plateau(setting: Setting, why: str) -> None:

@@ -179,7 +179,7 @@ class State:
 
 
 LANES = 64
-"""Trials under way that are shown one by one."""
+"""The most trials under way that are shown one by one."""
 
 
 def write_now(state: State, news: News | None) -> str:

@@ -402,13 +402,13 @@ def put_optimizer(
             not _is_alike(group[key], held[key]) for key in group.keys() & held.keys()
         ):
             raise Unusable("the optimizer has other settings")
-        group.update(name_tensors(held, known))
+        group.update(_name_tensors(held, known))
     for each, held in zip(parameters, state, strict=True):
         if held is None:
             optimizer.state.pop(each, None)
         else:
             # In place: parts of one optimizer may share the mapping.
-            optimizer.state[each] = name_tensors(held, known)
+            optimizer.state[each] = _name_tensors(held, known)
 
 
 def _is_alike(own: Any, saved: Any) -> bool:
@@ -422,16 +422,16 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [each for group in optimizer.param_groups for each in group["params"]]
 
 
-def name_tensors(value: Any, known: Mapping[str, Tensor]) -> Any:
+def _name_tensors(value: Any, known: Mapping[str, Tensor]) -> Any:
     """A decoded value with tensors in place of their names."""
     if isinstance(value, Known):
         return known[value]
     if isinstance(value, dict):
-        return type(value)((key, name_tensors(each, known)) for key, each in value.items())
+        return type(value)((key, _name_tensors(each, known)) for key, each in value.items())
     if isinstance(value, deque):
-        return deque((name_tensors(each, known) for each in value), value.maxlen)
+        return deque((_name_tensors(each, known) for each in value), value.maxlen)
     if isinstance(value, list | tuple | set | frozenset):
-        return type(value)(name_tensors(each, known) for each in value)
+        return type(value)(_name_tensors(each, known) for each in value)
     return value
 
 
@@ -456,4 +456,4 @@ def put_memory(memory: Memory, saved: Sequence[Any], known: Mapping[str, Tensor]
         elif isinstance(held[0], _Drawn):
             held[0].put(attributes.get(name))
         else:
-            attributes[name] = name_tensors(held[0], known)
+            attributes[name] = _name_tensors(held[0], known)

@@ -222,12 +222,7 @@ _Lost = tuple[Outcome, str]
 
 @dataclass(eq=False)
 class _Run:
-    """A training between two steps, `step` of its `budget` made. `rates` are its schedule's before
-    a plateau has changed them; `total` is the sum of losses since the evaluation at step `since`,
-    `start` comes from `start_losses`. `best_state` is the state of its best evaluation, `averaged`
-    that of its latest where it is evaluated at other weights. `memory` has the changes in objects
-    of the user's, `read` those in the user's data; None where there are none or nothing is
-    saved."""
+    """A training between two steps."""
 
     trial: Trial
     data: Data
@@ -235,17 +230,25 @@ class _Run:
     training: Training
     course: Course
     rates: list[float]
+    """The rates of its schedule, before a plateau has changed them."""
     evaluations: tuple[int, ...]
     plateau: Plateau | None
     best: BestSoFar
     start: Tensor
+    """The losses at the start, see `start_losses`."""
     total: Tensor
+    """The sum of the losses since the last evaluation."""
     memory: Memory | None = None
+    """The changes in objects of the user's; None where there are none or nothing is saved."""
     read: Memory | None = None
+    """The same of the user's data."""
     step: int = 0
     since: int = 0
+    """The step of the last evaluation."""
     best_state: State = field(default_factory=dict)
+    """The state of the best evaluation."""
     averaged: State = field(default_factory=dict)
+    """The state of the latest evaluation, where that is at other weights than those that train."""
 
     @property
     def budget(self) -> int:

@@ -59,7 +59,7 @@ class Way:
         return (len(self.rates), self.judged) == (len(other.rates), other.judged)
 
 
-def kin(trial: Trial) -> str | None:
+def _kin(trial: Trial) -> str | None:
     """The text shared by exactly the trials that differ in their schedules and budgets alone; None
     for one that shares nothing: a training outside lrsearch, or a schedule of the user's own, which
     may give other rates at its next call."""
@@ -160,7 +160,7 @@ def _groups(trials: Sequence[Trial]) -> Iterator[list[Trial]]:
     """The trials that may have steps in common, at least two each."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
-        if (key := kin(trial)) is not None:
+        if (key := _kin(trial)) is not None:
             groups.setdefault(key, []).append(trial)
     for group in groups.values():
         for start in range(0, len(group), TOGETHER):

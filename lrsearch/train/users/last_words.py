@@ -77,7 +77,7 @@ def find_reason(errors: str, output: str, *, sure: bool = False) -> str:
     last traceback, else the last line in the form of an error, else the last that is no aside (with
     `sure`, none); "" where there is none."""
     streams = [plain_lines(errors), plain_lines(output)]
-    found = [find_tracebacks(lines) for lines in streams]
+    found = [_find_tracebacks(lines) for lines in streams]
     if cause := _last_of("cause", found):
         return _shortened(cause)
     rest = []
@@ -110,7 +110,7 @@ def find_place(errors: str, output: str) -> str:
     """Find the innermost line of the user's code in the traceback that `find_reason` tells of,
     `train.py, line 12`; "" where there is none."""
     for lines in map(plain_lines, (errors, output)):
-        causes = [each for each in find_tracebacks(lines) if each.kind == "cause"]
+        causes = [each for each in _find_tracebacks(lines) if each.kind == "cause"]
         if not causes:
             continue
         told = [lines[place] for place in causes[-1].places]
@@ -128,7 +128,7 @@ def _last_of(kind: str, found: Sequence[Sequence[Traceback]]) -> str:
     return next(chosen, "")
 
 
-def find_tracebacks(lines: Sequence[str]) -> list[Traceback]:
+def _find_tracebacks(lines: Sequence[str]) -> list[Traceback]:
     """The tracebacks of some lines, in their order. All lines of one may have a prefix, such as
     the `[rank0]: ` of a launcher, and the first a progress bar before it."""
     found = []
@@ -204,7 +204,7 @@ def tail(errors: str, output: str) -> tuple[str, str]:
     lines = plain_lines((errors.strip() or output).strip())
     start = max(0, len(lines) - TRACE_LINES)
     kept = list(range(start, len(lines)))
-    causes = [trace for trace in find_tracebacks(lines) if trace.kind == "cause"]
+    causes = [trace for trace in _find_tracebacks(lines) if trace.kind == "cause"]
     first = [place for place in causes[-1].places if place < start] if causes else []
     shown = [lines[place] for place in first[-TRACE_LINES:]]
     shown += ["..."] if first else []

@@ -214,7 +214,7 @@ def _parts(value: Any) -> Iterable[Any] | None:
         frame = value.gi_frame
         return [] if frame is None else [frame.f_lasti, frame.f_locals, value.gi_yieldfrom]
     if isinstance(value, Iterator) and not isinstance(value, io.IOBase):
-        return place_of(value)
+        return _place_of(value)
     if isinstance(value, type):
         return [each for _, each in _globals(value)] if is_users(value.__module__) else None
     if isinstance(value, ModuleType):
@@ -229,7 +229,7 @@ def names_of(slots: Any) -> Iterable[str]:
     return (slots,) if isinstance(slots, str) else slots or ()
 
 
-def place_of(iterator: Iterator[Any]) -> Iterable[Any] | None:
+def _place_of(iterator: Iterator[Any]) -> Iterable[Any] | None:
     """The place of an iterator, as far as it tells. One that tells nothing gets a new object each
     time, so that it counts as changed."""
     if hasattr(iterator, "__dict__"):

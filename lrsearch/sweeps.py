@@ -10,6 +10,7 @@ constant, gives the same interval.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import statistics
@@ -128,24 +129,47 @@ def smooth(lr: Numbers, losses: Numbers) -> list[float]:
     symmetric, so nothing is shifted, and the line keeps the ends where they are."""
     if len(lr) < 3:
         return list(losses)
+    return [kernel.fit(losses) for kernel in _kernels(tuple(lr))]
+
+
+@frozen
+class _Kernel:
+    """A weighted line at one rate: the `weights` [n] of the losses and their sum, `levers` [n],
+    the weights times the distance of each rate from the weighted mean, in decades, their `spread`
+    about it, and `place`, the mean's distance from the rate."""
+
+    weights: Numbers
+    total: float
+    levers: Numbers
+    spread: float
+    place: float
+
+    def fit(self, losses: Numbers) -> float:
+        """The value of the line through these losses at the rate."""
+        mean = (
+            math.fsum(w * loss for w, loss in zip(self.weights, losses, strict=True)) / self.total
+        )
+        if not self.spread:  # Rates so far apart that each stands alone.
+            return mean
+        slope = math.fsum(w * (loss - mean) for w, loss in zip(self.levers, losses, strict=True))
+        return mean - slope / self.spread * self.place
+
+
+@functools.lru_cache(maxsize=8)
+def _kernels(lr: tuple[float, ...]) -> list[_Kernel]:
+    """The kernel at each rate. They take longer than all else, and a search has its sweeps at the
+    same rates."""
     x = [math.log10(rate) for rate in lr]
-    return [_fit([each - here for each in x], losses) for here in x]
-
-
-def _fit(apart: Numbers, losses: Numbers) -> float:
-    """The value at 0 of the weighted line through losses at these places, in decades."""
-    weights = [math.exp(-0.5 * (each / WIDTH) ** 2) for each in apart]
-    total = math.fsum(weights)
-    place = math.fsum(w * each for w, each in zip(weights, apart, strict=True)) / total
-    mean = math.fsum(w * loss for w, loss in zip(weights, losses, strict=True)) / total
-    spread = math.fsum(w * (each - place) ** 2 for w, each in zip(weights, apart, strict=True))
-    if not spread:  # Rates so far apart that each stands alone.
-        return mean
-    slope = math.fsum(
-        w * (each - place) * (loss - mean)
-        for w, each, loss in zip(weights, apart, losses, strict=True)
-    )
-    return mean - slope / spread * place
+    made = []
+    for here in x:
+        apart = [each - here for each in x]
+        weights = [math.exp(-0.5 * (each / WIDTH) ** 2) for each in apart]
+        total = math.fsum(weights)
+        place = math.fsum(w * each for w, each in zip(weights, apart, strict=True)) / total
+        levers = [w * (each - place) for w, each in zip(weights, apart, strict=True)]
+        spread = math.fsum(w * (each - place) ** 2 for w, each in zip(weights, apart, strict=True))
+        made.append(_Kernel(weights, total, levers, spread, place))
+    return made
 
 
 @frozen

@@ -156,9 +156,9 @@ class Rule:
 
 
 def _behind(readings: Sequence[Reading], keep: int) -> frozenset[int]:
-    """The points that are worse than the `keep` best (at least one); equals stay together."""
-    means = sorted(each.mean for each in readings)
-    limit = means[min(max(1, keep), len(means)) - 1] if means else 0.0
+    """The points that are worse than the `keep` best, of which there is one at least; equals stay
+    together."""
+    limit = max(sorted(each.mean for each in readings)[:keep], default=math.inf)
     return frozenset(each.place for each in readings if each.mean > limit)
 
 

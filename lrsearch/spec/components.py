@@ -213,8 +213,7 @@ def parameters_of(reader: Reader, kind: str, name: str) -> Mapping[str, Paramete
 
 def _users_metrics(reader: Reader) -> tuple[tuple[str, ...], bool]:
     """The names of the user's metrics, and whether a step measures others."""
-    top = reader.document.data
-    train = top.get("train") if isinstance(top, Mapping) else None
+    train = reader.document.data.get("train")
     if not isinstance(train, Mapping):
         return (), False
     metrics = train.get("metrics")

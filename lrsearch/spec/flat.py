@@ -136,10 +136,9 @@ def _is_flat(train: Mapping[str, Any], samples: int) -> bool:
         return False
     if schedule["name"] == "plateau":
         return _is_idle(train, samples, budget, ahead)
-    steps = np.unique(
-        np.round(np.concatenate([np.arange(50) + ahead, np.linspace(ahead, budget - 1, 500)]))
-    )
-    steps = steps[steps < budget]
+    sampled = map(round, np.linspace(ahead, budget - 1, 500))
+    found = {*range(ahead, min(ahead + 50, budget)), *sampled}
+    steps = np.array(sorted(found), dtype=float)
     try:
         values = multipliers(schedule, warmup, budget=budget, steps=steps, **size)
     except ScheduleError:

@@ -241,7 +241,7 @@ def _describe_rates(spec: Spec) -> list[str]:
             rate = "lr / (1 - momentum)" if prior.momentum else "lr"
             told = f"{rate} of {label} {short(low, 1)} to {short(high, 1)}"
             ends = _ends(dimensions[name])
-            factors = _factors(spec, option, number, optimizer) if prior.momentum else [1.0]
+            factors = _factors(spec, number, optimizer) if prior.momentum else [1.0]
             if ends and all(leaves_out(*ends, prior, factor) for factor in factors):
                 first, last = map(short, ends)
                 told += f", which {first} to {last} leaves out: from the middle of the range"
@@ -260,9 +260,7 @@ def _ends(dimension: Dimension) -> tuple[float, float] | None:
     return float(dimension.low), float(dimension.high)
 
 
-def _factors(
-    spec: Spec, option: int | None, number: int, optimizer: Mapping[str, Any]
-) -> list[float]:
+def _factors(spec: Spec, number: int, optimizer: Mapping[str, Any]) -> list[float]:
     """The momentum's factors at the least and the greatest momentum of an optimizer."""
     dimensions = dict(parameters(spec.space))
     for name in momentum_names(number):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lrsearch import catalogue
 from lrsearch.analysis.pruning import (
+    BRACKETS,
     NO_PROGRESS,
     PROGRESS,
     RULES,
@@ -38,6 +39,8 @@ LOSS = st.floats(1e-3, 1e3)
     "changes",
     [
         {"training": 2.24},
+        {"training": PROGRESS * 2.31},
+        {"validation": PROGRESS * 2.3},
         {"validation": 2.25},
         {"start": 1.9},  # It began where the best constant prediction never comes.
         {"start": -2.3},
@@ -51,7 +54,7 @@ LOSS = st.floats(1e-3, 1e3)
 )
 def test_progress_and_what_cannot_be_judged_goes_on(changes):
     assert find_standstill(STOOD)
-    assert not find_standstill(replace(STOOD, **changes))
+    assert find_standstill(replace(STOOD, **changes)) == ""
 
 
 @pytest.mark.parametrize("name", ["training", "validation"])
@@ -119,6 +122,7 @@ def test_a_training_is_judged_at_the_first_evaluation_after_a_tenth(
 ):
     evaluations, rates = timetable(budget, evaluate, warmup=warmup)
     assert judging_step(evaluations, rates) == pytest.approx(share * len(rates), abs=1)
+    assert judging_step([20, 205], [1.0] * 205) == 20  # Half a step before a tenth is rounding.
 
 
 def test_a_schedule_that_rises_by_itself_shifts_it():
@@ -202,6 +206,14 @@ def test_how_many_stop(values):
     better = sum(each < last for each in before)
     assert (n - 1 in judge("asha", values)) == (better >= max(1, n // 3))
     assert (n - 1 in judge("median", values)) == (n > 4 and better > 0.5 * (n - 1))
+    # Hyperband is ASHA within a bracket, from the bracket's rung on.
+    bracket, *rest = [BRACKETS[place % 17] for place in reversed(range(n))]
+    own = [value for value, each in zip(reversed(before), rest, strict=True) if each == bracket]
+    better = sum(each < last for each in own)
+    for rung in (0, 1):
+        stops = bracket <= rung and better >= max(1, (len(own) + 1) // 3)
+        assert (n - 1 in judge("hyperband", values, rung)) == stops
+    assert [BRACKETS.count(each) for each in range(3)] == [9, 5, 3]
 
 
 @given(st.lists(st.integers(-6, 6).map(float), min_size=1, max_size=9))
@@ -221,6 +233,19 @@ def test_the_signed_rank_test_is_exact(gaps):
     ]
     assert signed_rank(gaps) == pytest.approx(statistics.fmean(every))
     assert signed_rank([*gaps, math.nan]) == 1.0
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9).map(float), min_size=5, max_size=5), min_size=2, max_size=6)
+)
+def test_wilcoxon_compares_with_the_best_until_then(values):
+    *before, last = values
+    best = min(before, key=statistics.fmean)
+    worse = statistics.fmean(last) > statistics.fmean(best)
+    gaps = [own - other for own, other in zip(last, best, strict=True)]
+    found = judge("wilcoxon", values) == {len(values) - 1}
+    assert found == (worse and signed_rank(gaps) <= DEFAULTS["wilcoxon"]["p"])
+    assert Reading(0, tuple(last)).mean == statistics.fmean(last)
 
 
 def test_wilcoxon_needs_seeds_that_agree():

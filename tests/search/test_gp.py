@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from lrsearch.cli import app
 from lrsearch.search import Request, make_strategy
 from lrsearch.search.features import Features
-from lrsearch.search.gp import MOST, GaussianProcess
+from lrsearch.search.gp import JUMP, MOST, NEAREST, GaussianProcess
 from lrsearch.search.process import (
     FANTASIES,
     WORST,
@@ -329,6 +329,67 @@ def test_of_many_points_the_best_are_told_and_others_from_all_over():
 def bowl(point):
     x, y = math.log10(point["lr"]) + 1.5, math.log10(point["optimizer.weight_decay"]) + 4.0
     return x * x + y * y
+
+
+def begun(spec, shares, taken=lambda point: False):
+    """A strategy that was told a bowl at these shares of its space, and what it begins with."""
+    strategy = make_strategy("bayes", spec, LOSS)
+    for raw, each in zip(strategy._features.raw(np.asarray(shares)), shares, strict=True):
+        value = sum((share - 0.4) ** 2 for share in each)
+        strategy.tell(strategy._point(raw)[0], Outcome.COMPLETED, value)
+    return strategy, strategy._begin(Request(len(shares), 9, taken, taken))
+
+
+def test_what_is_proposed_gains_more_than_any_of_many_draws():
+    """The candidates around the best ones are better than those from all over."""
+    space = (
+        "lr: {min: 1e-5, max: 1.0}, batch_size: {min: 8, max: 512}, "
+        "label_smoothing: {min: 0.0, max: 0.5}"
+    )
+    generator = np.random.default_rng(0)
+    strategy, known = begun(spec_of(space), generator.random((12, 3)))
+    _, numbers = strategy._choose(known, generator)
+    raw = strategy._features.raw(generator.random((2048, 3)))
+    gain = known.model.improvement(strategy._features.matrix(np.vstack([raw, [numbers]])))
+    assert gain[-1] > gain[:-1].max()
+
+
+def test_candidates_around_a_point_lie_as_far_as_they_are_told_to():
+    strategy, _ = begun(
+        spec_of("lr: {min: 1e-4, max: 1.0}, schedule: [constant, cosine, wsd]"),
+        [[0.5, 0.5], [0.1, 0.1]],
+    )
+    center = strategy._features.raw(np.asarray([[0.5, 0.5]]))
+    found = strategy._around(center, (0.1, 0.02), 4000, np.random.default_rng(0))
+    rates = strategy._features.shares(found)[:, 0]
+    assert len(found) == 8000 and rates.mean() == pytest.approx(0.5, abs=0.01)
+    for deviation, part in zip((0.1, 0.02), (rates[:4000], rates[4000:]), strict=True):
+        assert part.std() == pytest.approx(deviation, rel=0.05)
+    # Of those that jump to any option a third jumps to its own.
+    other = found[4000:, 1] != center[0, 1]
+    assert other.mean() == pytest.approx(JUMP * 2 / 3, abs=0.02)
+    wide = strategy._around(center, (5.0,), 100, np.random.default_rng(0))
+    assert {0.0, 1.0} <= {*strategy._features.shares(wide)[:, 0].round(9)}
+
+
+def test_a_candidate_beside_a_known_point_is_the_last_resort():
+    """After one that is neither known nor beside one; before one that is known."""
+    taken = set()
+    space = spec_of("lr: {min: 1e-4, max: 1.0}")
+    strategy, known = begun(space, [[0.2], [0.5]], lambda point: point_key(point) in taken)
+
+    def first(*shares):
+        raw = strategy._features.raw(np.asarray(shares)[:, None])
+        _, numbers = strategy._first(raw, known)
+        return float(strategy._features.shares(np.asarray([numbers]))[0, 0])
+
+    near = 0.5 + NEAREST / 2
+    assert first(0.5, near, 0.9, 0.7) == pytest.approx(0.9)
+    assert first(0.5, near, 0.2 + NEAREST / 3) == pytest.approx(near)
+    assert strategy._first(known.raw, known)[1] == [*known.raw[0]]
+    taken.add(point_key(strategy._point(strategy._features.raw(np.asarray([[0.9]]))[0])[0]))
+    assert first(near, 0.9, 0.7) == pytest.approx(0.7)
+    assert first(0.9, near) == pytest.approx(near)
 
 
 def test_it_finds_a_valley_closer_than_tpe():

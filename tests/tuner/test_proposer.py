@@ -153,6 +153,19 @@ def test_patience_ends_an_interrupted_search_where_it_ends_a_whole_one(
             assert len(proposals(root, spec, "random")) == made
 
 
+def test_repeats_are_counted_on_where_a_search_goes_on(path: Path, tmp_path: Path) -> None:
+    """After so many known points, drawn in whichever session, an unknown one is proposed."""
+    most = read_spec(path, ["random.trials=400"])
+    search(most, "random", tmp_path / "whole", stop=9999)
+    whole = proposals(tmp_path / "whole", most, "random")
+    assert len({str(point) for _, point in whole}) == size(most.space) < len(whole) < 400
+    for before in (5, 12, 25):
+        first = read_spec(path, [f"random.trials={len(whole) - before}"])
+        for spec in (first, most):
+            search(spec, "random", tmp_path / str(before), stop=9999)
+        assert proposals(tmp_path / str(before), most, "random") == whole, before
+
+
 def test_the_order_in_which_trials_end_changes_nothing(path: Path, tmp_path: Path) -> None:
     spec = read_spec(path, ["seeds=2"])
     found = []

@@ -51,6 +51,7 @@ def test_what_stands_still_stops_at_a_tenth(tmp_path, engine):
 def test_no_rule_trains_all_to_their_end(tmp_path):
     found = search(tmp_path, changes=rates(1e-7, 0.1, prune="none"))
     assert found.outcomes() == {"completed": 2}
+    assert not any("prune" in note for note in found.log.notes)
 
 
 def test_stopped_trials_stay_until_they_are_asked_for(tmp_path):

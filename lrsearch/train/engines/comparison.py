@@ -267,10 +267,11 @@ class _Comparison:
             self.models[0].train()
             seen = self._remember()
             alone = [self._step_alone(lane, states[lane], rows[lane]) for lane in range(2)]
+            now = self._remember()
             if step:
-                self._find_written(remembered, alone[0], states[0], rows[0])
-                self._compare_memory(remembered)
-            remembered = self._remember()
+                now = self._find_written(remembered, now, alone[0], states[0], rows[0])
+                self._compare_memory(remembered, now)
+            remembered = now
             numbers = self._tabulate(program, (0, 1), step)
             self._put(program, states, (0, 1))
             program.advance(rows.unsqueeze(0), numbers)
@@ -317,7 +318,7 @@ class _Comparison:
                 reason = str(error) if known else explain(error)
                 release(error)
                 raise _Differs(f"the transform {each.name}: {reason}") from None
-            self._compare_memory(remembered, self.criterion)
+            self._compare_memory(remembered, self._remember(self.criterion))
 
     def _program(self, lanes: int) -> Program:
         return Program(self.skeleton, self.trains[0], self.needs, self.data, lanes, self.criterion)
@@ -434,10 +435,8 @@ class _Comparison:
     def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
         return recall(self.models[0], (criterion or self.criteria[0]).objects)
 
-    def _compare_memory(
-        self, before: Mapping[str, object], criterion: Criterion | None = None
-    ) -> None:
-        if changed := self._find_change(before, self._remember(criterion)):
+    def _compare_memory(self, before: Mapping[str, object], after: Mapping[str, object]) -> None:
+        if changed := self._find_change(before, after):
             raise _Differs(changed)
 
     def _find_change(self, before: Mapping[str, object], after: Mapping[str, object]) -> str:
@@ -448,15 +447,20 @@ class _Comparison:
         return ""
 
     def _find_written(
-        self, before: Mapping[str, object], alone: _Step, state: LaneState, row: Tensor
-    ) -> None:
+        self,
+        before: Mapping[str, object],
+        now: dict[str, object],
+        alone: _Step,
+        state: LaneState,
+        row: Tensor,
+    ) -> dict[str, object]:
         """Find the tensors that the first lane's step leaves in attributes, for its loss or for
-        nobody, and that it does not read before: a recording makes them anew as it does."""
-        now = self._remember()
+        nobody, and that it does not read before: a recording makes them anew as it does. Returns
+        what is remembered after that."""
         changed = {name for name in before if now.get(name) != before[name]}
         changed &= tensors_of(self.models[0], changed).keys()
         if not changed:
-            return
+            return now
         try:
             with untouchable(self.models[0], changed) as left:
                 again = self._step_alone(0, state, row)
@@ -466,6 +470,7 @@ class _Comparison:
             self.written |= changed.difference(left)
         except any_but_interrupts(is_out_of_memory) as error:
             release(error)
+        return self._remember()
 
     def _compare_outputs(self, program: Program, states: Sequence[LaneState]) -> None:
         """Compare evaluations: outputs of some samples, and the summed loss over the validation
@@ -500,7 +505,7 @@ class _Comparison:
             set_noise(state.noise, self.device)
             with untouchable(self.models[lane], self.written):
                 sums = validation_sums(self.models[lane], self.data, self.criteria[lane])
-            self._compare_memory(remembered)
+            self._compare_memory(remembered, self._remember())
             if not torch.equal(get_noise(self.device), after[lane]):
                 raise _Differs("in lanes an evaluation draws other random numbers")
             self._agree("the validation loss", sums[0], recorded[lane][0])

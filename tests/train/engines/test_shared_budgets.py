@@ -51,7 +51,7 @@ def test_budgets_share_what_they_have_in_common(name, engine, lanes):
     pairs = [(length, made[place % len(made)])
              for place, length in enumerate(("4ep", "5ep", "3ep", "4.5ep"))]  # fmt: skip
     steady = name in LATE or name == "constant"
-    job = budgets(*pairs, engine=engine, lanes=lanes, batch_size=128)
+    job = budgets(*pairs, engine=engine, lanes=lanes, batch_size=256)
     events, _ = assert_shares(job, 0.2 if steady else 0.0)
     assert not [each for each in events if isinstance(each, Noted)]
 
@@ -59,7 +59,7 @@ def test_budgets_share_what_they_have_in_common(name, engine, lanes):
 @pytest.mark.parametrize(("engine", "lanes"), ENGINES)
 def test_a_trunk_and_its_branches(engine, lanes):
     """Budgets in several units, of several seeds, with an objective at its best."""
-    job = budgets("2ep", "5ep", "75ba", "3.5ep", "45ba", "4000sp", "1ep", batch_size=128,
+    job = budgets("2ep", "5ep", "38ba", "3.5ep", "22ba", "4000sp", "1ep", batch_size=256,
                   engine=engine, lanes=lanes, objective=AT_BEST)  # fmt: skip
     twins = [replace(each, number=each.number + 7, seed=1) for each in job.trials]
     _, ends = assert_shares(replace(job, trials=(*job.trials, *twins)), 0.5)

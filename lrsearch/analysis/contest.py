@@ -117,7 +117,7 @@ def data_apart(first: Contender, second: Contender) -> list[str]:
     if bool(first.outside) != bool(second.outside):
         own, other = (first, second) if second.outside else (second, first)
         found.append(
-            f"{own.name} was trained and measured here, {other.name} by {other.outside}, of whose "
+            f"{own.name} was trained by lrsearch, {other.name} by {other.outside}, of whose "
             "data and metric nobody knows whether they are the same"
         )
     elif first.data_hash != second.data_hash:

@@ -102,7 +102,10 @@ def test_the_same_run_is_noise():
         ({"objective": Objective("f1", "max")}, "the objective is accuracy in one and f1"),
         ({"objective": Objective("accuracy", "max", "best")}, "it counts at last in one and best"),
         ({"data_hash": "y"}, "the data are not the same"),
-        ({"outside": "the loop a.b", "data_hash": ""}, "here, b by the loop a.b, of whose data"),
+        (
+            {"outside": "the loop a.b", "data_hash": ""},
+            "by lrsearch, b by the loop a.b, of whose data",
+        ),
         ({"split": {"validation": 0.3}}, "other samples are held out: data.validation"),
     ],
 )

@@ -325,9 +325,8 @@ def test_headline_counts_reasons_cost_and_what_next():
 
 def engine_notes(records, plans, **more):
     text = rendered(build_view("r", "f", ACCURACY, records, Context(plans=plans)), **more)
-    return re.findall(
-        r"^(?:engine|  ) +(?=.*(?:solo|fused|reasons|a structure:))(.*)$", text, re.MULTILINE
-    )
+    told = "solo|fused|reasons|a structure:"
+    return re.findall(rf"^(?:engine|  ) +(?=.*(?:{told}))(.*)$", text, re.MULTILINE)
 
 
 def test_the_engine_is_named_where_not_all_is_plainly_solo():

@@ -104,7 +104,7 @@ def test_the_same_run_is_noise():
         ({"data_hash": "y"}, "the data are not the same"),
         (
             {"outside": "the loop a.b", "data_hash": ""},
-            "by lrsearch, b by the loop a.b, of whose data",
+            "by lrsearch, b by the loop a.b, of whose",
         ),
         ({"split": {"validation": 0.3}}, "other samples are held out: data.validation"),
     ],

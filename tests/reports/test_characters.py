@@ -13,7 +13,7 @@ from test_answer import RATES, bowl, records_of, shown_view
 
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range
-from lrsearch.reports import svg
+from lrsearch.reports import confirmation, svg
 from lrsearch.reports.answer import evidence
 from lrsearch.reports.characters import SIGNS, choose_signs, draw, plain
 from lrsearch.reports.confirmation import confirmation_notes, title_of
@@ -159,6 +159,13 @@ def test_the_recommended_point_is_drawn_though_its_combination_has_few_rates():
     # Alone it says no more than the table.
     alone = build_view("r", "runs/r", LOSS, records_of(rows[4:]), Context())
     assert plot_rates(alone, width=80, encoding="utf-8") is None
+
+
+def test_no_probability_is_certain():
+    shares = (0.0, 0.0012, 0.5, 0.9987, 1.0)
+    told = ["below 0.001", "0.001", "0.500", "0.999", "above 0.999"]
+    assert [confirmation._probability(share) for share in shares] == told
+    assert [confirmation._brief(share) for share in shares] == ["<0.001", *told[1:4], ">0.999"]
 
 
 def test_terminal_and_page_draw_the_same_figure():

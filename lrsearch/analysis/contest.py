@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
@@ -21,13 +21,16 @@ BETTER, WORSE, NOISE, UNKNOWN, APART = "better", "worse", "noise", "unknown", "n
 @dataclass(frozen=True)
 class Contender:
     """A run that is compared. `data_hash` is of its data's content, "" outside lrsearch; `split`
-    says what of them is held out, and how."""
+    says what of them is held out, and how. `outside` is the command, or the loop, that it trains
+    by, "" for none; `sources` are then the hashes of the code and the files that this names."""
 
     name: str
     objective: Objective
     answer: Answer | None
     data_hash: str = ""
     split: Mapping[str, Any] = field(default_factory=dict)
+    outside: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Difference:
     """A pair of runs: what the second's recommended point is above the first's. `interval` is that
     of 95 % of this gap, None where no point has two seeds; `pairs` counts the seeds (and folds)
     that both were measured with, 0 where the gap is one of two means. `reasons` say why they are
-    not comparable, or why seeds tell no noise."""
+    not comparable, or why seeds tell no noise, `doubts` by what they may have measured different
+    things, of which nobody here knows."""
 
     first: str
     second: str
@@ -44,11 +48,13 @@ class Difference:
     interval: tuple[float, float] | None = None
     pairs: int = 0
     reasons: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def compare_all(runs: Sequence[Contender]) -> list[Difference]:
     """Every pair of runs, in their order."""
-    return [compare_two(first, second) for first, second in itertools.combinations(runs, 2)]
+    pairs = itertools.combinations(runs, 2)
+    return [replace(compare_two(*pair), doubts=tuple(find_doubts(*pair))) for pair in pairs]
 
 
 def compare_two(first: Contender, second: Contender) -> Difference:
@@ -108,12 +114,30 @@ def _apart(first: Contender, second: Contender) -> list[str]:
 def data_apart(first: Contender, second: Contender) -> list[str]:
     """The reasons why what two runs measured was not measured on the same samples."""
     found = []
-    if first.data_hash != second.data_hash:
+    if bool(first.outside) != bool(second.outside):
+        own, other = (first, second) if second.outside else (second, first)
+        found.append(
+            f"{own.name} was trained by lrsearch, {other.name} by {other.outside}, of whose "
+            "data and metric nobody knows whether they are the same"
+        )
+    elif first.data_hash != second.data_hash:
         found.append("the data are not the same")
     elif first.split != second.split:
         keys = {*first.split, *second.split}
         names = [each for each in sorted(keys) if first.split.get(each) != second.split.get(each)]
         found.append(f"other samples are held out: data.{', data.'.join(names)}")
+    return found
+
+
+def find_doubts(first: Contender, second: Contender) -> list[str]:
+    """The differences of two runs in code of the user's, by which their metrics may be of different
+    things under one name."""
+    found = []
+    if first.outside and second.outside and first.outside != second.outside:
+        found.append(f"{first.name} is {first.outside}, {second.name} is {second.outside}")
+    both = first.sources.keys() & second.sources.keys()
+    if changed := [name for name in sorted(both) if first.sources[name] != second.sources[name]]:
+        found.append(f"{', '.join(changed)} changed in between")
     return found
 
 

@@ -123,7 +123,7 @@ def _settings(spec: Spec) -> Iterator[_Setting]:
 
 def tell_apart(folder: Path, baseline: str, runs: Path) -> None:
     """Note where a baseline was measured on other samples than the run."""
-    from lrsearch.analysis.contest import data_apart
+    from lrsearch.analysis.contest import data_apart, find_doubts
     from lrsearch.cli.stored import open_stored, view_run
 
     both = [open_stored(str(folder), runs), open_stored(baseline, runs)]
@@ -131,6 +131,9 @@ def tell_apart(folder: Path, baseline: str, runs: Path) -> None:
     one, other = (_contender(view.name, run, view) for run, view in zip(both, views, strict=True))
     if reasons := data_apart(one, other):
         say(f"note: {other.name} is no baseline of {one.name}: {'; '.join(reasons)}")
+    elif doubts := find_doubts(one, other):
+        what = "; ".join(doubts)
+        say(f"note: {other.name} is a baseline of {one.name} if both measure the same: {what}")
 
 
 def _contender(name: str, run: StoredRun, view: RunView) -> Contender:
@@ -138,4 +141,13 @@ def _contender(name: str, run: StoredRun, view: RunView) -> Contender:
 
     facts: dict[str, Any] = run.history.sessions[-1]["facts"]
     split = {key: run.spec.data[key] for key in SPLIT if run.spec.data.get(key) is not None}
-    return Contender(name, view.objective, view.answer, str(facts.get("data_hash") or ""), split)
+    outside = run.spec.outside
+    return Contender(
+        name,
+        view.objective,
+        view.answer,
+        str(facts.get("data_hash") or ""),
+        split,
+        f"the {run.spec.kind} {outside.text}" if outside is not None else "",
+        (facts.get("source_hashes") or {}) if outside is not None else {},
+    )

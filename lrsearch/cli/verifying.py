@@ -66,10 +66,11 @@ def describe(found: Verification, metric: str) -> list[str]:
     spread, difference = found.spread, found.difference
     if math.isnan(difference) or math.isnan(spread):
         return [*lines, "not verified: a training did not complete"]
-    told = f"alone {difference:+.4g}, the spread over seeds is {spread:.4g}"
+    told = f"alone {difference:+.4g} against the run"
+    limit = f"{LIMIT:g} times the deviation over seeds, {spread:.4g}"
     if found.agrees:
-        return [*lines, f"verified: {told}"]
-    return [*lines, f"not verified: {told}, and {LIMIT:g} times that is the limit"]
+        return [*lines, f"verified: {told}, within {limit}"]
+    return [*lines, f"not verified: {told}, more than {limit}"]
 
 
 def _value(value: float | None) -> str:

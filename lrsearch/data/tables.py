@@ -389,9 +389,10 @@ def _doubt_column(column: Column) -> list[str]:
     name, numbers, codes = column.name, column.numbers, column.codes
     left = f"drop: {flow([name])} leaves it out"
     if numbers is not None:
-        steps = np.diff(numbers)
-        if len(numbers) >= FEWEST and abs(steps[0]) == 1 and (steps == steps[0]).all():
-            return [f"column '{name}' counts the rows: {left}"]
+        if len(numbers) >= FEWEST and (np.diff(np.sort(numbers)) == 1).all():
+            steps = np.diff(numbers)
+            order = "" if (steps == steps[0]).all() else ", in another order"
+            return [f"column '{name}' counts the rows{order}: {left}"]
         return []
     assert codes is not None
     alone = int((np.bincount(codes) == 1).sum())

@@ -99,7 +99,15 @@ def _finalists(view: RunView) -> list[PointSummary]:
 
 
 def describe_difference(found: Difference) -> str:
-    """Say in a sentence which of two runs is better, or why nobody knows."""
+    """Say which of two runs is better, or why nobody knows, and whether they may have measured
+    different things."""
+    told = _describe_gap(found)
+    if found.doubts and found.gap is not None:
+        told += f"; that is so if both measure the same: {one_line('; '.join(found.doubts))}"
+    return told
+
+
+def _describe_gap(found: Difference) -> str:
     first, second = one_line(found.first), one_line(found.second)
     if found.verdict == APART:
         return f"{first} and {second} are not comparable: {'; '.join(found.reasons)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -130,6 +131,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     notes = _left_out(len(every), len(groups), len(drawn), telling)
     if together:
         notes = [f"{count(len(apart), 'combination')}, none of {FEW} rates or more: drawn together"]
+    notes += _without_value(view)
     answer = view.answer
     head, *rows = describe_basins(answer) if answer and answer.basins else [()]
     if not rows:
@@ -195,6 +197,22 @@ def _left_out(every: int, groups: int, drawn: int, telling: bool) -> list[str]:
     if not told:
         return []
     return [f"{left} not drawn: {'; '.join(told)} (report --html FILE draws up to {PANELS})"]
+
+
+def _without_value(view: RunView) -> list[str]:
+    """A sentence on the points that have no place in a drawing: what a training reached until it
+    was stopped is no measure of it."""
+    words = {
+        Outcome.PRUNED: "stopped early",
+        Outcome.FAILED: "failed",
+        Outcome.OUT_OF_MEMORY: "out of memory",
+    }
+    found = Counter(point.outcome for point in view.points)
+    told = [f"{found[each]} {word}" for each, word in words.items() if found[each]]
+    if not told:
+        return []
+    many = sum(found[each] for each in words)
+    return [f"{count(many, 'point')} without a value not drawn: {', '.join(told)}"]
 
 
 def spell_span(ends: tuple[float, float]) -> str:

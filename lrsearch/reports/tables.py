@@ -476,6 +476,8 @@ def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, 
     if len(lines) > REASONS and not whole:
         more = count(len(lines) - REASONS, "other reason")
         yield "", f"{dots} and {more}: --all", ""
+    if any(" structures solo" in line for line in lines):
+        yield "", "(a structure: trials that differ in rates and other numbers alone)", ""
 
 
 def _stopped(view: RunView) -> dict[str, dict[int, str]]:

@@ -12,6 +12,7 @@ from test_report import ACCURACY, record
 
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.contest import Contender, compare_all, compare_two
+from lrsearch.reports.contest import describe_difference
 from lrsearch.reports.view import Context, build_view
 from lrsearch.trial import Objective
 
@@ -101,6 +102,10 @@ def test_the_same_run_is_noise():
         ({"objective": Objective("f1", "max")}, "the objective is accuracy in one and f1"),
         ({"objective": Objective("accuracy", "max", "best")}, "it counts at last in one and best"),
         ({"data_hash": "y"}, "the data are not the same"),
+        (
+            {"outside": "the loop a.b", "data_hash": ""},
+            "by lrsearch, b by the loop a.b, of whose",
+        ),
         ({"split": {"validation": 0.3}}, "other samples are held out: data.validation"),
     ],
 )
@@ -109,6 +114,18 @@ def test_runs_that_are_not_comparable(changes, words):
     found = compare_two(one, dataclasses.replace(one, name="b", **changes))
     assert (found.verdict, found.gap) == ("not comparable", None)
     assert words in found.reasons[0] and len(found.reasons) == 1
+
+
+def test_what_may_have_measured_something_else_is_named_beside_the_verdict():
+    one = contender("a", [0.5, 0.6], outside="the command a.py", sources={"x": "1", "y": "1"})
+    same = dataclasses.replace(one, name="b")
+    other = dataclasses.replace(same, outside="the command b.py", sources={"x": "1", "y": "2"})
+    both = [compare_all([one, each])[0] for each in (same, other)]
+    assert [(each.verdict, each.doubts) for each in both] == [
+        ("noise", ()),
+        ("noise", ("a is the command a.py, b is the command b.py", "y changed in between")),
+    ]
+    assert "if both measure the same: a is the command a.py" in describe_difference(both[1])
 
 
 def test_every_pair_once():

@@ -7,11 +7,12 @@ import sys
 
 import pytest
 import yaml
+from test_answer import shown_view
 from test_exporting_runs import OLDER, call
 
 from lrsearch.analysis.contest import Difference
 from lrsearch.cli.comparing import find_settings
-from lrsearch.reports.contest import describe_difference
+from lrsearch.reports.contest import Contest, contest_rows, describe_difference
 from lrsearch.spec import read_spec
 
 
@@ -88,7 +89,7 @@ def test_no_line_is_wider_than_the_terminal(runs, width):
     from rich.console import Console
 
     from lrsearch.cli.stored import open_stored, view_run
-    from lrsearch.reports.contest import Contest, contest_rows, contest_table
+    from lrsearch.reports.contest import contest_table
 
     view = view_run(open_stored(runs[0], "runs"))
     names = ["a", "b", "c", "d-with-a-long-name-of-forty-characters-xx", "e"]
@@ -129,6 +130,15 @@ def test_what_is_said():
     assert "nobody knows what is noise" in describe_difference(Difference("a", "b", "unknown", 0.1))
     apart = Difference("a", "b", "not comparable", reasons=("the data are not the same",))
     assert describe_difference(apart) == "a and b are not comparable: the data are not the same"
+
+
+def test_rates_of_a_curve_stand_with_their_ends():
+    view = shown_view()
+    basin = view.answer.basin
+    best, (low, high), safe = basin.best, basin.best_lr, basin.safe_lr
+    found = dict(contest_rows(Contest([("a", view)], [])))
+    assert found["best rate"] == f"{best:.3g} ({low:.3g} to {high:.3g})" and low < best < high
+    assert found["do as well"] == f"{safe[0]:.3g} to {safe[1]:.3g}"
 
 
 def test_seeds_that_make_no_difference_are_no_measure_of_noise(tmp_path, monkeypatch):

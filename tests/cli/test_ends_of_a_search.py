@@ -80,6 +80,8 @@ def test_refine_says_first_what_it_would_train_and_what_that_costs(here):
     shown = call("report", "s.yaml")
     assert "refined" in shown.stdout and "a refinement went there" in shown.stdout
     assert "refined" in call("report", "s.yaml", "--markdown").stdout
+    assert call("report", "s.yaml", "--html", "s.html").exit_code == 0
+    assert "Refined" in (here / "s.html").read_text()
     done = call("refine", "s.yaml", "--dry-run")
     assert "refine would train 0 trials" in done.stdout
 

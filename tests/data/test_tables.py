@@ -114,6 +114,7 @@ def test_the_target_says_the_task(tmp_path, cells, task, found, outputs):
         (lambda row: f"\u2212{row}.5", "write numbers in the file (plain ones)"),
         (lambda row: f"2024-01-{row + 1:02d}", "(dates, such as days since the first)"),
         (lambda row: 7 + row, "column 'k' counts the rows: drop: [k] leaves it out"),
+        (lambda row: 7 + row * 5 % 12, "counts the rows, in another order: drop: [k]"),
         (lambda row: "abc"[row % 3], ""),
         (lambda row: row % 2, ""),
         (lambda row: row * 1.5, ""),

@@ -13,7 +13,7 @@ from test_answer import RATES, bowl, records_of, shown_view
 
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range
-from lrsearch.reports import svg
+from lrsearch.reports import confirmation, svg
 from lrsearch.reports.answer import evidence
 from lrsearch.reports.characters import SIGNS, choose_signs, draw, plain
 from lrsearch.reports.confirmation import confirmation_notes, title_of
@@ -22,7 +22,7 @@ from lrsearch.reports.rates import FEW, KEY, SHOWN, draw_rates, plot_rates
 from lrsearch.reports.tables import result
 from lrsearch.reports.text import format_value
 from lrsearch.reports.view import Context, build_view
-from lrsearch.trial import Objective
+from lrsearch.trial import Objective, Outcome
 
 LOSS = Objective("loss", "min")
 
@@ -148,9 +148,24 @@ def test_the_recommended_point_is_drawn_though_its_combination_has_few_rates():
     [heads] = [line for line in lines if "schedule=" in line]
     assert heads.split() == ["schedule=wsd", "schedule=cosine"]
     assert sum(line.count("◆") for line in lines) == 2, "once drawn, once explained"
+    # What has no value is counted, and not drawn.
+    records = records_of(rows)
+    for place, outcome in ((0, Outcome.PRUNED), (1, Outcome.PRUNED), (2, Outcome.FAILED)):
+        result = replace(records[place].result, outcome=outcome)
+        records[place] = replace(records[place], result=result)
+    figure = draw_rates(build_view("r", "runs/r", LOSS, records, Context()))
+    told = "3 points without a value not drawn: 2 stopped early, 1 failed"
+    assert figure.notes == [told]
     # Alone it says no more than the table.
     alone = build_view("r", "runs/r", LOSS, records_of(rows[4:]), Context())
     assert plot_rates(alone, width=80, encoding="utf-8") is None
+
+
+def test_no_probability_is_certain():
+    shares = (0.0, 0.0012, 0.5, 0.9987, 1.0)
+    told = ["below 0.001", "0.001", "0.500", "0.999", "above 0.999"]
+    assert [confirmation._probability(share) for share in shares] == told
+    assert [confirmation._brief(share) for share in shares] == ["<0.001", *told[1:4], ">0.999"]
 
 
 def test_terminal_and_page_draw_the_same_figure():

@@ -325,7 +325,8 @@ def test_headline_counts_reasons_cost_and_what_next():
 
 def engine_notes(records, plans, **more):
     text = rendered(build_view("r", "f", ACCURACY, records, Context(plans=plans)), **more)
-    return re.findall(r"^(?:engine|  ) +(?=.*(?:solo|fused|reasons))(.*)$", text, re.MULTILINE)
+    told = "solo|fused|reasons|a structure:"
+    return re.findall(rf"^(?:engine|  ) +(?=.*(?:{told}))(.*)$", text, re.MULTILINE)
 
 
 def test_the_engine_is_named_where_not_all_is_plainly_solo():
@@ -347,6 +348,7 @@ def test_the_engine_is_named_where_not_all_is_plainly_solo():
     assert engine_notes(solo + fused, plans) == [
         "5 trials fused, up to 16 lanes a program; 3 solo",
         "1 of 3 structures solo: [tied] weights",
+        "(a structure: trials that differ in rates and other numbers alone)",
     ]
 
 
@@ -355,12 +357,12 @@ def test_reasons_against_fusing_are_few_unless_all_is_asked():
     records = [record(1, 1, {"lr": 0.1}, 0.5)]
     found = engine_notes(records, plans)
     assert found[0] == "1 of 5 structures solo: reason a"
-    assert len(found) == 4 and found[-1] == "… and 2 other reasons: --all"
-    assert len(engine_notes(records, plans, all_rows=True)) == 5
+    assert len(found) == 5 and found[-2] == "… and 2 other reasons: --all"
+    assert len(engine_notes(records, plans, all_rows=True)) == 6
     # Numbers alone make no other reason.
     plans |= {(f"{n}", "cpu"): Plan("solo", 1, f"{n} steps are too few") for n in range(5, 9)}
     found = engine_notes(records, plans, all_rows=True)
-    assert len(found) == 6 and found[-1] == "4 of 9 structures solo: 5 to 8 steps are too few"
+    assert len(found) == 7 and found[-2] == "4 of 9 structures solo: 5 to 8 steps are too few"
 
 
 def test_failure_reasons_are_few_unless_all_is_asked():

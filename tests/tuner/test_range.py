@@ -477,7 +477,10 @@ def test_the_command_its_report_and_a_search_after_it(folder: Path) -> None:
 
 
 def test_steps_that_are_trained_are_said_where_they_are_not_those_asked_for(folder: Path) -> None:
-    said = lrsearch("range", "small.yaml", "--steps", "163", "--dry-run", *TRAIN)
+    both = ("--set", "search.batch_size=[32]")
+    said = lrsearch("range", "small.yaml", "--steps", "163", "--dry-run", *both, *TRAIN)
+    assert "note: batch_size is both fixed and searched: the search wins\n" in said.stderr
+    assert "\n1,797 samples of shape (1, 8, 8), 10 classes" in said.stderr
     assert "1 range test of 3 seeds, 164 steps each" in said.stdout
     assert "--steps 163: it trains 164, 2 at each of 82 rates" in said.stderr
 

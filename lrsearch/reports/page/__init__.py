@@ -316,6 +316,10 @@ def _meter(share: float, interval: tuple[float, float] | None = None) -> Markup:
     )
 
 
+MANY = "too many values to name one by one"
+"""The cell of a parameter whose values have no best each."""
+
+
 def _importance(view: RunView) -> dict[str, Any]:
     found = content.describe_importance(view)
     shared = [each for each in found if each["share"] is not None]
@@ -340,6 +344,7 @@ def _importance(view: RunView) -> dict[str, Any]:
                 "levels": f"best of each{searched}: {levels}" if levels else "",
             }
         )
+        levels = levels or MANY
         listed.append([each["name"], f"{share:.0%}" if share is not None else "", between, levels])
     return {
         "importance": drawn,

@@ -382,9 +382,7 @@ def _normal(
     return _draw(noise, lane, _filling("normal_")).mul_(std.detach()).add_(mean)
 
 
-def _choose(
-    noise: Noise, input: Tensor, num_samples: int, replacement: bool = False
-) -> Tensor:
+def _choose(noise: Noise, input: Tensor, num_samples: int, replacement: bool = False) -> Tensor:
     """torch.multinomial: what is most probable after a division by numbers that are drawn."""
     if replacement and num_samples > 1:
         raise NotRecordable(

@@ -325,13 +325,24 @@ def fit(
     from lrsearch.analysis.curve import Family, gather, weigh
 
     known = [point.objective for point in points if point.objective is not None]
-    worst = gauge.worst(known)
     optimizers = [own[0].params.get("optimizer") for _, own in groups]
     apart = {repr(each): each for each in optimizers}
     reach = {name: _domain(each, points, rate) for name, each in apart.items()}
-    readings = [_read(own, rate, gauge, worst + WORSE) for _, own in groups]
     repeats = statistics.fmean(len(p.scores) for _, own in groups for p in own if p.scores)
-    family = Family(weigh([gather(own, worst + WORSE) for own in readings]), repeats)
+
+    def join(gauge: Gauge) -> Family:
+        lost = gauge.worst(known) + WORSE
+        readings = [gather(_read(own, rate, gauge, lost), lost) for _, own in groups]
+        return Family(weigh(readings), repeats, gauge.middle)
+
+    family, finer = join(gauge), gauge.make_finer()
+    if finer is not None:
+        other = join(finer)
+        scores = [p.scores.values() for _, own in groups for p in own if not _is_lost(p, gauge)]
+        values = [each for own in scores for each in own]
+        gain = other.likelihood - finer.stretch(values)
+        if gain > family.likelihood - gauge.stretch(values):
+            family, gauge = other, finer
     domains = tuple(reach[repr(each)] for each in optimizers)
     return Fit(rate, gauge, tuple(groups), domains, family)
 

@@ -242,10 +242,12 @@ PRIOR = dict(zip(LENGTHS, _make_prior(), strict=True)) | {math.inf: np.array([PL
 @dataclass(frozen=True)
 class Family:
     """Curves that share their hyperparameters: how fast they bend and how noisy the readings are,
-    which one curve of few readings could not tell alone. Each point was trained `repeats` times."""
+    which one curve of few readings could not tell alone. Each point was trained `repeats` times;
+    the median of their values lies at `middle` of the scale."""
 
     curves: tuple[Readings, ...]
     repeats: float = 1.0
+    middle: float = math.asinh(1)
     _kernels: dict[tuple[float, ...], Array] = field(default_factory=dict, repr=False)
     """Kernels of a grid with itself, which most curves of a family share, by length and grid."""
 
@@ -276,10 +278,16 @@ class Family:
     @property
     def plain(self) -> float:
         """The variance of a point's noise where there is nothing else: on a scale where the median
-        lies at asinh(1) from the best of so many points, which is that of so many normal variates
-        (Blom 1958)."""
+        lies at `middle` from the best of so many points, which is that of so many normal variates
+        (Blom 1958), at asinh(1) of such as are so in the metric."""
         points = self._count(math.inf) / self.repeats
-        return 0.5 / NormalDist().inv_cdf((points - 0.375) / (points + 0.25)) ** 2
+        off = self.middle / math.asinh(1)
+        return 0.5 * (off / NormalDist().inv_cdf((points - 0.375) / (points + 0.25))) ** 2
+
+    @property
+    def likelihood(self) -> float:
+        """The logarithm of how likely the readings are, on their scale."""
+        return _add_logs([entry.weight for entry in self._table])
 
     def _of(self, length: float) -> tuple[Readings, ...]:
         """The curves, of this length. Noise alone is the same for all points, whose distance from

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from lrsearch.analysis import points as measured
@@ -30,6 +31,11 @@ BLOWN_UP = 1e5
 """The ratio to the usual gap and to the best value from which on a gap is that of a blow-up."""
 
 
+FINER = 10.0
+"""The ratio of the median gap to the best value from which on a loss may be one whose noise is a
+share of it (`Gauge.make_finer`)."""
+
+
 @frozen
 class Gauge:
     """The scale that curves are fitted on: 0 is the best value measured, growing as values get
@@ -41,6 +47,8 @@ class Gauge:
     sign: float
     ends: tuple[float, float] = (-math.inf, math.inf)
     """The least and the greatest value that there is, see `find_ends`."""
+    middle: float = math.asinh(1)
+    """The place of the median gap."""
 
     def measure(self, value: float) -> float:
         """A value of the objective on this scale."""
@@ -56,7 +64,19 @@ class Gauge:
 
     @cached_property
     def _limit(self) -> float:
-        return BLOWN_UP * max(self.size, abs(self.best))
+        return BLOWN_UP * max(self.size * math.sinh(self.middle), abs(self.best))
+
+    def make_finer(self) -> Gauge | None:
+        """The scale of a loss whose noise is a share of it, however low it is: its unit is the best
+        value. None where that is no loss above 0, or hardly less than the median gap."""
+        if self.sign > 0 or not 0 < FINER * self.best < self.size:
+            return None
+        return replace(self, size=self.best, middle=math.asinh(self.size / self.best))
+
+    def stretch(self, values: Iterable[float]) -> float:
+        """The logarithm of how much longer values are in the metric than on this scale: what is as
+        likely on two scales is so much less likely in the metric."""
+        return math.fsum(math.log(math.hypot(self.best - each, self.size)) for each in values)
 
     def worst(self, values: Iterable[float]) -> float:
         """The place on this scale of the worst value of a training that did not blow up."""

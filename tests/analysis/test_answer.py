@@ -19,6 +19,7 @@ from lrsearch.analysis.basin import (
     _read,
     find_basins,
     find_rate,
+    fit,
     group,
 )
 from lrsearch.analysis.confirmation import Confirmation, Finalist
@@ -221,6 +222,28 @@ def test_no_rate_does_as_well_that_none_of_its_own_points_trained_at(beyond):
     assert told.endswith(" ...") is own.reached[1]
     text = evidence(replace(answer, basin=own))
     assert (f"to {format_value(rates[-1])} (highest tried)" in text) is own.reached[1]
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["a share of it", "the same"])
+def test_the_best_of_losses_over_decades_is_told_apart_where_noise_is_a_share_of_them(share):
+    """By the median all low ones are alike, as they are where noise is the same at all of them."""
+    noise = np.random.default_rng(0).normal(size=(2, 9)).tolist()
+    rows = []
+    for size, own in zip((32, 64), noise, strict=True):
+        for rate, off in zip(RATES, own, strict=True):
+            far = abs(math.log10(rate / 1e-2))
+            loss = 10 ** (3 * far - 6) * math.exp(0.2 * off)
+            loss = loss if share else abs(0.004 + 0.3 * far + 0.01 * off)
+            rows.append(({"lr": rate, "batch_size": size}, [loss]))
+    points = points_of(rows)
+    usual, used = make_gauge(points, LOSS), fit(points, LOSS).gauge
+    finer = usual.make_finer()
+    assert finer is not None and used == (finer if share else usual)
+    for basin in find_basins(points, LOSS):
+        low, high = basin.safe_lr
+        assert RATES[3] < low < 1e-2 < high < RATES[5]
+    # What blew up is farther off than any of these, by either.
+    assert used.is_blown(1e9) and not used.is_blown(1.0)
 
 
 def test_noise_does_not_part_the_rates_that_do_as_well(monkeypatch):

@@ -342,16 +342,15 @@ class _Recorder(TorchDispatchMode):
         return func.overloadpacket is torch.ops.aten._ctc_loss or all(map(self._is_steady, reads))
 
     def _is_steady(self, tensor: Tensor) -> bool:
-        """Whether a tensor's values are the same each time. What was there before may be changed by
-        others, but for what is kept on the host."""
+        """Whether a tensor's values are the same each time. What was there before on an accelerator
+        may be changed by others."""
         memory = _memory(tensor)
         return memory not in self.varied and (memory in self.fixed or self._is_kept(tensor))
 
     def _is_kept(self, tensor: Tensor) -> bool:
-        """Whether a tensor was on the host of an accelerator before, and is none that lasts: as a
-        table in an attribute of a module. Code that changes such is refused by what it
-        remembers."""
-        kept = self.away and tensor.device.type == "cpu" and self._stays(tensor)
+        """Whether a tensor was on the host before, and is none that lasts: as a table in an
+        attribute of a module. Code that changes such is refused by what it remembers."""
+        kept = tensor.device.type == "cpu" and self._stays(tensor)
         return kept and _memory(tensor) not in self.lasting
 
     def _stays(self, tensor: Tensor) -> bool:

@@ -343,16 +343,16 @@ class _Recorder(TorchDispatchMode):
         return func.overloadpacket is torch.ops.aten._ctc_loss or all(map(self._is_steady, reads))
 
     def _is_steady(self, tensor: Tensor) -> bool:
-        """Whether a tensor's values are the same each time. Tensors from before the recording may
-        be changed by other code, except those that are kept on the host."""
+        """Whether a tensor's values are the same each time. Tensors on an accelerator from before the
+        recording may be changed by other code."""
         memory = _memory(tensor)
         return memory not in self.varied and (memory in self.fixed or self._is_kept(tensor))
 
     def _is_kept(self, tensor: Tensor) -> bool:
-        """Whether a tensor was in the host's memory before the recording, though the step runs on
-        an accelerator, and is not one of the lasting ones: a table in an attribute of a module,
-        say. Code that changes such a tensor is refused elsewhere, since it remembers something."""
-        kept = self.away and tensor.device.type == "cpu" and self._stays(tensor)
+        """Whether a tensor was in the host's memory before the recording, and is not one of the
+        lasting ones: a table in an attribute of a module, say. Code that changes such a tensor is
+        refused elsewhere, since it remembers something."""
+        kept = tensor.device.type == "cpu" and self._stays(tensor)
         return kept and _memory(tensor) not in self.lasting
 
     def _stays(self, tensor: Tensor) -> bool:

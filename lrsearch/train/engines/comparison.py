@@ -187,7 +187,9 @@ def _check(model: nn.Module) -> None:
     if not types:
         raise _Differs("it has no parameters to train")
     if types not in ({"float32"}, {"float64"}):
-        raise _Differs(f"its parameters are not all float32, but {' and '.join(sorted(types))}")
+        told = " and ".join(sorted(types))
+        real = "; torch.view_as_complex makes complex numbers of real ones" * ("complex" in told)
+        raise _Differs(f"its parameters are not all float32, but {told}{real}")
     known = skeleton.state_dict(skeleton.parameters, skeleton.fixed)
     if extra := sorted(state_of(model).keys() ^ known.keys()):
         raise _Differs(f"its state dict has {extra[0]}, which is no parameter and no buffer")
@@ -443,7 +445,8 @@ class _Comparison:
         """The reason against lanes that a memory of the user's code is, where it has changed."""
         for name in {**before, **after}:
             if name not in self.written and before.get(name) != after.get(name):
-                return f"its forward changes {name}, which no recording repeats"
+                other = "; draw by torch.rand instead" if name.startswith("the state of ") else ""
+                return f"its forward changes {name}, which no recording repeats{other}"
         return ""
 
     def _find_written(

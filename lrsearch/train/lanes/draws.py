@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-from lrsearch.train.lanes.plain import count_lanes, level_of_lanes
+from lrsearch.train.lanes.plain import count_lanes, level_of_lanes, whole_of
 from lrsearch.train.tape import NotRecordable, renewed, unrecorded
 
 Fill = Callable[[Tensor, torch.Generator], object]
@@ -383,7 +383,8 @@ def _normal(
 
 
 def _choose(noise: Noise, input: Tensor, num_samples: int, replacement: bool = False) -> Tensor:
-    """torch.multinomial: what is most probable after a division by numbers that are drawn."""
+    """torch.multinomial: what is most probable after a division by numbers that are drawn. What
+    are no probabilities raises, as alone, but for NaN, by which a lane loses its loss."""
     if replacement and num_samples > 1:
         raise NotRecordable(
             "it draws several numbers of the same probabilities, with replacement; lanes draw one "
@@ -391,15 +392,23 @@ def _choose(noise: Noise, input: Tensor, num_samples: int, replacement: bool = F
         )
     with unrecorded():
         lane = torch.empty_like(_lane(input))
-    scores = input.detach() / _draw(noise, lane, _filling("exponential_", 1.0))
+    shares = input.detach()
+    wrong = (shares < 0) | (shares == math.inf) | (shares.sum(-1, True) == 0)
+    with temporarily_clear_interpreter_stack():
+        torch._assert_async(~whole_of(wrong).any(), "invalid multinomial distribution")
+    scores = shares / _draw(noise, lane, _filling("exponential_", 1.0))
     return scores.argmax(-1, True) if num_samples == 1 else scores.topk(num_samples)[1]
 
 
 def _by_constants(function: Callable[..., Tensor], noise: Noise, *given: Tensor) -> Tensor:
     """A function whose draws depend on values, where these are the same each time: no lane has its
     own."""
-    if any(torch._C._functorch.maybe_get_level(each) >= 0 for each in given):
-        return function(*given)  # Refused as it is recorded.
+    of_lanes = any(torch._C._functorch.maybe_get_level(each) >= 0 for each in given)
+    if of_lanes or level_of_lanes() is None:
+        raise NotRecordable(
+            "it draws random numbers that no lane could repeat: how many depends on values "
+            f"({function.__name__})"
+        )
 
     def fill(lane: Tensor, generator: torch.Generator) -> None:
         lane.copy_(function(*given, generator=generator))

@@ -51,7 +51,7 @@ REFUSED = {
     "Remembers": "changes seen",
     "CountsInAPlainTensor": "neither parameter, buffer nor its own",
     "AveragesInAPlainTensor": "changes in place what all lanes share",
-    "DrawsByNumpy": "numpy's random",
+    "DrawsByNumpy": "numpy's random, which no recording repeats; draw by torch.rand instead",
     "NoisyFromItsOwn": "from a generator of its own",
     "CountsInEvaluation": "in evaluation, too",
     "SamplesChecked": "unless made with validate_args=False",

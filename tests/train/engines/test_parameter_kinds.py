@@ -68,7 +68,11 @@ NETS = """
 MODELS = {
     "bfloat16": (code("Low", dtype="bfloat16"), "its parameters are not all float32, but bfloat16"),
     "float16": (code("Low", dtype="float16"), "its parameters are not all float32, but float16"),
-    "complex": (code("Fourier"), "its parameters are not all float32, but complex64 and float32"),
+    "complex": (
+        code("Fourier"),
+        "its parameters are not all float32, but complex64 and float32; torch.view_as_complex "
+        "makes complex numbers of real ones",
+    ),
     "sparse": (code("Bag"), "it has sparse tensors"),
     "gaps": (code("Gaps"), ""),
 }

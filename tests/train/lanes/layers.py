@@ -860,10 +860,10 @@ class CheckpointsItsInput(Net):
 
 
 class Mixes(Net):
-    """By a draw that torch differentiates itself."""
+    """By a draw of as many numbers as its values demand."""
 
     def hidden(self, x):
-        one = torch.ones(())
+        one = super().hidden(x).detach().abs() + 1
         share = torch.distributions.Beta(one, one, validate_args=False).sample()
         return super().hidden(x) * (share if self.training else 1.0)
 

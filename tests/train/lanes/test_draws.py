@@ -221,6 +221,19 @@ def test_what_cannot_be_drawn_in_lanes_says_so(drawing: Drawing, reason: str) ->
         record(lambda x: in_lanes(drawing, Noise(generators()), x), [x], [])
 
 
+@pytest.mark.cpu("a GPU's kernel asserts it, and the process has lost the device")
+def test_what_are_no_probabilities_raises_as_alone() -> None:
+    x = torch.randn(len(SEEDS), 6, 18)
+
+    def draw(x: Tensor) -> list[Tensor]:
+        return in_lanes(lambda x: x + torch.multinomial(x.relu(), 1), Noise(generators()), x)
+
+    tape, _ = record(draw, [x], [])
+    x[1, 2] = -1.0
+    with pytest.raises(RuntimeError, match="invalid multinomial"):
+        tape.replay(x)
+
+
 def test_nothing_is_drawn_in_evaluation() -> None:
     x = torch.randn(2, 6, 18)
     for name, reason in (("randn_like", "draws random numbers"), ("dropout", "uses dropout")):

@@ -343,7 +343,7 @@ class _Recorder(TorchDispatchMode):
         return func.overloadpacket is torch.ops.aten._ctc_loss or all(map(self._is_steady, reads))
 
     def _is_steady(self, tensor: Tensor) -> bool:
-        """Whether a tensor's values are the same each time. Tensors on an accelerator from before the
+        """Whether a tensor's values are the same each time. Those on an accelerator from before the
         recording may be changed by other code."""
         memory = _memory(tensor)
         return memory not in self.varied and (memory in self.fixed or self._is_kept(tensor))

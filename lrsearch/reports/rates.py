@@ -131,7 +131,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     notes = _left_out(len(every), len(groups), len(drawn), telling)
     if together:
         notes = [f"{count(len(apart), 'combination')}, none of {FEW} rates or more: drawn together"]
-    notes += _without_value(view)
+    notes += [*_without_value(view), *_blown(view, drawn)]
     answer = view.answer
     head, *rows = describe_basins(answer) if answer and answer.basins else [()]
     if not rows:
@@ -213,6 +213,16 @@ def _without_value(view: RunView) -> list[str]:
         return []
     many = sum(found[each] for each in words)
     return [f"{count(many, 'point')} without a value not drawn: {', '.join(told)}"]
+
+
+def _blown(view: RunView, drawn: Sequence[Combination]) -> list[str]:
+    """A sentence on the points that diverged and yet have a value, where they are drawn."""
+    found = sum(p.lost and p.objective is not None for _, points, _ in drawn for p in points)
+    if not found:
+        return []
+    curved = any(basin for _, _, basin in drawn)
+    own = f": the curve goes by that, not by {'its value' if found == 1 else 'their values'}"
+    return [f"{count(found, 'point')} diverged, though trained to the end{own if curved else ''}"]
 
 
 def spell_span(ends: tuple[float, float]) -> str:
@@ -364,9 +374,12 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
         if len(point.scores) > 1 and point.objective is not None and len(points) <= 60:
             scores = point.scores.values()
             yield Bar(float(point.params[rate]), min(scores), max(scores))
-    measured = [(float(p.params[rate]), p.objective) for p in points if p.objective is not None]
+    known = [(float(p.params[rate]), p.objective, p) for p in points if p.objective is not None]
+    measured = [(a, b) for a, b, point in known if not point.lost]
     yield Points([(a, b) for a, b in measured if y.holds(b)])
     beyond = [(a, y.clamp(b)) for a, b in measured if not y.holds(b)]
+    # The curve takes these for diverged, and so runs far from them (see `set_apart`).
+    yield Points([(a, y.clamp(b)) for a, b, point in known if point.lost], "cross")
     lost = [float(p.params[rate]) for p in points if _lost(p)]
     again = [each for each in _finalists(view, shared) if is_rate(each.params.get(rate))]
     for each in again:

@@ -305,7 +305,7 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     of the values; what fresh seeds say widens it, by no more than half of it at either end, but
     for the recommended point's value, which is always on it. The
     rest is drawn at the end of the axis."""
-    frames = [end for _, _, basin in groups if basin for end in frame_basin(basin)]
+    frames = [frame_basin(basin) for _, _, basin in groups if basin]
     values = sorted(
         point.objective
         for _, points, _ in groups
@@ -313,7 +313,7 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
         if point.objective is not None
     )
     if frames:
-        found = Scale(min(frames), max(frames))
+        found = _spanned(frames, largest=view.objective.goal == "max")
     else:
         if view.objective.goal == "max":
             values.reverse()
@@ -336,6 +336,16 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     # there is no such share.
     more = max(0.0, 0.001 * high - (high - low)) / 2
     return Scale(low - more, high + more)
+
+
+def _spanned(frames: Sequence[tuple[float, float]], *, largest: bool) -> Scale:
+    """The scale of several curves' frames, the best first. Its worse end is at most the height of
+    the first beyond it: another of few points may be anywhere, and what is to be told apart would
+    be one line."""
+    low, high = min(low for low, _ in frames), max(high for _, high in frames)
+    first, last = frames[0]
+    room = last - first
+    return Scale(max(low, first - room), high) if largest else Scale(low, min(high, last + room))
 
 
 def _finalists(view: RunView, shared: Mapping[str, Any]) -> list[Finalist]:

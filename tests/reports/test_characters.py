@@ -177,6 +177,16 @@ def test_what_diverged_and_has_a_value_is_a_cross_at_it_and_the_figure_says_why(
     assert figure.notes == [f"{told}: the curve goes by that, not by their values"]
 
 
+def test_a_curve_of_few_points_does_not_make_the_scale_coarse():
+    rows = [({"lr": rate, "batch_size": 256}, [bowl(rate, 1e-2)]) for rate in RATES]
+    alone = draw_rates(build_view("r", "runs/r", LOSS, records_of(rows), Context())).panels[0].y
+    few = zip(RATES[::2], (30.0, 4.0, 60.0, 90.0), strict=False)
+    rows += [({"lr": rate, "batch_size": 32}, [value]) for rate, value in few]
+    both = draw_rates(build_view("r", "runs/r", LOSS, records_of(rows), Context()))
+    height = both.panels[0].y.high - both.panels[0].y.low
+    assert len(both.panels) == 2 and height <= 3 * (alone.high - alone.low)
+
+
 def test_no_probability_is_certain():
     shares = (0.0, 0.0012, 0.5, 0.9987, 1.0)
     told = ["below 0.001", "0.001", "0.500", "0.999", "above 0.999"]

@@ -182,14 +182,16 @@ def _fill(
     among: Sequence[float],
 ) -> tuple[Next, ...]:
     """Rates for a group that has too few for a curve: each the farthest from all others, below
-    divergence."""
+    divergence, and between rates that were stopped early, beyond which there is less to learn."""
     name, wanted = lacking
     searched = _searched(own, name, ranges)
     values = [math.log10(point.params[name]) for point in own]
     lost = [point.params[name] for point in own if point.outcome is Outcome.DIVERGED]
+    idle = [point.params[name] for point in own if point.outcome is Outcome.PRUNED]
     sound = [point.params[name] for point in own if point.objective is not None]
-    high = min([searched.high, *(each for each in lost if each > max(sound))])
-    low, top = math.log10(searched.low), math.log10(high)
+    high = min([searched.high, *(each for each in lost + idle if each > max(sound))])
+    low = math.log10(max([searched.low, *(each for each in idle if each < min(sound))]))
+    top = math.log10(high)
     places = [low + (top - low) * step / 32 for step in range(33)]
     found: list[float] = []
     for _ in range(wanted):

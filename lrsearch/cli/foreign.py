@@ -123,7 +123,8 @@ class Command(TyperCommand):
             name, hint = _find_long(name, given, known)
             text = value_of(name, given)
             hint = hint or option_hint(name, text, given, str(ctx.info_name), known)
-            hint = hint or _elsewhere(name)
+            # --trial N is an option of the report, and here the number of trials.
+            hint = hint or (f"did you mean {name}s?" if f"{name}s" in known else _elsewhere(name))
             hint = hint or _mistyped(name, text, given, str(ctx.info_name), known)
             hint = hint or f"lrsearch {ctx.info_name} --help lists the options"
             _refuse(f"there is no option {name}", hint.strip())

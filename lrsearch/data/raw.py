@@ -15,8 +15,9 @@ PAIR = Part(None)
 @dataclass(frozen=True, eq=False)
 class Portion:
     """Samples: inputs, targets (None without) and weights (None where all count alike). `given`
-    are the targets before classes were numbered, where that changed them; `exact` the inputs in
-    float64, where float32 does not hold their digits and standardizing goes by these."""
+    are the targets before classes were numbered, or numbers scaled, where that changed them;
+    `exact` the inputs in float64, where float32 does not hold their digits and standardizing goes
+    by these."""
 
     x: Tree
     y: Array | None

@@ -44,9 +44,10 @@ class Splits:
     Inputs are float32 [samples, ...]; text has inputs and targets int64 [samples, context]; a
     function of the user's gives a tree of arrays. Classes are int64 [samples]; regression targets
     float32 [samples, outputs], of zero mean and unit deviation over the training split, so that a
-    learning rate means the same whatever the unit. `target_scale` [outputs] (float64, None for
-    classes) turns a difference back into the target's own units. Weights are float32 [samples],
-    their mean over the training split one. `test` is None without one.
+    learning rate means the same whatever the unit; `given` has them as they were. `target_scale`
+    and `target_mean` [outputs] (float64, None for classes) turn outputs back into the targets' own
+    units. Weights are float32 [samples], their mean over the training split one. `test` is None
+    without one.
     """
 
     train: Portion | Loaded
@@ -55,6 +56,7 @@ class Splits:
     task: str
     outputs: int
     target_scale: Array | None
+    target_mean: Array | None = None
 
 
 def folds(config: Mapping[str, Any]) -> tuple[int | None, ...]:
@@ -109,16 +111,22 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
         tested = raw.tested or raw.held
     assert validated is not None
     parts = [whole.at(rest), validated] + ([tested] if tested is not None else [])
-    scale = None
+    scale = mean = None
     if config["standardize"] and raw.table is None:
         parts = _standardize(raw, parts)
     if own:
         parts = [_as_given(part) for part in parts]
     elif raw.task == "regression":
-        parts, scale = _scale_targets(parts)
+        parts, scale, mean = _scale_targets(parts)
     parts = _scale_weights(raw.name, parts)
     return Splits(
-        parts[0], parts[1], parts[2] if len(parts) == 3 else None, raw.task, raw.outputs, scale
+        parts[0],
+        parts[1],
+        parts[2] if len(parts) == 3 else None,
+        raw.task,
+        raw.outputs,
+        scale,
+        mean,
     )
 
 
@@ -327,12 +335,16 @@ def _standardize_exact(parts: list[Portion], exact: Array, axes: tuple[int, ...]
     return found
 
 
-def _scale_targets(parts: list[Portion]) -> tuple[list[Portion], Array]:
+def _scale_targets(parts: list[Portion]) -> tuple[list[Portion], Array, Array]:
     y = parts[0].y
     assert y is not None
     mean, scale = y.mean(axis=0), y.std(axis=0)
     scale[np.ptp(y, axis=0) == 0] = 1.0
-    return [replace(part, y=((part.y - mean) / scale).astype(np.float32)) for part in parts], scale
+    scaled = [
+        replace(part, y=((part.y - mean) / scale).astype(np.float32), given=part.y)
+        for part in parts
+    ]
+    return scaled, scale, mean
 
 
 def _scale_weights(name: str, parts: list[Portion]) -> list[Portion]:

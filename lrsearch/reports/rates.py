@@ -131,7 +131,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     notes = _left_out(len(every), len(groups), len(drawn), telling)
     if together:
         notes = [f"{count(len(apart), 'combination')}, none of {FEW} rates or more: drawn together"]
-    notes += _without_value(view)
+    notes += [*_without_value(view), *_blown(view, drawn)]
     answer = view.answer
     head, *rows = describe_basins(answer) if answer and answer.basins else [()]
     if not rows:
@@ -215,6 +215,16 @@ def _without_value(view: RunView) -> list[str]:
     return [f"{count(many, 'point')} without a value not drawn: {', '.join(told)}"]
 
 
+def _blown(view: RunView, drawn: Sequence[Combination]) -> list[str]:
+    """A sentence on the points that diverged and yet have a value, where they are drawn."""
+    found = sum(p.lost and p.objective is not None for _, points, _ in drawn for p in points)
+    if not found:
+        return []
+    curved = any(basin for _, _, basin in drawn)
+    own = f": the curve goes by that, not by {'its value' if found == 1 else 'their values'}"
+    return [f"{count(found, 'point')} diverged, though trained to the end{own if curved else ''}"]
+
+
 def spell_span(ends: tuple[float, float]) -> str:
     """The ends of a span of rates: `0.01 to 0.1`, one of them where they read alike."""
     low, high = map(format_value, ends)
@@ -295,7 +305,7 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     of the values; what fresh seeds say widens it, by no more than half of it at either end, but
     for the recommended point's value, which is always on it. The
     rest is drawn at the end of the axis."""
-    frames = [end for _, _, basin in groups if basin for end in frame_basin(basin)]
+    frames = [frame_basin(basin) for _, _, basin in groups if basin]
     values = sorted(
         point.objective
         for _, points, _ in groups
@@ -303,7 +313,7 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
         if point.objective is not None
     )
     if frames:
-        found = Scale(min(frames), max(frames))
+        found = _spanned(frames, largest=view.objective.goal == "max")
     else:
         if view.objective.goal == "max":
             values.reverse()
@@ -326,6 +336,16 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     # there is no such share.
     more = max(0.0, 0.001 * high - (high - low)) / 2
     return Scale(low - more, high + more)
+
+
+def _spanned(frames: Sequence[tuple[float, float]], *, largest: bool) -> Scale:
+    """The scale of several curves' frames, the best first. Its worse end is at most the height of
+    the first beyond it: another of few points may be anywhere, and what is to be told apart would
+    be one line."""
+    low, high = min(low for low, _ in frames), max(high for _, high in frames)
+    first, last = frames[0]
+    room = last - first
+    return Scale(max(low, first - room), high) if largest else Scale(low, min(high, last + room))
 
 
 def _finalists(view: RunView, shared: Mapping[str, Any]) -> list[Finalist]:
@@ -364,9 +384,12 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
         if len(point.scores) > 1 and point.objective is not None and len(points) <= 60:
             scores = point.scores.values()
             yield Bar(float(point.params[rate]), min(scores), max(scores))
-    measured = [(float(p.params[rate]), p.objective) for p in points if p.objective is not None]
+    known = [(float(p.params[rate]), p.objective, p) for p in points if p.objective is not None]
+    measured = [(a, b) for a, b, point in known if not point.lost]
     yield Points([(a, b) for a, b in measured if y.holds(b)])
     beyond = [(a, y.clamp(b)) for a, b in measured if not y.holds(b)]
+    # The curve takes these for diverged, and so runs far from them (see `set_apart`).
+    yield Points([(a, y.clamp(b)) for a, b, point in known if point.lost], "cross")
     lost = [float(p.params[rate]) for p in points if _lost(p)]
     again = [each for each in _finalists(view, shared) if is_rate(each.params.get(rate))]
     for each in again:

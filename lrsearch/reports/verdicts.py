@@ -74,10 +74,13 @@ def count_verdicts(records: Sequence[Record]) -> str:
 
 def advise(records: Sequence[Record], within: Collection[int] | None = None) -> list[str]:
     """A sentence for each verdict that the trials of a search agree on; `within` are the numbers of
-    some trials, most of which have to have the verdict, and be of those that it is said of."""
+    trials of a recommended point, most of which have to have the verdict, and be of those that it
+    is said of."""
     found = agreements(records)
     if within is not None:
         own = [each for each in records if each.trial.number in within]
+        # What lower rates come to was measured, and they are not what is recommended.
+        found = [each for each in found if not (each.verdict == "oscillating" and each.steady)]
         found = [each for each in found if 2 * sum(holds(each, one) for one in own) > len(own)]
     if not found:
         return []

@@ -375,6 +375,9 @@ def settle_data(spec: Spec, settled: Mapping[str, Any]) -> Spec:
 _LATER = ("layer_decay", "groups", "weight_decay_on", "step", "metrics")
 
 
+REGRESSION = [name for name, (tasks, _) in catalogue.LOSSES.items() if "regression" in tasks]
+"""The losses that scale the targets of a regression."""
+
 SILENT = {name: catalogue.TRAIN[name].default for name in _LATER}
 """Keys of `train` that an identity leaves out at these values."""
 
@@ -481,6 +484,9 @@ def identity(config: Config) -> dict[str, Any]:
         if key not in SILENT or part != SILENT[key]
     }
     train["schedule"] = schedule_identity(train["schedule"])
+    if train.get("metrics") and train["loss"] in REGRESSION:
+        # Older runs gave these metrics scaled targets: their values are of another unit.
+        train["measured_in"] = "the targets' own units"
     return {"data": data, "model": config["model"], "train": train}
 
 

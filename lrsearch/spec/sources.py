@@ -243,7 +243,11 @@ def _near(path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
         missing = missing.parent
     is_folder = noun == "folder" or missing != path
     inside = [each for each in missing.parent.iterdir() if not each.name.startswith(".")]
-    names = sorted(each.name for each in inside if each.is_dir() == is_folder)
+    names = sorted(
+        each.name
+        for each in inside  # The spec itself, or a script, is called like the data often enough.
+        if each.is_dir() == is_folder and each.suffix not in (".yaml", ".yml", ".py")
+    )
     close = nearest(missing.name, names)
     if close:
         meant = path if missing == path else missing

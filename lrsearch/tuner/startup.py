@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from lrsearch.errors import TrainingError, nearest
@@ -185,8 +186,9 @@ def _advise_on_module(spec: Spec, config: Config, why: str) -> str:
     python = _python(config)
     if "python" not in python:
         return "install it where the command runs"
-    where = f"{python} does not find it"
-    return f"{where}: {python} -m pip install {module or '...'}, or name another Python"
+    found = python != sys.executable and module and PathFinder.find_spec(module)
+    other = f"name the Python that has it, {sys.executable}" if found else "name another Python"
+    return f"{python} does not find it: {python} -m pip install {module or '...'}, or {other}"
 
 
 def _advise_on_import(spec: Spec, config: Config, why: str) -> str:

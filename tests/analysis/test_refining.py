@@ -188,6 +188,16 @@ def test_a_lost_rate_below_one_that_trains_is_no_bound_of_those_that_are_filled_
     assert len(refine(failed, LOSS, "lr", [RANGE]).next) == 2
 
 
+def test_what_was_stopped_early_bounds_those_that_are_filled_up() -> None:
+    rates = (1e-4, 1e-2, 3e-2, 0.2)
+    stopped = points_of([({"lr": rate}, [1.0]) for rate in rates])
+    for at in (0, -1):  # It learned nothing: what lies beyond does no better.
+        stopped[at] = replace(stopped[at], outcome=Outcome.PRUNED, objective=None)
+    found = refine(stopped, LOSS, "lr", [Range("lr", 1e-5, 100.0, "log")])
+    assert found.kind == "few" and len(found.next) == 2
+    assert all(1e-4 < each.value < 0.2 for each in found.next)
+
+
 @pytest.mark.parametrize(
     ("rows", "why", "lost"),
     [

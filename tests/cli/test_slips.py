@@ -105,6 +105,7 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("check", "a.yaml", "--dry-run"), "it is an option of lrsearch range, grid, random"),
         (("show", "a.yaml", "--allow-command"), "it is an option of lrsearch check, grid, random"),
         (("grid", "a.yaml", "--html", "b.html"), "it is an option of lrsearch report"),
+        (("bayes", "a.yaml", "--trial", "5"), "no option --trial did you mean --trials?"),
         (("check", "a.yaml", "--jobs", "4"), "lrsearch check --help lists the options"),
         (("report", "a", "--modle", "gp"), "lrsearch report --help lists the options"),
         (("bayes", "a.yaml", "--trials", "0"), "--trials: '0': it takes a number greater than"),

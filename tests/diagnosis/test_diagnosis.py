@@ -458,6 +458,8 @@ def test_trials_at_rates_that_are_too_high_need_not_swing():
         (told,) = advise_search(records)
         assert told.startswith("all 5 trials with lr 0.1 or more ")
         assert ("oscillate" in told) is not steady and "lower rates" in told
+        # Of a point that is recommended it was measured that lower rates are no better.
+        assert bool(advise_search(records, within={14})) is not steady
 
 
 def test_who_agrees_says_of_how_many():

@@ -648,6 +648,14 @@ def test_the_same_command_after_mending_trains_all(here: Path, monkeypatch: Any)
     assert [each["outcome"] for each in json.loads(said.out)["points"]] == ["completed"] * 12
 
 
+def test_a_module_that_the_own_python_alone_has_is_looked_for_there(here: Path) -> None:
+    (here / "other-python").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    (here / "other-python").chmod(0o755)
+    write(here, "import yaml\n", command=f"{here}/other-python train.py {{lr}}")
+    said = lrsearch(*GRID)
+    assert said.code == 2 and f"or name the Python that has it, {sys.executable}" in said.err
+
+
 @pytest.mark.parametrize(
     "script",
     [

@@ -22,7 +22,7 @@ from lrsearch.reports.rates import FEW, KEY, SHOWN, draw_rates, plot_rates
 from lrsearch.reports.tables import result
 from lrsearch.reports.text import format_value
 from lrsearch.reports.view import Context, build_view
-from lrsearch.trial import Objective, Outcome
+from lrsearch.trial import Diagnosis, Objective, Outcome
 
 LOSS = Objective("loss", "min")
 
@@ -159,6 +159,32 @@ def test_the_recommended_point_is_drawn_though_its_combination_has_few_rates():
     # Alone it says no more than the table.
     alone = build_view("r", "runs/r", LOSS, records_of(rows[4:]), Context())
     assert plot_rates(alone, width=80, encoding="utf-8") is None
+
+
+def test_what_diverged_and_has_a_value_is_a_cross_at_it_and_the_figure_says_why():
+    """The curve takes it for diverged, and so runs far from its value."""
+    rows = [({"lr": rate}, [bowl(rate, 1e-3)]) for rate in RATES]
+    records = records_of(rows)
+    for at in (-2, -1):
+        ended = replace(records[at].result, verdicts=(Diagnosis("diverged", 0.9, {}, ""),))
+        records[at] = replace(records[at], result=ended)
+    figure = draw_rates(build_view("r", "runs/r", LOSS, records, Context()))
+    marks = figure.panels[0].marks
+    crosses = {x for mark in marks if mark.kind == "cross" for x, _ in mark.places}
+    others = {x for mark in marks if mark.kind in ("dot", "off") for x, _ in mark.places}
+    assert crosses == {*RATES[-2:]} and others == {*RATES[:-2]}
+    told = "2 points diverged, though trained to the end"
+    assert figure.notes == [f"{told}: the curve goes by that, not by their values"]
+
+
+def test_a_curve_of_few_points_does_not_make_the_scale_coarse():
+    rows = [({"lr": rate, "batch_size": 256}, [bowl(rate, 1e-2)]) for rate in RATES]
+    alone = draw_rates(build_view("r", "runs/r", LOSS, records_of(rows), Context())).panels[0].y
+    few = zip(RATES[::2], (30.0, 4.0, 60.0, 90.0), strict=False)
+    rows += [({"lr": rate, "batch_size": 32}, [value]) for rate, value in few]
+    both = draw_rates(build_view("r", "runs/r", LOSS, records_of(rows), Context()))
+    height = both.panels[0].y.high - both.panels[0].y.low
+    assert len(both.panels) == 2 and height <= 3 * (alone.high - alone.low)
 
 
 def test_no_probability_is_certain():

@@ -118,6 +118,12 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         "data.source",
         "in that folder: zebra.csv",
     ),
+    "the spec and its script alone": (
+        {"houses.yaml": "", "houses.py": ""},
+        "{name: csv, source: houses.csv, target: price}",
+        "data.source",
+        "--set data.source=PATH",
+    ),
     "nothing at all": (
         {},
         "{name: npz, source: q.npz}",

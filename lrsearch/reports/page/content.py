@@ -163,7 +163,8 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
     if not answer.confirmed:
         yield Chip(count(answer.seeds, "seed") if number > 1 else "one training", "plain")
     own = [r for r in view.records if r.trial.number in answer.recommended.trials]
-    told = {leading(each.result) for each in own} - {""}
+    # A rate that its neighbours call too high did better than they by what the search goes by.
+    told = {leading(each.result) for each in own} - {"", "too_high"}
     for verdict in sorted(told):
         yield Chip(in_words(verdict), "good" if verdict == HEALTHY else "warn")
 

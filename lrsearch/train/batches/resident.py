@@ -46,7 +46,9 @@ class Resident:
     outputs]; text has both int64 [samples, context]; a function of the user's gives trees of any
     tensors. For a step of the user's `x` holds whole samples, and `inputs` the inputs of two of
     them. Where the samples are only a few of a stream, `epoch` is the number of all. `scale` and
-    `spread` are those of `metrics.regression_metrics`, empty for classes.
+    `spread` are those of `metrics.regression_metrics`, empty for classes. `units` is what turns
+    outputs beside scaled targets back, these targets' mean and scale, and the targets of the
+    validation split as they were given; None where targets are not scaled.
     """
 
     x_train: Tree
@@ -61,6 +63,7 @@ class Resident:
     w_validation: Any = NOTHING
     inputs: Tree | None = None
     epoch: int | None = None
+    units: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
     def train(self) -> Batch:
@@ -126,6 +129,14 @@ class Resident:
     def validation_batches(self, size: int) -> Iterator[Batch]:
         """The validation split, so many samples at a time."""
         return split(self.validation, size)
+
+    def in_own_units(self, outputs: Tree, targets: Tree) -> tuple[Tree, Tree]:
+        """The outputs and targets of the whole validation split, as metrics of the user's get them:
+        those of a regression in the unit of the targets."""
+        if self.units is None:
+            return outputs, targets
+        mean, scale, given = self.units
+        return outputs * scale + mean, given.clone()
 
     def loss_terms(self, *, built_in: bool) -> float:
         """The divisor of the summed validation loss: the samples' weights, the entries that a
@@ -202,6 +213,11 @@ def place(
     scale = (1.0,) * splits.outputs if splits.task == "regression" else ()
     if splits.target_scale is not None:
         scale = tuple(splits.target_scale.tolist())
+    units = None
+    if splits.target_scale is not None and splits.target_mean is not None:
+        numbers = (splits.target_mean, splits.target_scale, splits.validation.given)
+        mean, unit, given = (torch.from_numpy(np.float32(each)).to(device) for each in numbers)
+        units = mean, unit, given
     arrays = [view_portion(part, raw.form, view) for part in (splits.train, splits.validation)]
     size = sum(each.nbytes for part in arrays for _, each in leaves(tuple(part)))
     _make_room(size)
@@ -230,6 +246,7 @@ def place(
         parts[0].weight,
         parts[1].weight,
         _to_device(Batch(data.take(raw, np.arange(2)).x), device).x if view == "step" else None,
+        units=units,
     )
     return _kept[key]
 

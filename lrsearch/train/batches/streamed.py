@@ -179,6 +179,10 @@ class Streamed:
             return float(self._entries)
         return float(len(self._validation))
 
+    def in_own_units(self, outputs: Tree, targets: Tree) -> tuple[Tree, Tree]:
+        """The same: what is loaded is never scaled."""
+        return outputs, targets
+
     def sample(self, size: int) -> dict[str, Any]:
         """Some batches, as the fields of a `Resident`, to try lanes on. Raises NotRecordable for
         data that lanes cannot share."""
@@ -515,6 +519,10 @@ class Window:
     def validation_batches(self, size: int) -> Iterator[Batch]:
         """The validation split, so many samples at a time."""
         return self.data.validation_batches(size)
+
+    def in_own_units(self, outputs: Tree, targets: Tree) -> tuple[Tree, Tree]:
+        """The same: what is loaded is never scaled."""
+        return outputs, targets
 
     def show(self, loaded: Sequence[Batch], lanes: int) -> list[Tensor]:
         """Put the batches of a step, at most `lanes` of them, in the window; returns the rows of

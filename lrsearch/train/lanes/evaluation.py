@@ -366,7 +366,9 @@ class Evaluation:
             outputs = replace_leaves(next(iter(self._forwards.values()))[1], joined)
             whole = join(targets)
             values = [
-                torch.stack(self.criterion.measure(lane_of(outputs, lane), whole))
+                torch.stack(
+                    self.criterion.measure(*self.data.in_own_units(lane_of(outputs, lane), whole))
+                )
                 for lane in range(lanes)
             ]
         return torch.cat([total, torch.stack(values).to(total)], 1)

@@ -108,5 +108,5 @@ def _sum_up(
         total = torch.stack(sums).sum(0)
         if not criterion.measures:
             return total
-        values = criterion.measure(join(seen), join(targets))
+        values = criterion.measure(*data.in_own_units(join(seen), join(targets)))
         return torch.cat([total, torch.stack(values).to(total)])

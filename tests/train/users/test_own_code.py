@@ -352,6 +352,11 @@ NETS = """
         return (outputs.topk(3).indices == targets[:, None]).any(1).float().mean()
 
 
+    def off(outputs, targets):
+        whole = (targets == targets.round()).all()  # As they were given.
+        return (outputs - targets).abs().mean() if whole else torch.tensor(float("nan"))
+
+
     def undefined(outputs, targets):
         share = (outputs.argmax(1) == targets).float().mean()
         return share if share < 0.6 else share / 0 * 0
@@ -483,7 +488,11 @@ CASES = {
     "logits": (code("mapped"), code("Named"), {"label_smoothing": 0.1}),
     "weights": (code("weighted"), MLP, {}),
     "weights of a mapping": (code("mapped", weigh=True), code("Two"), {"clip_norm": 1.0}),
-    "weights of a regression": (code("weighted", float_targets=True), MLP, {"loss": "huber"}),
+    "weights of a regression": (
+        code("weighted", float_targets=True),
+        MLP,
+        {"loss": "huber", "metrics": {"off": code("off")}},
+    ),
     "itself": (code("itself"), code("Auto"), {"loss": "mse"}),
     "own loss": (code("digits"), MLP, {"loss": code("focal", gamma=1.0)}),
     "own loss and weights": (code("weighted"), MLP, {"loss": code("focal")}),
@@ -546,6 +555,8 @@ def test_both_engines_train_alike(nets, name):
         for metric, values in alone.curve.items():
             tolerance = {"rtol": 0.2, "atol": 0.05} if rough else {"rtol": 1e-3, "atol": 5e-3}
             np.testing.assert_allclose(together.curve[metric], values, **tolerance)
+        for each in (alone, together) if "off" in alone.curve else ():  # In the targets' units.
+            np.testing.assert_allclose(each.curve["off"], each.curve["mae"], rtol=1e-4)
         losses = alone.curve["train_loss"]
         assert losses[-1] < losses[0]
         for key, each in tensors(alone).items():

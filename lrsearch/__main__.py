@@ -16,13 +16,13 @@ TRAINING = ("grid", "random", "bayes", "refine", "confirm", "range")
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C and SIGTERM are handled from the first import on, and to the
-    last."""
+    """Run the command line. Ctrl-C, and the signals by which a scheduler ends a job, are handled
+    from the first import on, and to the last."""
     code, taken, reading = 130, [], False
     try:
         with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
             # An exception in the midst of an import may come out as another, or end the process.
-            taken.append(signal.SIGTERM)
+            taken += [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]  # See `forks.ENDING`.
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 taken.append(signal.SIGINT)
             for number in taken:

@@ -473,11 +473,13 @@ class _Builder:
         key, told, meant = "", "", shown
         entry: Any = None
         joined = name.value.replace(":", "")
+        own = "init_args" in path  # Keys of the user's code may be any text.
         if nothing and (tight := _TIGHT.fullmatch(name.value)):
             lacks = "a blank after the colon" if ":" in name.value else "':'"
             told, (key, meant) = f"'{name.value}' lacks {lacks}", tight.groups()
             entry = plain_scalar(meant)
-        elif ":" in name.value and joined in KNOWN:  # mom:entum: 0.9, tr:ain: above its block.
+        elif not own and ":" in name.value and joined in KNOWN:
+            # mom:entum: 0.9, or tr:ain: above its block.
             told, key = f"'{name.value}' has a colon within its name", joined
             entry = self._value(last, events, (*path, key))
         elif glued := _GLUED.fullmatch(name.value):
@@ -488,7 +490,7 @@ class _Builder:
             entry = plain_scalar(meant) if marked else {}
             if not marked:
                 self.document.unread.add((*path, key))
-        elif _MIXED.fullmatch(name.value):
+        elif not own and _MIXED.fullmatch(name.value):
             told = f"the key '{name.value}' has a sign in it that begins a value"
             raise yaml.MarkedYAMLError(None, None, told, name.start_mark)
         elif odd := find_odd(name.value):

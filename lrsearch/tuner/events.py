@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lrsearch import pulse
-from lrsearch.errors import RunError, StorageFull, TooManyFailures
+from lrsearch import forks, pulse
+from lrsearch.errors import RunError, StorageFull, TooManyFailures, signal_name
 from lrsearch.executors.port import Died, Finished, Heard, Raised
 from lrsearch.trial import (
     Cohort,
@@ -335,10 +335,11 @@ class Listener:
 def is_by_signal(event: object) -> bool:
     """Whether an event may follow from a signal to leave. Who kills the workers may have asked this
     process to leave, too."""
+    names = [signal_name(each) for each in forks.ENDING]
     if isinstance(event, Died):
-        return "SIGTERM" in event.reason or "SIGKILL" in event.reason
+        return any(name in event.reason for name in (*names, "SIGKILL"))
     reason = event.result.reason if isinstance(event, Ended) else ""
-    return "SIGTERM" in reason or "stopped from outside" in reason
+    return any(told in reason for told in (*names, "stopped from outside"))
 
 
 def describe_left(saved: int, before: int, again: int) -> str:

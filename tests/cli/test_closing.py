@@ -456,7 +456,7 @@ main()
 """
     for name, place in (
         ("SIGINT", "atexit.register(Last().__del__)"),
-        ("SIGTERM", "last = Last()"),
+        ("SIGUSR1", "last = Last()"),
     ):
         line = [sys.executable, "-c", script.format(name=name, place=place)]
         said = subprocess.run(line, capture_output=True, text=True)

@@ -145,8 +145,8 @@ def test_seeds_that_make_no_difference_are_no_measure_of_noise(tmp_path, monkeyp
     """They would make an interval of no width, and a certainty of any difference."""
     monkeypatch.chdir(tmp_path)
     code = "import json, sys; print(json.dumps({'loss': float(sys.argv[1]) + float(sys.argv[2])}))"
-    (tmp_path / "fixed.py").write_text(code)
     for name, seeds, more in [("a", 3, 1), ("b", 3, 2), ("c", 1, 3)]:
+        (tmp_path / "fixed.py").write_text(code + "  # changed" * (name == "c"))
         (tmp_path / f"{name}.yaml").write_text(
             f"command: {sys.executable} fixed.py {{lr}} {more}\nseeds: {seeds}\n"
             "objective: {metric: loss, goal: min}\nsearch: {lr: [0.5, 1]}\n"
@@ -157,6 +157,14 @@ def test_seeds_that_make_no_difference_are_no_measure_of_noise(tmp_path, monkeyp
         (1, None, "unknown"), (2, None, "unknown"), (1, None, "unknown")
     ]  # fmt: skip
     assert "b is by 1 above a: no seed made a difference, so nobody knows" in found[0]["text"]
+    # What a command measures lrsearch does not know, and says by what that may differ.
+    command = f"the command {sys.executable} fixed.py {{lr}}"
+    doubts = [f"a is {command} 1, b is {command} 2", f"a is {command} 1, c is {command} 3"]
+    assert found[0]["doubts"] == doubts[:1]
+    assert found[1]["doubts"] == [doubts[1], "fixed.py changed in between"]
+    wanted = ("--require", "loss <= baseline", "--baseline", "c")
+    noted = " ".join(call("report", "a", *wanted).stderr.split())
+    assert f"c is a baseline of a if both measure the same: {doubts[1]}; fixed.py" in noted
 
 
 SCRIPT = """\

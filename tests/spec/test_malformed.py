@@ -130,6 +130,7 @@ def test_a_number_with_one_reading_is_none(text):
     "text",
     [
         "a: it's = 3\n",
+        "init_args: {names: {rock 'n roll: 0}}\n",
         "a: http://x.y/z\n",
         "a: 'caf\u00e9\u00a0x'\n",
         "a: \u201cx\u201d and more\n",

@@ -24,6 +24,7 @@ from lrsearch.executors.port import Died, Finished, Heard
 from lrsearch.pulse import TRAINING, TRYING
 from lrsearch.store import History, read
 from lrsearch.trial import Cohort, Objective, Outcome, Plan, Workplace
+from lrsearch.trial import Ended as Over
 from lrsearch.trial import Result as Ended
 from lrsearch.tuner import silence
 from lrsearch.tuner.dispatch import Assignment
@@ -426,6 +427,8 @@ def test_a_job_between_its_last_trial_s_end_and_its_own_is_named(
     [
         (Died("killed by SIGKILL"), True),
         (Died("killed by SIGTERM"), True),
+        (Died("killed by SIGUSR1"), True),
+        (Over(1, Ended(Outcome.FAILED, 0, 0.0, 0.0, reason="killed by SIGUSR2"), {}), True),
         (Died("killed by SIGSEGV"), False),
         (Died("exit code 3"), False),
         (Finished(), False),

@@ -17,8 +17,6 @@ from lrsearch.spec.outside import RESERVED
 from lrsearch.spec.values import write
 from lrsearch.terminal import quote, visible_line
 
-"""A name that a command may have between braces."""
-
 _ARGS = {
     "${args}": "--{flag}={{{name}}}",
     "${args_no_hyphens}": "{flag}={{{name}}}",

@@ -280,8 +280,8 @@ def _empty(*size: Any, **kwargs: Any) -> Tensor:
 
 def _new(tensor: Tensor, *size: Any, **kwargs: Any) -> Tensor:
     """Tensor.new, of sizes as `_empty`, as some distributions call it before they draw."""
-    sizes = isinstance(size[0], torch.Size) if len(size) == 1 else bool(size)
-    if kwargs or not (sizes or all(isinstance(each, int) for each in size)):
+    sizes = isinstance(size[0], torch.Size | int) if len(size) == 1 else bool(size)
+    if kwargs or not sizes:
         return cast(Tensor, _MADE(tensor, *size, **kwargs))
     return _empty(*size, dtype=tensor.dtype, device=tensor.device)
 

@@ -89,6 +89,18 @@ def _reached(scopes: Iterable[str]) -> list[str]:
     return list(found)
 
 
+def global_tensors(owners: Iterable[object]) -> dict[str, object]:
+    """The tensors, by name, in the globals of the modules that objects come from, and of those that
+    these import: values to compare with later ones."""
+    homes = _reached(type(each).__module__ for each in owners)
+    return {
+        f"{home}.{name}": (_Same(value), value._version)
+        for home in homes
+        for name, value in _globals(sys.modules[home])
+        if isinstance(value, Tensor)
+    }
+
+
 def _globals(owner: ModuleType | type) -> list[tuple[str, object]]:
     return [(name, value) for name, value in vars(owner).items() if not name.startswith("__")]
 

@@ -1067,14 +1067,16 @@ def test_sigterm_saves_what_is_under_way(engine, who, undisturbed, start, tmp_pa
     assert not list((run / "states").iterdir())
 
 
-@pytest.mark.parametrize("who", [os.kill, os.killpg])
-def test_sigterm_saves_every_lane(who, start, tmp_path):
+@pytest.mark.parametrize(
+    ("who", "number"), [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGUSR1)]
+)
+def test_a_signal_to_end_saves_every_lane(who, number, start, tmp_path):
     run = lay(tmp_path, ("points: 2", "points: 4"), hold=True) / "runs" / "long"
     (tmp_path / "more").touch()
     process = start(tmp_path, "fused", "--lanes", "4", "--workers", "1")
     await_held(process, tmp_path)
     assert not saved_states(run)
-    who(process.pid, signal.SIGTERM)
+    who(process.pid, number)
     err = process.wait().check(130).err
     assert "4 trials under way saved" in err, err
     assert sorted(steps_saved(run)) == [1, 2, 3, 4]

@@ -114,6 +114,7 @@ DRAWINGS: dict[str, Drawing] = {
     ),
     "distributions, by torch.Tensor.new": lambda x: (
         torch.distributions.Laplace(x, 0.5, validate_args=False).rsample()
+        + x.new().sum()
         + torch.distributions.Cauchy(0.0, x.exp(), validate_args=False).rsample().tanh()
     ),
     "distributions, of numbers": lambda x: (

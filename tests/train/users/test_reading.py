@@ -13,11 +13,13 @@ from lrsearch.trial import Noted
 
 NETS = """
     import numpy as np
+    import torch
     from sklearn.datasets import load_digits
     from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
     found = load_digits()
     X, Y = (found.images[:128, None] / 16).astype("float32"), found.target[:128]
+    SCALE = torch.ones(1)
 
 
     class Counts(Dataset):
@@ -37,6 +39,8 @@ NETS = """
                 self.cache[index] = X[index]
             if "reads" in self.kind:
                 self.reads += 1
+            if self.kind == "scale":  # As a curriculum does that a model follows.
+                SCALE.mul_(0.9)
             noise = np.random.rand() / 100
             return (X[index] * (1 + noise + self.reads / 1000)).astype("float32"), Y[index]
 
@@ -107,14 +111,20 @@ def test_a_cache_stays_and_what_is_counted_beside_it_is_named(nets):
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"), [("reads", "dataset.reads"), ("draws", "dataset.draws"), ("cache", "")]
+    ("kind", "told"),
+    [
+        ("reads", "the training dataset.reads changes as it is read"),
+        ("draws", "the training dataset.draws changes as it is read"),
+        ("scale", "SCALE changes as samples are read"),
+        ("cache", ""),
+    ],
 )
 def test_lanes_do_not_share_what_is_counted(nets, kind, told):
     own = own_config(code("counts", kind=kind), MLP, SOURCE, **SHORT)
     importing.forget_imports()
     data = resident.place(resident.load_raw(own["data"], nets), own["data"], None, DEVICE)
     if told:
-        with pytest.raises(NotRecordable, match=f"the training {told} changes as it is read"):
+        with pytest.raises(NotRecordable, match=told):
             data.sample(16)
     else:
         data.sample(16)

@@ -598,8 +598,15 @@ HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "divided": (lambda x: torch.linalg.svdvals(x.expand(3, 3)), "_linalg_svd"),
     "parted": (lambda x: torch.linalg.eig(x.expand(3, 3))[0].real, "linalg_eig"),
     "spread": (lambda x: torch.linalg.eigvalsh(x.expand(3, 3)), "_linalg_eigh"),
+    "turned back": (lambda x: torch.cholesky_inverse(x.expand(3, 3)), "cholesky_inverse"),
+    "nearly inverted": (lambda x: torch.linalg.pinv(x.expand(3, 3)), "linalg_pinv"),
+    "filled": (lambda x: x.masked_fill(x > 0, x.sum()), "masked_fill"),
+    "filled at places": (lambda x: x.index_fill(0, x.argmax(0, True), x.sum()), "index_fill"),
 }
-READ = ("checked", "aligned", "turned", "divided", "parted", "spread")
+READ = (
+    *("checked", "aligned", "turned", "divided", "parted", "spread"),
+    *("turned back", "nearly inverted"),
+)
 """Those of operations that read their tensors on the host, wherever these are."""
 
 
@@ -611,6 +618,14 @@ def test_a_step_that_needs_the_host_is_known(name: str) -> None:
     if named:
         assert tape.host.startswith("it uses the CPU within a step (aten.")
         assert f"aten.{named}" in tape.host
+
+
+def test_a_number_that_is_on_the_host_is_read_without_a_wait() -> None:
+    with FakeTensorMode(), torch.no_grad():
+        x = torch.empty(3, device="cuda")
+        for number, waits in ((torch.tensor(1.0), False), (torch.ones((), device="cuda"), True)):
+            tape, _ = record(lambda x, number=number: [x.masked_fill(x > 0, number)], [x], [])
+            assert ("aten.masked_fill.Tensor" in tape.host) is waits
 
 
 @pytest.mark.parametrize("name", sorted(HOST.keys() - {*READ}))

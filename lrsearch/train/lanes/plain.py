@@ -300,7 +300,24 @@ def _assign(tensor: Tensor, index: Any, value: Any) -> None:
         tensor[index] = value
         return
     wide = index.reshape(*index.shape, *[1] * (tensor.dim() - index.dim()))
-    tensor.masked_fill_(wide, torch.as_tensor(value, dtype=tensor.dtype) if number else value)
+    _fill_in(tensor, wide, torch.as_tensor(value, dtype=tensor.dtype) if number else value)
+
+
+def _fill(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Tensor.masked_fill; by a number that is a tensor, which vmap fills in lane after lane and a
+    GPU is waited for to read, it is a choice."""
+    if not isinstance(value, Tensor) or value.dim() or value.device != mask.device:
+        return tensor.masked_fill(mask, value)
+    fits = torch.can_cast(value.dtype, tensor.dtype) and mask.dtype is torch.bool
+    if not fits:
+        return tensor.masked_fill(mask, value)  # Which says what is wrong with it.
+    return torch.where(mask, value.to(tensor.dtype), tensor)
+
+
+def _fill_in(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Tensor.masked_fill_, as `_fill`."""
+    plain = not isinstance(value, Tensor) or value.device != mask.device
+    return tensor.masked_fill_(mask, value) if plain else tensor.copy_(_fill(tensor, mask, value))
 
 
 def _align(
@@ -356,6 +373,9 @@ PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
     Tensor.requires_grad_: _require,
     Tensor.register_hook: _register,
     Tensor.__setitem__: _assign,
+    torch.masked_fill: _fill,
+    Tensor.masked_fill: _fill,
+    Tensor.masked_fill_: _fill_in,
     torch.ctc_loss: _align,
     torch._VF._pack_padded_sequence: _pack,
     torch.autograd.grad: _differentiate,

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.backends import cuda, cudnn
+from torch.func import vmap
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
@@ -620,12 +621,22 @@ def test_a_step_that_needs_the_host_is_known(name: str) -> None:
         assert f"aten.{named}" in tape.host
 
 
-def test_a_number_that_is_on_the_host_is_read_without_a_wait() -> None:
+@pytest.mark.parametrize(
+    ("place", "named"), [("cpu", "masked_fill.Scalar"), ("cuda", "where.self")]
+)
+def test_a_mask_is_filled_without_a_wait(place: str, named: str) -> None:
+    def fill(x: Tensor) -> Tensor:
+        return x.masked_fill(x > 0, torch.tensor(1.0, device=place))
+
     with FakeTensorMode(), torch.no_grad():
         x = torch.empty(3, device="cuda")
-        for number, waits in ((torch.tensor(1.0), False), (torch.ones((), device="cuda"), True)):
-            tape, _ = record(lambda x, number=number: [x.masked_fill(x > 0, number)], [x], [])
-            assert ("aten.masked_fill.Tensor" in tape.host) is waits
+        tape, _ = record(lambda x: [fill(x)], [x], [])
+        assert ("aten.masked_fill.Tensor" in tape.host) is (place == "cuda")
+        with Rules(Noise(())):
+            tape, _ = record(lambda x: [vmap(fill)(x)], [x], [])
+    called = [str(each) for each in tape.run.__globals__.values()]
+    assert tape.host == "" and f"aten.{named}" in called
+    assert "aten.masked_fill.Tensor" not in called
 
 
 @pytest.mark.parametrize("name", sorted(HOST.keys() - {*READ}))

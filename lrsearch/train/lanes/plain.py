@@ -306,7 +306,8 @@ def _assign(tensor: Tensor, index: Any, value: Any) -> None:
 def _fill(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Tensor.masked_fill; by a number that is a tensor, which vmap fills in lane after lane and a
     GPU is waited for to read, it is a choice."""
-    if not isinstance(value, Tensor) or value.dim() or value.device != mask.device:
+    value = _as_number(value, mask)
+    if not isinstance(value, Tensor) or value.dim():
         return tensor.masked_fill(mask, value)
     fits = torch.can_cast(value.dtype, tensor.dtype) and mask.dtype is torch.bool
     if not fits:
@@ -316,8 +317,17 @@ def _fill(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def _fill_in(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Tensor.masked_fill_, as `_fill`."""
-    plain = not isinstance(value, Tensor) or value.device != mask.device
+    value = _as_number(value, mask)
+    plain = not isinstance(value, Tensor)
     return tensor.masked_fill_(mask, value) if plain else tensor.copy_(_fill(tensor, mask, value))
+
+
+def _as_number(value: Any, mask: Tensor) -> Any:
+    """The number in a tensor on the host of a mask on a GPU; any other value as it is. A recording
+    refuses a number that is not the same each time."""
+    if not isinstance(value, Tensor) or value.dim() or value.requires_grad:
+        return value
+    return value.item() if value.device.type == "cpu" != mask.device.type else value
 
 
 def _align(

@@ -312,7 +312,8 @@ def _fill(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
     fits = torch.can_cast(value.dtype, tensor.dtype) and mask.dtype is torch.bool
     if not fits:
         return tensor.masked_fill(mask, value)  # Which says what is wrong with it.
-    return torch.where(mask, value.to(tensor.dtype), tensor)
+    # In the order of torch's own, by which dropout assigns its noise.
+    return torch.where(mask, value.to(tensor.dtype), tensor).contiguous()
 
 
 def _fill_in(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:

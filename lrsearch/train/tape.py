@@ -366,7 +366,7 @@ class _Recorder(TorchDispatchMode):
         here = [each for each in reads if each.device.type == "cpu"]
         there = bool(outputs) and all(each.device.type != "cpu" for each in outputs)
         same = (_memory(each) in self.fixed or self._is_kept(each) for each in here)
-        if func in _CHECKED or not there or not all(same):
+        if func in (*_CHECKED, *_COUNTED) or not there or not all(same):
             return None
         return {self._name(each): each for each in here}
 
@@ -480,7 +480,7 @@ def _written(kind: Kind, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
 def _touches_host(func: OpOverload, reads: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
     """Whether the host takes part in an operation of a step on an accelerator. A number on the CPU
     is an argument of a kernel, unless it is copied; an array of numbers is copied."""
-    if func in _CHECKED:
+    if func in _CHECKED or (func in _COUNTED and reads[-1].device.type != "cpu"):
         return True
     here = [each for each in (*reads, *outputs) if each.device.type == "cpu"]
     if any(each.dim() for each in here):
@@ -494,8 +494,16 @@ _CHECKED = (
     *(torch.ops.aten._linalg_svd.default, torch.ops.aten._linalg_eigh.default),
     *(torch.ops.aten.linalg_eig.default, torch.ops.aten.linalg_matrix_exp.default),
     *(torch.ops.aten._ctc_loss.default, torch.ops.aten._ctc_loss.Tensor),
+    # These call others of them where no mode sees it.
+    *(torch.ops.aten.cholesky.default, torch.ops.aten.cholesky_inverse.default),
+    torch.ops.aten.linalg_pinv.atol_rtol_tensor,
 )
 """Operations that read their tensors on the host, wherever these are."""
+_COUNTED = (
+    *(torch.ops.aten.masked_fill.Tensor, torch.ops.aten.masked_fill_.Tensor),
+    *(torch.ops.aten.index_fill.int_Tensor, torch.ops.aten.index_fill_.int_Tensor),
+)
+"""Operations that read their last argument, a number, on the host."""
 _COPYING = (
     torch.ops.aten._to_copy.default,
     torch.ops.aten.copy_.default,

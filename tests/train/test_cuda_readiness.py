@@ -21,6 +21,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.backends import cuda, cudnn
+from torch.func import vmap
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
@@ -598,8 +599,15 @@ HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "divided": (lambda x: torch.linalg.svdvals(x.expand(3, 3)), "_linalg_svd"),
     "parted": (lambda x: torch.linalg.eig(x.expand(3, 3))[0].real, "linalg_eig"),
     "spread": (lambda x: torch.linalg.eigvalsh(x.expand(3, 3)), "_linalg_eigh"),
+    "turned back": (lambda x: torch.cholesky_inverse(x.expand(3, 3)), "cholesky_inverse"),
+    "nearly inverted": (lambda x: torch.linalg.pinv(x.expand(3, 3)), "linalg_pinv"),
+    "filled": (lambda x: x.masked_fill(x > 0, x.sum()), "masked_fill"),
+    "filled at places": (lambda x: x.index_fill(0, x.argmax(0, True), x.sum()), "index_fill"),
 }
-READ = ("checked", "aligned", "turned", "divided", "parted", "spread")
+READ = (
+    *("checked", "aligned", "turned", "divided", "parted", "spread"),
+    *("turned back", "nearly inverted"),
+)
 """Those of operations that read their tensors on the host, wherever these are."""
 
 
@@ -611,6 +619,24 @@ def test_a_step_that_needs_the_host_is_known(name: str) -> None:
     if named:
         assert tape.host.startswith("it uses the CPU within a step (aten.")
         assert f"aten.{named}" in tape.host
+
+
+@pytest.mark.parametrize(
+    ("place", "named"), [("cpu", "masked_fill.Scalar"), ("cuda", "where.self")]
+)
+def test_a_mask_is_filled_without_a_wait(place: str, named: str) -> None:
+    def fill(x: Tensor) -> Tensor:
+        return x.masked_fill(x > 0, torch.tensor(1.0, device=place))
+
+    with FakeTensorMode(), torch.no_grad():
+        x = torch.empty(3, device="cuda")
+        tape, _ = record(lambda x: [fill(x)], [x], [])
+        assert ("aten.masked_fill.Tensor" in tape.host) is (place == "cuda")
+        with Rules(Noise(())):
+            tape, _ = record(lambda x: [vmap(fill)(x)], [x], [])
+    called = [str(each) for each in tape.run.__globals__.values()]
+    assert tape.host == "" and f"aten.{named}" in called
+    assert "aten.masked_fill.Tensor" not in called
 
 
 @pytest.mark.parametrize("name", sorted(HOST.keys() - {*READ}))

@@ -22,6 +22,7 @@ from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.states import Unusable, check_counts, check_numbers
 from lrsearch.train.batches.resident import Resident, load_raw, place
 from lrsearch.train.batches.streamed import Streamed
+from lrsearch.train.engines.saving import is_kept, plain
 from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.models.metrics import (
     classification_metrics,
@@ -424,10 +425,10 @@ def worth_keeping(cohort: Cohort, result: Result) -> bool:
 
 
 def serialize(state: State) -> bytes:
-    """A state dict as a safetensors file. Its tensors are copied, since tied ones may not share
-    memory there."""
+    """A state dict as a safetensors file, without what that has no place for. Its tensors are
+    copied, since tied ones may not share memory there."""
     content: bytes = safetensors.torch.save(
-        {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
+        {name: plain(value) for name, value in state.items() if is_kept(value)}
     )
     return content
 

@@ -159,7 +159,7 @@ class Encoder:
     def pack(self) -> bytes:
         """The tensors so far, a safetensors file's content."""
         content: bytes = safetensors.torch.save(
-            {name: _plain(each) for name, each in self._kept.values()}
+            {name: plain(each) for name, each in self._kept.values()}
         )
         return content
 
@@ -225,6 +225,8 @@ class Encoder:
             found["strides"] = list(value.stride())
         if value.device.type != self.device.type:
             found["device"] = value.device.type
+        if _is_two(value):
+            found["complex"] = True
         if value.requires_grad:
             found["grad"] = True
         return found
@@ -249,8 +251,26 @@ class Encoder:
         return overlaps
 
 
-def _plain(value: Tensor) -> Tensor:
-    return value.detach().to("cpu", copy=True).contiguous()
+def is_kept(value: Tensor) -> bool:
+    """Whether a safetensors file has a place for a tensor."""
+    return value.layout is torch.strided and not (value.is_quantized or value.is_nested)
+
+
+def _is_two(value: Tensor) -> bool:
+    """Whether a tensor's numbers are kept as two real ones each: a safetensors file has one type of
+    complex numbers."""
+    return value.is_complex() and value.dtype is not torch.complex64
+
+
+def plain(value: Tensor) -> Tensor:
+    """A copy on the CPU, as a safetensors file keeps it."""
+    copied = value.detach().to("cpu", copy=True)
+    return (torch.view_as_real(copied.resolve_conj()) if _is_two(value) else copied).contiguous()
+
+
+def restore(kept: Tensor, like: Tensor) -> Tensor:
+    """A tensor as it was, from what `plain` made of one of the same type."""
+    return torch.view_as_complex(kept) if _is_two(like) else kept
 
 
 def decode(state: State, device: torch.device) -> Any:
@@ -306,6 +326,8 @@ class _Decoder:
         name = value["tensor"]
         if name not in self.made:
             read = self.tensors[name]
+            if value.get("complex"):
+                read = torch.view_as_complex(read)
             if "strides" in value:
                 wide = torch.empty_strided(read.shape, value["strides"], dtype=read.dtype)
                 read = wide.copy_(read)

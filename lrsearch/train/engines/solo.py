@@ -55,6 +55,7 @@ from lrsearch.train.engines.saving import (
     begins_again,
     check_steps,
     explain,
+    is_kept,
     model_tensors,
     put_memory,
     put_model,
@@ -174,7 +175,15 @@ def _finish(
     """Train; returns the result, and the weights if they are worth keeping."""
     outcome, reason, state = yield from _train(cohort, trial, device, course, sharing)
     result = course.result(outcome, reason)
-    return result, serialize(state) if worth_keeping(cohort, result) else None
+    if not worth_keeping(cohort, result):
+        return result, None
+    if without := [name for name, each in state.items() if not is_kept(each)]:
+        yield Noted(
+            trial.number,
+            f"weights are kept without {', '.join(without)}: a safetensors file has no place for "
+            "sparse, quantized or nested tensors",
+        )
+    return result, serialize(state)
 
 
 @torch.no_grad()

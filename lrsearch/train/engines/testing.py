@@ -20,6 +20,7 @@ from lrsearch.train.engines.course import (
     state_of,
     validation_metrics,
 )
+from lrsearch.train.engines.saving import is_kept, restore
 from lrsearch.train.engines.telling import Telling
 from lrsearch.train.models.criterion import make_criterion
 from lrsearch.train.models.validation import validation_sums
@@ -59,7 +60,8 @@ def _look(cohort: Cohort, trial: Trial, device: torch.device, weights: bytes) ->
     stored = safetensors.torch.load(weights)
     with torch.no_grad():
         for name, tensor in state_of(model).items():
-            tensor.copy_(stored[name])
+            if is_kept(tensor):
+                tensor.copy_(restore(stored[name], tensor))
     sums = validation_sums(model, data, criterion).tolist()
     metrics = validation_metrics(sums, data, criterion)
     return Looked(trial.number, metrics, data.validation_samples)

@@ -144,7 +144,9 @@ class Noise:
         if not self.generators:
             raise NotRecordable(f"it {what} in evaluation, too")
         if lane.device.type != self.generators.device.type:
-            raise NotRecordable(f"it {what} on the {lane.device.type}, not where it trains")
+            raise NotRecordable(
+                f"it {what} on the {lane.device.type}, not where it trains, as by device=x.device"
+            )
         numbers = torch.empty_strided(
             (len(self.generators), *lane.shape),
             (lane.numel(), *lane.stride()),

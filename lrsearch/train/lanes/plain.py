@@ -300,7 +300,35 @@ def _assign(tensor: Tensor, index: Any, value: Any) -> None:
         tensor[index] = value
         return
     wide = index.reshape(*index.shape, *[1] * (tensor.dim() - index.dim()))
-    tensor.masked_fill_(wide, torch.as_tensor(value, dtype=tensor.dtype) if number else value)
+    _fill_in(tensor, wide, torch.as_tensor(value, dtype=tensor.dtype) if number else value)
+
+
+def _fill(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Tensor.masked_fill; by a number that is a tensor, which vmap fills in lane after lane and a
+    GPU is waited for to read, it is a choice."""
+    value = _as_number(value, mask)
+    if not isinstance(value, Tensor) or value.dim():
+        return tensor.masked_fill(mask, value)
+    fits = torch.can_cast(value.dtype, tensor.dtype) and mask.dtype is torch.bool
+    if not fits:
+        return tensor.masked_fill(mask, value)  # Which says what is wrong with it.
+    # In the order of torch's own, by which dropout assigns its noise.
+    return torch.where(mask, value.to(tensor.dtype), tensor).contiguous()
+
+
+def _fill_in(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Tensor.masked_fill_, as `_fill`."""
+    value = _as_number(value, mask)
+    plain = not isinstance(value, Tensor)
+    return tensor.masked_fill_(mask, value) if plain else tensor.copy_(_fill(tensor, mask, value))
+
+
+def _as_number(value: Any, mask: Tensor) -> Any:
+    """The number in a tensor on the host of a mask on a GPU; any other value as it is. A recording
+    refuses a number that is not the same each time."""
+    if not isinstance(value, Tensor) or value.dim() or value.requires_grad:
+        return value
+    return value.item() if value.device.type == "cpu" != mask.device.type else value
 
 
 def _align(
@@ -356,6 +384,9 @@ PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
     Tensor.requires_grad_: _require,
     Tensor.register_hook: _register,
     Tensor.__setitem__: _assign,
+    torch.masked_fill: _fill,
+    Tensor.masked_fill: _fill,
+    Tensor.masked_fill_: _fill_in,
     torch.ctc_loss: _align,
     torch._VF._pack_padded_sequence: _pack,
     torch.autograd.grad: _differentiate,

@@ -213,7 +213,7 @@ class Criterion:
         metrics of the user's need them (`()` else)."""
         wide = sum_type(batch.device)
         if self.step is not None:
-            return self._step_sums(model, batch).to(wide) * batch.samples, ()
+            return self._step_sums(model, batch) * batch.samples, ()
         outputs = self.forward(model, batch)
         # Before a loss of the user's, which may change outputs or targets in place.
         logits = self.as_classes(outputs)
@@ -257,9 +257,10 @@ class Criterion:
                 f"it measures {', '.join(names) or 'nothing'}, and before {', '.join(self.names)}",
                 where="train.step: evaluate",
             )
+        wide = sum_type(batch.device)
         return torch.stack(
             [
-                _scalar(values[name], batch, f"train.step: {name}").float()
+                _scalar(values[name], batch, f"train.step: {name}").to(wide)
                 for name in ("loss", *names)
             ]
         )
@@ -277,14 +278,15 @@ class Criterion:
             value = function.compute()
         else:
             value = function(outputs, targets)
+        device = next(leaves(outputs))[1].device
         try:
-            number = torch.as_tensor(value, dtype=torch.float32).reshape(())
+            number = torch.as_tensor(value, dtype=sum_type(device)).reshape(())
         except (TypeError, ValueError, RuntimeError):
             told = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ModelError(
                 f"it gives {told}; a number is needed", where=f"train.metrics.{name}"
             ) from None
-        return number.to(next(leaves(outputs))[1].device)
+        return number.to(device)
 
 
 def make_criterion(
@@ -305,7 +307,8 @@ def _scalar(value: Any, batch: Batch, where: str) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1:
         return value.reshape(())
     if isinstance(value, int | float) and not where.endswith("loss"):
-        return torch.full((), float(value), device=batch.device)
+        wide = sum_type(batch.device)
+        return torch.full((), float(value), dtype=wide, device=batch.device)
     told = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else None
     told = told or f"{type(value).__name__}"
     raise ModelError(f"it gives {told}; a tensor of one value is needed", where=where)

@@ -13,9 +13,10 @@ from lrsearch.spec.model import complete_group
 from lrsearch.train.batches.resident import load_raw, place
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.solo import run_trial
+from lrsearch.train.engines.testing import look
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.users.importing import resolve
-from lrsearch.trial import Cohort, Objective, Outcome, Plan, Trial
+from lrsearch.trial import Cohort, Looked, Noted, Objective, Outcome, Plan, Trial
 
 NETS = """
     import torch
@@ -64,6 +65,23 @@ NETS = """
 
         def forward(self, x):
             return x.flatten(1) @ self.weight.T
+"""
+HELD = """
+    import torch
+    from torch import nn
+
+
+    class Holds(nn.Module):
+        "A spectrum of numbers that weights are seldom kept in, and neighbours."
+
+        def __init__(self, in_features, num_classes):
+            super().__init__()
+            self.a = nn.Linear(in_features, num_classes, dtype=torch.float64)
+            self.turn = nn.Parameter(torch.ones(num_classes, dtype=torch.complex128))
+            self.register_buffer("near", torch.eye(num_classes).to_sparse())
+
+        def forward(self, x):
+            return (self.a(x.flatten(1).double()) * self.turn).real
 """
 MODELS = {
     "bfloat16": (code("Low", dtype="bfloat16"), "its parameters are not all float32, but bfloat16"),
@@ -156,6 +174,24 @@ def test_a_trial_is_a_plain_loop(tmp_path, name, optimizer):
     tolerance = 1e-6 if exact() else DRIFT
     assert math.isclose(ended.result.last["accuracy"], accuracy, abs_tol=tolerance)
     assert accuracy > 0.15  # It learns, the embeddings slowly.
+
+
+def test_weights_of_types_that_their_file_lacks_are_kept(tmp_path):
+    workplace = write_nets(tmp_path, HELD)
+    config = config_of(code("Holds"), "sgd")
+    config["train"] |= {"budget": "2ba", "evaluate": "2ba"}
+    config["data"] |= {"test": 0.2}
+    trial = Trial(0, "", config, 0)
+    *events, ended = look(Cohort((trial,), Plan(), workplace, Objective("accuracy", "max")))
+    assert ended.result.outcome is Outcome.COMPLETED, ended.result.reason
+    found = safetensors.torch.load(ended.weights)
+    assert found.keys() == {"a.weight", "a.bias", "turn"}
+    turn = torch.view_as_complex(found["turn"])
+    assert turn.dtype is torch.complex128 and not (turn == 1).any()
+    (told,) = [each.text for each in events if isinstance(each, Noted)]
+    assert told.startswith("weights are kept without near: ")
+    (looked,) = [each.metrics for each in events if isinstance(each, Looked)]
+    assert math.isclose(looked["loss"], ended.result.last["loss"], rel_tol=0.3)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -431,6 +431,17 @@ def test_what_reaches_into_another_s_memory_is_not_saved(parts, apart):
         encoder.encode(given)
 
 
+def test_complex_numbers_of_all_types_are_saved():
+    device, header = torch.device(DEVICE), states.Header("", "solo", "cpu", "", 0, 0)
+    for dtype in (torch.complex64, torch.complex128):
+        given = torch.tensor([[1 + 2j, 3], [4j, 5]], dtype=dtype, device=device).t()
+        encoder = saving.Encoder(device)
+        content = encoder.encode(given)
+        (found,) = saving.decode(states.State(header, {"list": [content]}, encoder.pack()), device)
+        assert found.dtype is dtype and found.stride() == given.stride()
+        assert torch.equal(found, given)
+
+
 def test_an_iterator_is_not_saved(place):
     where = place(odd=ODD)
     own = config(net("odd.Iterating"), evaluate="10ba", budget="2ep")

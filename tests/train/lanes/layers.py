@@ -331,7 +331,7 @@ LAYERS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     ),
     "scatter": (
         "rows",
-        lambda: Called(lambda x: torch.zeros_like(x).scatter_add(2, x.argmax(2, True), x)),
+        lambda: Called(lambda x: torch.zeros_like(x).scatter_add(2, x.argsort(2), x)),
     ),
     "masked fill": ("flat", lambda: Called(lambda x: x.masked_fill(x > 1, 0.5))),
     "assigned by a mask": ("flat", lambda: Called(clip)),

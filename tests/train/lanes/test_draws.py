@@ -128,6 +128,7 @@ DRAWINGS: dict[str, Drawing] = {
     "dropout": lambda x: F.dropout(x, 0.3) + F.dropout1d(x.reshape(2, 3, 18), 0.5).view(6, 18),
     "dropout, of all": lambda x: x + F.dropout(x, 1.0) + torch.rand(18),
     "dropout, in place": lambda x: F.dropout(x * 2, 0.3, inplace=True),
+    "dropout, of what a mask fills": lambda x: F.dropout(x.T.masked_fill(x.T > 1, x.sum()), 0.3),
     "dropout, of what all share": lambda x: x * F.dropout(torch.ones(18), 0.3),
     "alpha dropout": lambda x: F.alpha_dropout(x, 0.3, training=True),
     "feature alpha dropout": lambda x: F.feature_alpha_dropout(x, 0.3, training=True),

@@ -323,6 +323,36 @@ def test_a_negative_variance_loses_its_lane_alone() -> None:
     assert slope[0].isfinite().all() and not slope[1].any()
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_fill_by_a_tensor_s_number_is_one_operation_of_all_lanes(shared: bool) -> None:
+    """torch's own rule fills lane after lane, and a GPU is waited for to read each number."""
+
+    def fill(x: Tensor, number: Tensor) -> Tensor:
+        out = x.masked_fill(x > 0, number).clone().masked_fill_(x < -1, 2 * number)
+        out[x > 1] = number.double()
+        out[:, 0][x[:, 0] > 0.5] = 3
+        return out.masked_fill(x[0] > 0, torch.tensor(1.0, device=x.device).sum())
+
+    dice = torch.Generator().manual_seed(0)
+    x, number = (torch.randn(each, generator=dice) for each in ((3, 4, 5), () if shared else (3,)))
+    x, number = (each.to(DEVICE).requires_grad_() for each in (x, number))
+    numbers = number.expand(3)
+    axes = (0, None if shared else 0)
+
+    def lanes(*given: Tensor) -> Tensor:
+        with Rules(Noise(())):
+            return vmap(fill, in_dims=axes)(*given)
+
+    alone = torch.stack([fill(each, own) for each, own in zip(x, numbers, strict=True)])
+    found = lanes(x, number)
+    assert torch.equal(found, alone)
+    gradients = (torch.autograd.grad(each.square().sum(), (x, number)) for each in (found, alone))
+    torch.testing.assert_close(*gradients)
+    with torch.no_grad():
+        tape, _ = record(lambda *given: [lanes(*given)], [x.detach(), number.detach()], [])
+    assert "aten.masked_fill" not in str([*tape.run.__globals__.values()])
+
+
 # What a GPU computes of all lanes at once
 
 

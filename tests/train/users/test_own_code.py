@@ -3,6 +3,7 @@
 import json
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.metrics import f1_score
 from test_fused import both, run_fused, tensors
 from test_tables import INLINE, lrsearch
 from test_train import ADAMW, MLP, SGD, config, facts, run
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
@@ -21,7 +23,7 @@ from lrsearch.errors import DataError, ModelError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.store import read as read_run
 from lrsearch.train.batches import resident
-from lrsearch.train.batches.batch import take
+from lrsearch.train.batches.batch import Batch, take
 from lrsearch.train.batches.streamed import Streamed
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
@@ -584,10 +586,22 @@ def test_what_is_measured_is_what_the_code_computes(nets):
     top = outputs.topk(3).indices == data.y_validation[:, None]
     assert last["top3"] == pytest.approx(top.any(1).float().mean().item())
     assert last["f1"] == pytest.approx(
-        f1_score(data.y_validation.cpu(), outputs.argmax(1).cpu(), average="macro")
+        f1_score(data.y_validation.cpu(), outputs.argmax(1).cpu(), average="macro"), rel=1e-12
     )
     assert ended.result.best["top3:max"] == max(ended.curve["top3"])
     assert set(last) == {"loss", "accuracy", "f1", "top3"}
+
+
+def test_what_a_step_measures_keeps_its_digits():
+    criterion = Criterion(config()["train"], "own")
+    share, large = 1 - 1e-9, torch.tensor(1e40, dtype=torch.float64, device=DEVICE)
+    criterion.names, criterion.step = (
+        None,
+        SimpleNamespace(loss=lambda model, x: large, evaluate=lambda model, x: {"share": share}),
+    )
+    sums, _ = criterion.sums(nn.Identity(), Batch(torch.ones(8, device=DEVICE)))
+    if DEVICE.type != "mps":
+        assert (sums / 8).tolist() == [1e40, share]
 
 
 def test_a_batch_s_loss_is_weighted():

@@ -432,7 +432,8 @@ class Facts:
     data_hash: str
     source_hashes: Mapping[str, str]
     """The SHA-256 of the user's code behind each class path; behind `path:` and a path that of a
-    file or folder which the code's `init_args` name, "" where there is none."""
+    file or folder which the code's `init_args` name, "" where there is none; behind
+    `spec.model.METRICS_UNIT` a unit."""
     train_samples: tuple[int, ...]
     """The samples of the training part, one entry a fold; one entry without folds."""
     validation_samples: tuple[int, ...]

@@ -375,9 +375,6 @@ def settle_data(spec: Spec, settled: Mapping[str, Any]) -> Spec:
 _LATER = ("layer_decay", "groups", "weight_decay_on", "step", "metrics")
 
 
-REGRESSION = [name for name, (tasks, _) in catalogue.LOSSES.items() if "regression" in tasks]
-"""The losses that scale the targets of a regression."""
-
 SILENT = {name: catalogue.TRAIN[name].default for name in _LATER}
 """Keys of `train` that an identity leaves out at these values."""
 
@@ -393,6 +390,19 @@ _PATHS = {
 def class_paths(config: Config) -> set[str]:
     """The class paths of the user's code that a config names."""
     return {part["class_path"] for part in (config["data"], *_code(config)) if _is_code(part)}
+
+
+METRICS_UNIT = "train.metrics"
+"""The name, among the hashes of a run's sources, of the unit in which metrics of the user's get the
+targets of a regression beside a built-in loss. Older runs have none: their metrics got targets in
+units of their deviation."""
+
+
+def measures_scaled(config: Config) -> bool:
+    """Whether metrics of the user's measure beside a built-in loss, which scales the targets of a
+    regression."""
+    train = config["train"]
+    return bool(train.get("metrics")) and train.get("step") is None and not _is_code(train["loss"])
 
 
 def _code(config: Config) -> list[Any]:
@@ -484,9 +494,6 @@ def identity(config: Config) -> dict[str, Any]:
         if key not in SILENT or part != SILENT[key]
     }
     train["schedule"] = schedule_identity(train["schedule"])
-    if train.get("metrics") and train["loss"] in REGRESSION:
-        # Older runs gave these metrics scaled targets: their values are of another unit.
-        train["measured_in"] = "the targets' own units"
     return {"data": data, "model": config["model"], "train": train}
 
 

@@ -16,6 +16,7 @@ from lrsearch.spec.commandline import named_files
 from lrsearch.spec.comparison import Membership, differences
 from lrsearch.spec.flattening import make_flattening
 from lrsearch.spec.model import (
+    METRICS_UNIT,
     Spec,
     argument_paths,
     canonical,
@@ -23,6 +24,7 @@ from lrsearch.spec.model import (
     identity,
     key_of_text,
     locate,
+    measures_scaled,
     rest_of_key,
 )
 from lrsearch.store import History, given_objective
@@ -34,7 +36,8 @@ from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 @dataclass(frozen=True)
 class Content:
     """Content that a config only names: the task, and the SHA-256 of the data, of the user code
-    behind each class path, and of files at each `path:` that this code is given, "" for none."""
+    behind each class path, and of files at each `path:` that this code is given, "" for none;
+    at METRICS_UNIT a unit."""
 
     task: str
     data: str
@@ -48,6 +51,8 @@ class Content:
         if not self.sources:
             return self._plain[not config["data"].get("standardize")]
         names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
+        if measures_scaled(config):
+            names.add(METRICS_UNIT)
         sources = {name: self.sources[name] for name in names if self.sources.get(name)}
         return {**self._plain[not config["data"].get("standardize")], "source": sources}
 
@@ -394,9 +399,15 @@ class Ledger:
                 found.append(Record(trial, entry.number, params, strategy, result))
         return sorted(found, key=attrgetter("trial.number"))
 
+    @property
+    def _stored_sources(self) -> Mapping[str, str]:
+        """The hashes of the sources as the last session found them."""
+        stored: Mapping[str, str] = self.history.sessions[-1]["facts"]["source_hashes"]
+        return stored
+
     def _changed_files(self) -> list[str]:
         """The files that `init_args` name by path and that have changed since the last session."""
-        stored: Mapping[str, str] = self.history.sessions[-1]["facts"]["source_hashes"]
+        stored = self._stored_sources
         names = {*stored, *self.content.sources}
         changed = (name for name in names if stored.get(name) != self.content.sources.get(name))
         return sorted(name.removeprefix("path:") for name in changed if name.startswith("path:"))
@@ -467,6 +478,8 @@ class Ledger:
                 changed = "the source of the loop"
             elif self.spec.kind == "command":
                 changed = "a file the command names"
+            elif METRICS_UNIT in {*self.content.sources} - {*self._stored_sources}:
+                changed = "the unit in which train.metrics get the targets, once their deviation,"
             elif files := self._changed_files():
                 changed = f"the content of {' and '.join(files)}, which the init_args name,"
             found = [f"{changed} has changed"]

@@ -23,7 +23,7 @@ from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.schedules import ScheduleError
 from lrsearch.spec.commandline import as_text
 from lrsearch.spec.cross_checks import hint_smoothing
-from lrsearch.spec.model import argument_paths, class_paths
+from lrsearch.spec.model import METRICS_UNIT, argument_paths, class_paths, measures_scaled
 from lrsearch.train.batches.batch import shape_of
 from lrsearch.train.batches.resident import find_view, load_raw
 from lrsearch.train.batches.streamed import measure_pass
@@ -108,6 +108,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
         task="own" if configs[0]["train"].get("step") is not None else raw.task,
         data_hash=raw.data_hash,
         source_hashes=source_hashes(paths, workplace)
+        | _find_unit(raw, configs)
         | {name: "" if name in unread else each for name, each in files.items()},
         train_samples=train_samples,
         validation_samples=validation_samples,
@@ -236,6 +237,12 @@ def _tell_labels(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
         return []
     told = f"the targets are zeros and ones, taken as a regression of {raw.outputs} targets"
     return [f"{told}: {LABELS_OF}{BCE} under train"]
+
+
+def _find_unit(raw: data.Raw, configs: Iterable[Config]) -> dict[str, str]:
+    """The unit in which metrics of the user's get targets that are scaled."""
+    scaled = raw.task == "regression" and not raw.streams
+    return {METRICS_UNIT: "as given"} if scaled and any(map(measures_scaled, configs)) else {}
 
 
 def _read_files(

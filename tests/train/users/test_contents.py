@@ -13,11 +13,13 @@ from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
-from lrsearch.errors import ModelError
+from lrsearch.errors import ModelError, SpecRefused
 from lrsearch.spec import read_spec
-from lrsearch.spec.model import argument_paths, resolve
+from lrsearch.spec.model import METRICS_UNIT, argument_paths, resolve
+from lrsearch.store import read
 from lrsearch.train.users import contents
 from lrsearch.train.users.contents import Unread, content_hash, path_hashes
+from lrsearch.tuner.ledger import Content, Ledger
 
 NETS = """\
 from pathlib import Path
@@ -228,3 +230,26 @@ def test_data_are_known_by_what_they_are(here: Path) -> None:
         {},
         {},
     )
+
+
+def test_metrics_in_another_unit_are_another_measurement(here: Path) -> None:
+    """Older runs gave metrics of one's own scaled targets: they report, and nothing is mixed."""
+    (here / "my_nets.py").write_text("def off(a, b):\n    return (a - b).abs().mean()\n")
+    head = "name: warm\ndata: {name: diabetes}\nobjective: {metric: off, goal: min}\n"
+    head += "model: logistic\n"
+    train = "train: {budget: 1ep, batch_size: 90, metrics: {off: my_nets.off}, loss: LOSS}\n"
+    spec = here / "warm.yaml"
+    for loss, units in (("my_nets.off", {}), ("mse", {METRICS_UNIT: "as given"})):
+        spec.write_text(head + train.replace("LOSS", loss) + "search: {lr: [0.01]}\n")
+        assert grid(here, "--fresh").exit_code == 0
+        history = read(Path("runs/warm"))
+        sources = history.sessions[-1]["facts"]["source_hashes"]
+        assert {name: sources[name] for name in sources if name == METRICS_UNIT} == units
+    facts, asked = history.sessions[-1]["facts"], read_spec(spec)
+    assert not Ledger(asked, Content("regression", facts["data_hash"], sources), history).hidden
+    now = {**sources, METRICS_UNIT: "another"}
+    facts["source_hashes"] = {name: sources[name] for name in sources if name != METRICS_UNIT}
+    ledger = Ledger(asked, Content("regression", facts["data_hash"], now), history)
+    assert ledger.hidden == 1
+    with pytest.raises(SpecRefused, match=r"the unit in which train\.metrics get the targets"):
+        ledger.refuse_stranger()

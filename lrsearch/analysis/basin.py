@@ -318,7 +318,8 @@ def fit(
     for shared, own in group(points, rate):
         measured = [point for point in own if point.objective is not None]
         usable = measured + [point for point in own if point.outcome is diverged]
-        if has_values(usable, rate, ENOUGH) and has_values(measured, rate, ENOUGH - 1):
+        sound = [point for point in measured if not _is_lost(point, gauge)]
+        if has_values(usable, rate, ENOUGH) and has_values(sound, rate, ENOUGH - 1):
             groups.append((shared, usable))
     if not groups:
         return None
@@ -440,7 +441,7 @@ def _describe(
     rate, gauge, (left, right) = scale
     grid, step = np.linspace(left, right, CELLS, retstep=True)
     trained = [math.log10(p.params[rate]) for p in points if not _is_lost(p, gauge)]
-    lowest, highest = min(trained, default=left), max(trained, default=right)
+    lowest, highest = min(trained), max(trained)
     for end in (lowest, highest):  # These are places of the grid, to the last bit.
         grid[np.abs(grid - end).argmin()] = end
     tried = (lowest <= grid) & (grid <= highest)
@@ -449,11 +450,11 @@ def _describe(
         """The places of the grid that are nearest to rates."""
         return np.abs(grid[:, None] - np.array(list(map(math.log10, rates)))).argmin(axis=0)
 
-    sound = tried.copy()
+    sound = tried & ~family.is_lost(index, grid)
     sound[cells(_find_lost(points, rate, gauge))] = False
+    sound &= grid < math.log10(_find_cliff(points, rate, gauge)) - 1e-9
     drawn = family.draw(index, grid)
-    middle = drawn.mean(axis=0)
-    low, high = ends(drawn, TAIL)
+    middle, (low, high) = drawn.mean(axis=0), ends(drawn, TAIL)
     moved = np.random.default_rng(index).normal(0, _shift(points), len(drawn))
     bests = np.clip(grid[drawn.argmin(axis=1)] + moved, left, right)
     # What other curves tried says how this one may go on, and not that it does so.
@@ -517,6 +518,21 @@ def _find_lost(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[
     """The rates of which all points are lost."""
     sound = {point.params[rate] for point in points if not _is_lost(point, gauge)}
     return [at for point in points if (at := point.params[rate]) not in sound]
+
+
+def _find_cliff(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> float:
+    """The lowest rate of two lost points in a row from which on more are lost than not, infinite
+    where there is none above one that trained. One that trained beyond is a chance, as is one that
+    is lost alone."""
+    balance, cliff, beyond = 0, math.inf, False
+    states = sorted((point.params[rate], _is_lost(point, gauge)) for point in points)
+    first = next((at for at, lost in states if not lost), math.inf)
+    for at, lost in reversed(states):
+        balance += 1 if lost else -1
+        if lost and beyond and balance > 0 and at > first:
+            cliff = float(at)
+        beyond = lost
+    return cliff
 
 
 def find_worse(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[float]:

@@ -397,8 +397,9 @@ class Family:
         return table[int(np.searchsorted(ends, 0.1 * ends[-1]))][0]
 
     def draw(self, number: int, grid: Array) -> Array:
-        """Curves drawn from the posterior of one of the family, [draws, len(grid)]. The same call
-        draws the same."""
+        """Curves drawn from the posterior of one of the family, [draws, len(grid)], with the value
+        that stands for a divergence where the nearest training diverged. The same call draws the
+        same."""
         generator = np.random.default_rng(number)
         known: dict[Entry, tuple[Array, Array]] = {}
         found = []
@@ -409,30 +410,29 @@ class Family:
                 # their noise on the scale is: sinh(m + e) has the mean sinh(m) exp(var(e) / 2).
                 sureness = find_sureness(mean, self._of(entry.length)[number].growth)
                 moved = np.tanh(mean) * _noise(entry) / sureness / self.repeats / 2
-                known[entry] = self._fall(number, grid, entry.length, mean + moved), spread
+                known[entry] = mean + moved, spread
             mean, spread = known[entry]
             gamma = generator.gamma(entry.shape, size=(DRAWS // ENTRIES, 1))
             noise = generator.standard_normal((DRAWS // ENTRIES, len(grid)))
             found.append(mean + np.sqrt(entry.scale / gamma) * (noise @ spread.T))
         drawn: Array = np.concatenate(found)
+        drawn[:, self.is_lost(number, grid)] = self.curves[number].means.max()
         return drawn
 
-    def _fall(self, number: int, grid: Array, length: float, mean: Array) -> Array:
-        """The mean of a curve on a grid, of one that does not bend with what stands for a
-        divergence from the last place without one on."""
+    def is_lost(self, number: int, grid: Array) -> NDArray[np.bool_]:
+        """Whether the training nearest to each place of a grid diverged. A place beside a sound
+        one is what the curve there is read from."""
         curve = self.curves[number]
-        if length < math.inf or not curve.lost.any():
-            return mean
-        beside = np.interp(grid, curve.places, curve.lost) > 0
         near = np.abs(grid[:, None] - curve.places[~curve.lost]).min(axis=1, initial=math.inf)
-        fallen = beside & (near > np.diff(grid).max(initial=0.0))
-        return np.where(fallen, curve.means[curve.lost].max(), mean)
+        nearest = np.interp(grid, curve.places, curve.lost) > 0.5
+        return np.asarray(nearest & (near > np.diff(grid).max(initial=0.0)))
 
     def _posterior(self, number: int, grid: Array, entry: Entry) -> tuple[Array, Array]:
         """The mean of a curve on a grid, and a triangular root of its covariance in units of the
-        curves' variance."""
+        curves' variance. What stands for a divergence says how fast curves
+        may bend, and not where one lies beside it: a cliff is no slope of what trained."""
         length = entry.length
-        curve = self._of(length)[number]
+        curve = self._of(length)[number].sound
         center, level = self._mean(number, entry)
         own = level + matern(curve.places, curve.places, length)
         factor = np.linalg.cholesky(own + np.diag(entry.ratio / curve.weights))

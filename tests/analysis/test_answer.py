@@ -224,6 +224,51 @@ def test_no_rate_does_as_well_that_none_of_its_own_points_trained_at(beyond):
     assert (f"to {format_value(rates[-1])} (highest tried)" in text) is own.reached[1]
 
 
+def test_a_curve_that_ends_in_divergence_is_read_from_what_trained():
+    """The best of the curve that diverges first lies beyond, and no cliff stands in its way."""
+    rows = [
+        ({"lr": rate, "schedule": schedule}, [None if rate > first else bowl(rate, 0.4)])
+        for schedule, first in (("cosine", 1), ("wsd", RATES[3]))
+        for rate in RATES
+    ]
+    found = {basin.params["schedule"]: basin for basin in find_basins(points_of(rows), LOSS)}
+    own = found["wsd"]
+    assert own.best == own.safe_lr[1] == RATES[3] < own.best_lr[1]
+    assert own.value == pytest.approx(bowl(RATES[3], 0.4), rel=0.15)
+    assert found["cosine"].best == pytest.approx(0.4, rel=0.3)
+
+
+@pytest.mark.parametrize("lost", [2, 4, 6])
+def test_only_what_lies_nearest_to_a_lone_divergence_does_not_do_as_well(lost):
+    rows = [({"lr": rate}, [1e3 + bowl(rate, 1e-2)]) for rate in RATES]
+    rows[lost][1][0] = None
+    (basin,) = find_basins(points_of(rows), LOSS)
+    beside = [math.sqrt(RATES[lost] * RATES[lost + off]) for off in (-1, 1)]
+    low, high = basin.safe_lr
+    assert high < beside[0] * 1.01 or low > beside[1] / 1.01
+    assert RATES[1] < basin.best < RATES[6]
+
+
+@pytest.mark.parametrize("lost", [(4, 6, 7), (2, 3), (0, 1, 2, 3, 4)])
+def test_a_divergence_below_rates_that_train_is_no_cliff(lost):
+    rows = [({"lr": rate}, [bowl(rate, RATES[5])]) for rate in RATES]
+    for each in lost:
+        rows[each][1][0] = None
+    (basin,) = find_basins(points_of(rows), LOSS)
+    assert RATES[4] < basin.best < basin.safe_lr[1] < RATES[6]
+
+
+def test_what_blew_up_is_no_rate_of_a_curve():
+    rows = [({"lr": rate, "schedule": "cosine"}, [bowl(rate, 1e-2)]) for rate in RATES]
+    values = [2.0, 1.0, 1e9, 1e9]
+    rows += [
+        ({"lr": rate, "schedule": "wsd"}, [value])
+        for rate, value in zip(RATES[3:], values, strict=False)
+    ]
+    (basin,) = find_basins(points_of(rows), LOSS)
+    assert basin.params["schedule"] == "cosine"
+
+
 @pytest.mark.parametrize("share", [True, False], ids=["a share of it", "the same"])
 def test_the_best_of_losses_over_decades_is_told_apart_where_noise_is_a_share_of_them(share):
     """By the median all low ones are alike, as they are where noise is the same at all of them."""

@@ -218,12 +218,12 @@ def _set_data(tensor: Tensor, value: Tensor) -> None:
         tensor.copy_(value)
 
 
-def _require(tensor: Tensor, needed: bool = True) -> Tensor:
+def _require(tensor: Tensor, requires_grad: bool = True) -> Tensor:
     if level_of_lanes() is None:
-        return tensor.requires_grad_(needed)
+        return tensor.requires_grad_(requires_grad)
     if axis_of(tensor) is not None:  # Of what all lanes share no gradient is taken, see below.
         with temporarily_clear_interpreter_stack():
-            whole_of(tensor).requires_grad_(needed)
+            whole_of(tensor).requires_grad_(requires_grad)
     return tensor
 
 
@@ -303,17 +303,17 @@ def _assign(tensor: Tensor, index: Any, value: Any) -> None:
     _fill_in(tensor, wide, torch.as_tensor(value, dtype=tensor.dtype) if number else value)
 
 
-def _fill(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
+def _fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Tensor.masked_fill; by a number that is a tensor, which vmap fills in lane after lane and a
     GPU is waited for to read, it is a choice."""
     value = _as_number(value, mask)
     if not isinstance(value, Tensor) or value.dim():
-        return tensor.masked_fill(mask, value)
-    fits = torch.can_cast(value.dtype, tensor.dtype) and mask.dtype is torch.bool
+        return input.masked_fill(mask, value)
+    fits = torch.can_cast(value.dtype, input.dtype) and mask.dtype is torch.bool
     if not fits:
-        return tensor.masked_fill(mask, value)  # Which says what is wrong with it.
+        return input.masked_fill(mask, value)  # Which says what is wrong with it.
     # In the order of torch's own, by which dropout assigns its noise.
-    return torch.where(mask, value.to(tensor.dtype), tensor).contiguous()
+    return torch.where(mask, value.to(input.dtype), input).contiguous()
 
 
 def _fill_in(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:

@@ -46,7 +46,7 @@ class Penalty:
     def loss(self, model, batch):
         x, y = batch
         with torch.enable_grad():
-            x = x.clone().requires_grad_(True)
+            x = x.clone().requires_grad_(requires_grad=True)
             out = model(x)
             seen = torch.autograd.grad(out, x, torch.ones_like(out), create_graph=True)[0]
             by_sum, = torch.autograd.grad(out[:, 0].sum(), [x], create_graph=True)
@@ -328,7 +328,8 @@ def test_a_fill_by_a_tensor_s_number_is_one_operation_of_all_lanes(shared: bool)
     """torch's own rule fills lane after lane, and a GPU is waited for to read each number."""
 
     def fill(x: Tensor, number: Tensor) -> Tensor:
-        out = x.masked_fill(x > 0, number).clone().masked_fill_(x < -1, 2 * number)
+        out = torch.masked_fill(input=x, mask=x > 0, value=number).clone()
+        out = out.masked_fill_(mask=x < -1, value=2 * number)
         out[x > 1] = number.double()
         out[:, 0][x[:, 0] > 0.5] = 3
         return out.masked_fill(x[0] > 0, torch.tensor(1.0, device=x.device).sum())

@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lrsearch.schedules import Array
 from lrsearch.train.optimizers.stacked import (
     Needs,
-    Slots,
+    Number,
     StackedOptimizer,
-    Tensors,
     add_decay,
+    alike,
     average_square,
     columns,
     needs_decay,
     root,
     scaled_root,
-    shaper,
 )
 
 _LARGEST = 1e38
@@ -54,67 +54,40 @@ def _tabulate_adam(config: Mapping[str, Any], rates: Array, first: int, decouple
     )
 
 
-def _update_adam(
-    parameters: Tensors,
-    gradients: Tensors,
-    state: Slots,
-    numbers: Tensors,
+def _step_adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    number: Number,
     needs: Needs,
-    decoupled: bool,
+    mean: Tensor,
+    square: Tensor,
+    largest: Tensor | None = None,
+    *,
+    decoupled: bool = False,
 ) -> None:
-    """Step parameters [K, ...] by gradients [K, ...], `exp_avg` and `exp_avg_sq` [K, ...]; each of
-    `numbers` is [K]."""
-    shape = shaper(_ADAM, numbers)
-    for parameter, gradient, mean, square in zip(
-        parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
-    ):
-        if "weight_decay" in needs:
-            decay = shape("decay", parameter)
-            if decoupled:
-                parameter.addcmul_(parameter, decay)
-            else:
-                gradient = torch.addcmul(gradient, parameter, decay)
-        mean.lerp_(gradient, shape("share", parameter))
-        work = average_square(square, gradient, parameter, shape)
-        scaled_root(square, shape("root_scale", parameter), work).add_(shape("offset", parameter))
-        parameter.addcdiv_(mean, work, value=-1)
+    if "weight_decay" in needs:
+        decay = number("decay")
+        if decoupled:
+            parameter.addcmul_(parameter, decay)
+        else:
+            gradient = torch.addcmul(gradient, parameter, decay)
+    mean.lerp_(gradient, number("share"))
+    work = average_square(square, gradient, number)
+    if largest is not None:
+        square = torch.maximum(largest, square, out=largest)
+    scaled_root(square, number("root_scale"), work).add_(number("offset"))
+    parameter.addcdiv_(mean, work, value=-1)
 
 
-def _adam(*, decoupled: bool) -> StackedOptimizer:
-    return StackedOptimizer(
-        ("exp_avg", "exp_avg_sq"),
-        _ADAM,
-        partial(_tabulate_adam, decoupled=decoupled),
-        needs_decay,
-        partial(_update_adam, decoupled=decoupled),
-    )
+def _adam(*more: str, decoupled: bool = False) -> StackedOptimizer:
+    tabulate = partial(_tabulate_adam, decoupled=decoupled)
+    step = partial(_step_adam, decoupled=decoupled)
+    return alike(("exp_avg", "exp_avg_sq", *more), _ADAM, tabulate, needs_decay, step)
 
 
-def _update_amsgrad(
-    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
-) -> None:
-    """Step as `_update_adam`, with `max_exp_avg_sq` [K, ...], the largest `exp_avg_sq` so far."""
-    shape = shaper(_ADAM, numbers)
-    slots = (state[slot] for slot in _AMSGRAD)
-    for parameter, gradient, mean, square, largest in zip(
-        parameters, gradients, *slots, strict=True
-    ):
-        if "weight_decay" in needs:
-            gradient = torch.addcmul(gradient, parameter, shape("decay", parameter))
-        mean.lerp_(gradient, shape("share", parameter))
-        work = average_square(square, gradient, parameter, shape)
-        torch.maximum(largest, square, out=largest)
-        scaled_root(largest, shape("root_scale", parameter), work).add_(shape("offset", parameter))
-        parameter.addcdiv_(mean, work, value=-1)
-
-
-_AMSGRAD = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-
-ADAM = _adam(decoupled=False)
+ADAM = _adam()
 ADAMW = _adam(decoupled=True)
-AMSGRAD = StackedOptimizer(
-    _AMSGRAD, _ADAM, partial(_tabulate_adam, decoupled=False), needs_decay, _update_amsgrad
-)
+AMSGRAD = _adam("max_exp_avg_sq")
 
 
 def _needs_kind_of_decay(config: Mapping[str, Any]) -> frozenset[str]:
@@ -155,27 +128,19 @@ def _tabulate_nadam(config: Mapping[str, Any], rates: Array, first: int) -> Arra
     )
 
 
-def _update_nadam(
-    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+def _step_nadam(
+    parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, mean: Tensor, square: Tensor
 ) -> None:
-    """Step parameters [K, ...] by gradients [K, ...], `exp_avg` and `exp_avg_sq` [K, ...]; each of
-    `numbers` is [K]."""
-    shape = shaper(_NADAM, numbers)
-    for parameter, gradient, mean, square in zip(
-        parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
-    ):
-        gradient = add_decay(parameter, gradient, shape, needs)
-        mean.lerp_(gradient, shape("share", parameter))
-        work = average_square(square, gradient, parameter, shape)
-        scaled_root(square, shape("root_scale", parameter), work).add_(shape("eps", parameter))
-        step = gradient * shape("gradient_rate", parameter)
-        step.addcmul_(mean, shape("mean_rate", parameter))
-        parameter.addcdiv_(step, work)
+    gradient = add_decay(parameter, gradient, number, needs)
+    mean.lerp_(gradient, number("share"))
+    work = average_square(square, gradient, number)
+    scaled_root(square, number("root_scale"), work).add_(number("eps"))
+    step = gradient * number("gradient_rate")
+    step.addcmul_(mean, number("mean_rate"))
+    parameter.addcdiv_(step, work)
 
 
-NADAM = StackedOptimizer(
-    ("exp_avg", "exp_avg_sq"), _NADAM, _tabulate_nadam, _needs_kind_of_decay, _update_nadam
-)
+NADAM = alike(("exp_avg", "exp_avg_sq"), _NADAM, _tabulate_nadam, _needs_kind_of_decay, _step_nadam)
 
 # RAdam (Liu et al. 2020)
 
@@ -209,27 +174,19 @@ def _tabulate_radam(config: Mapping[str, Any], rates: Array, first: int) -> Arra
     )
 
 
-def _update_radam(
-    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+def _step_radam(
+    parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, mean: Tensor, square: Tensor
 ) -> None:
-    """Step parameters [K, ...] by gradients [K, ...], `exp_avg` and `exp_avg_sq` [K, ...]; each of
-    `numbers` is [K]."""
-    shape = shaper(_RADAM, numbers)
-    for parameter, gradient, mean, square in zip(
-        parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
-    ):
-        gradient = add_decay(parameter, gradient, shape, needs)
-        mean.lerp_(gradient, shape("share", parameter))
-        work = root(square, average_square(square, gradient, parameter, shape))
-        work.add_(shape("eps", parameter))
-        work.masked_fill_(shape("rectified", parameter) == 0, 1.0)
-        torch.div(mean, work, out=work)
-        parameter.addcmul_(work, shape("rate", parameter))
+    gradient = add_decay(parameter, gradient, number, needs)
+    mean.lerp_(gradient, number("share"))
+    work = root(square, average_square(square, gradient, number))
+    work.add_(number("eps"))
+    work.masked_fill_(number("rectified") == 0, 1.0)
+    torch.div(mean, work, out=work)
+    parameter.addcmul_(work, number("rate"))
 
 
-RADAM = StackedOptimizer(
-    ("exp_avg", "exp_avg_sq"), _RADAM, _tabulate_radam, _needs_kind_of_decay, _update_radam
-)
+RADAM = alike(("exp_avg", "exp_avg_sq"), _RADAM, _tabulate_radam, _needs_kind_of_decay, _step_radam)
 
 # Adamax (Kingma and Ba 2015)
 
@@ -248,23 +205,15 @@ def _tabulate_adamax(config: Mapping[str, Any], rates: Array, first: int) -> Arr
     )
 
 
-def _update_adamax(
-    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+def _step_adamax(
+    parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, mean: Tensor, largest: Tensor
 ) -> None:
-    """Step parameters [K, ...] by gradients [K, ...], `exp_avg` and `exp_inf` [K, ...]; each of
-    `numbers` is [K]."""
-    shape = shaper(_ADAMAX, numbers)
-    for parameter, gradient, mean, largest in zip(
-        parameters, gradients, state["exp_avg"], state["exp_inf"], strict=True
-    ):
-        gradient = add_decay(parameter, gradient, shape, needs)
-        mean.lerp_(gradient, shape("share", parameter))
-        work = gradient.abs().add_(shape("eps", parameter))
-        torch.maximum(largest.mul_(shape("beta2", parameter)), work, out=largest)
-        torch.div(mean, largest, out=work)
-        parameter.addcmul_(work, shape("rate", parameter))
+    gradient = add_decay(parameter, gradient, number, needs)
+    mean.lerp_(gradient, number("share"))
+    work = gradient.abs().add_(number("eps"))
+    torch.maximum(largest.mul_(number("beta2")), work, out=largest)
+    torch.div(mean, largest, out=work)
+    parameter.addcmul_(work, number("rate"))
 
 
-ADAMAX = StackedOptimizer(
-    ("exp_avg", "exp_inf"), _ADAMAX, _tabulate_adamax, needs_decay, _update_adamax
-)
+ADAMAX = alike(("exp_avg", "exp_inf"), _ADAMAX, _tabulate_adamax, needs_decay, _step_adamax)

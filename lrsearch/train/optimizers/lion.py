@@ -11,15 +11,7 @@ from torch import Tensor, optim
 
 from lrsearch.schedules import Array
 from lrsearch.train.optimizers.kernels import Parameters
-from lrsearch.train.optimizers.stacked import (
-    Needs,
-    Slots,
-    StackedOptimizer,
-    Tensors,
-    add_decay,
-    columns,
-    shaper,
-)
+from lrsearch.train.optimizers.stacked import Needs, Number, add_decay, alike, columns
 
 
 class Lion(optim.Optimizer):
@@ -86,19 +78,13 @@ def _tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
     )
 
 
-def _update(
-    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
-) -> None:
-    """Step parameters [K, ...] by gradients [K, ...] and `exp_avg` [K, ...]; each of `numbers` is
-    [K]."""
-    shape = shaper(_NUMBERS, numbers)
-    for parameter, gradient, mean in zip(parameters, gradients, state["exp_avg"], strict=True):
-        add_decay(parameter, gradient, shape, needs)
-        direction = torch.lerp(mean, gradient, shape("share", parameter))
-        # Torch's sign of NaN is zero: a lost training would look as if it stood still.
-        step = direction.sign().masked_fill_(direction.isnan(), math.nan)
-        parameter.addcmul_(step, shape("rate", parameter))
-        mean.lerp_(gradient, shape("kept_share", parameter))
+def _step(parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, mean: Tensor) -> None:
+    add_decay(parameter, gradient, number, needs)
+    direction = torch.lerp(mean, gradient, number("share"))
+    # Torch's sign of NaN is zero: a lost training would look as if it stood still.
+    step = direction.sign().masked_fill_(direction.isnan(), math.nan)
+    parameter.addcmul_(step, number("rate"))
+    mean.lerp_(gradient, number("kept_share"))
 
 
-LANES = StackedOptimizer(("exp_avg",), _NUMBERS, _tabulate, _needs, _update)
+LANES = alike(("exp_avg",), _NUMBERS, _tabulate, _needs, _step)

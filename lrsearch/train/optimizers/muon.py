@@ -162,25 +162,27 @@ def _make_lanes(rest: StackedOptimizer) -> StackedOptimizer:
     ) -> None:
         """Step matrices [K, rows, columns] by gradients and `momentum_buffer` of the same shapes,
         and all other parameters [K, ...] as `rest`; each of `numbers` is [K]."""
-        shape = shaper((*rest.scalars, *_NUMBERS), numbers)
         named = dict(zip(_NUMBERS, numbers[len(rest.scalars) :], strict=True))
         steps = sum(each.startswith(_STEP) for each in needs)
-        pairs = list(zip(parameters, gradients, strict=True))
-        matrices = [pair for pair in pairs if pair[0].dim() == 3]
-        for (parameter, gradient), buffer in zip(matrices, state["momentum_buffer"], strict=True):
-            buffer.lerp_(gradient, shape("fresh", parameter))
-            ahead = torch.lerp(gradient, buffer, shape("ahead", parameter))
+        every = shaper((*rest.scalars, *_NUMBERS), numbers, parameters)
+        sets = list(zip(parameters, gradients, every, strict=True))
+        matrices = [each for each in sets if each[0].dim() == 3]
+        for (parameter, gradient, number), buffer in zip(
+            matrices, state["momentum_buffer"], strict=True
+        ):
+            buffer.lerp_(gradient, number("fresh"))
+            ahead = torch.lerp(gradient, buffer, number("ahead"))
             step = orthogonalize(ahead, steps).to(parameter.dtype)
             rows, cols = parameter.shape[1:]
             rate = named["original_rate"] * math.sqrt(max(1.0, rows / cols))
             rate.add_(named["matched_rate"], alpha=0.2 * math.sqrt(max(rows, cols)))
             if "weight_decay" in needs:
-                parameter.addcmul_(parameter, shape("decay", parameter))
+                parameter.addcmul_(parameter, number("decay"))
             parameter.addcmul_(step, beside(parameter, rate))
-        others = [pair for pair in pairs if pair[0].dim() != 3]
+        others = [each for each in sets if each[0].dim() != 3]
         rest.update(
-            [parameter for parameter, _ in others],
-            [gradient for _, gradient in others],
+            [parameter for parameter, _, _ in others],
+            [gradient for _, gradient, _ in others],
             {slot: state[slot] for slot in rest.slots},
             numbers[: len(rest.scalars)],
             needs,

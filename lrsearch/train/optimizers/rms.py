@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lrsearch.schedules import Array
 from lrsearch.train.optimizers.stacked import (
     Needs,
-    Slots,
-    StackedOptimizer,
-    Tensors,
+    Number,
     add_decay,
+    alike,
     average_square,
     columns,
     needs_decay,
     root,
-    shaper,
 )
 
 # RMSprop (Hinton 2012; centered: Graves 2013)
@@ -50,37 +49,36 @@ def _tabulate_rmsprop(config: Mapping[str, Any], rates: Array, first: int) -> Ar
     )
 
 
-def _update_rmsprop(
-    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+def _step_rmsprop(
+    parameter: Tensor,
+    gradient: Tensor,
+    number: Number,
+    needs: Needs,
+    square: Tensor,
+    buffer: Tensor,
+    mean: Tensor,
 ) -> None:
-    """Step parameters [K, ...] by gradients [K, ...], `square_avg`, `momentum_buffer` and
-    `grad_avg` [K, ...]; each of `numbers` is [K]."""
-    shape = shaper(_RMSPROP, numbers)
-    slots = (state[slot] for slot in RMSPROP.slots)
-    for parameter, gradient, square, buffer, mean in zip(
-        parameters, gradients, *slots, strict=True
-    ):
-        gradient = add_decay(parameter, gradient, shape, needs)
-        work = average_square(square, gradient, parameter, shape)
-        variance = square
-        if "centered" in needs:
-            mean.lerp_(gradient, shape("share", parameter))
-            torch.mul(mean, shape("centered", parameter), out=work)
-            variance = torch.addcmul(square, work, mean)
-        root(variance, work).add_(shape("eps", parameter))
-        torch.div(gradient, work, out=work)
-        if "momentum" in needs:
-            torch.addcmul(work, buffer, shape("momentum", parameter), out=buffer)
-            work = buffer
-        parameter.addcmul_(work, shape("rate", parameter))
+    gradient = add_decay(parameter, gradient, number, needs)
+    work = average_square(square, gradient, number)
+    variance = square
+    if "centered" in needs:
+        mean.lerp_(gradient, number("share"))
+        torch.mul(mean, number("centered"), out=work)
+        variance = torch.addcmul(square, work, mean)
+    root(variance, work).add_(number("eps"))
+    torch.div(gradient, work, out=work)
+    if "momentum" in needs:
+        torch.addcmul(work, buffer, number("momentum"), out=buffer)
+        work = buffer
+    parameter.addcmul_(work, number("rate"))
 
 
-RMSPROP = StackedOptimizer(
+RMSPROP = alike(
     ("square_avg", "momentum_buffer", "grad_avg"),
     _RMSPROP,
     _tabulate_rmsprop,
     _rmsprop_needs,
-    _update_rmsprop,
+    _step_rmsprop,
 )
 
 # Adagrad (Duchi et al. 2011)
@@ -94,21 +92,17 @@ def _tabulate_adagrad(config: Mapping[str, Any], rates: Array, first: int) -> Ar
     return columns(float(config["weight_decay"]), float(config["eps"]), rate)
 
 
-def _update_adagrad(
-    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+def _step_adagrad(
+    parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, total: Tensor
 ) -> None:
-    """Step parameters [K, ...] by gradients [K, ...] and their squares' `sum` [K, ...]; each of
-    `numbers` is [K]."""
-    shape = shaper(_ADAGRAD, numbers)
-    for parameter, gradient, total in zip(parameters, gradients, state["sum"], strict=True):
-        gradient = add_decay(parameter, gradient, shape, needs)
-        total.addcmul_(gradient, gradient)
-        work = root(total, torch.empty_like(total)).add_(shape("eps", parameter))
-        torch.div(gradient, work, out=work)
-        parameter.addcmul_(work, shape("rate", parameter))
+    gradient = add_decay(parameter, gradient, number, needs)
+    total.addcmul_(gradient, gradient)
+    work = root(total, torch.empty_like(total)).add_(number("eps"))
+    torch.div(gradient, work, out=work)
+    parameter.addcmul_(work, number("rate"))
 
 
-ADAGRAD = StackedOptimizer(("sum",), _ADAGRAD, _tabulate_adagrad, needs_decay, _update_adagrad)
+ADAGRAD = alike(("sum",), _ADAGRAD, _tabulate_adagrad, needs_decay, _step_adagrad)
 
 # Adadelta (Zeiler 2012)
 
@@ -121,23 +115,17 @@ def _tabulate_adadelta(config: Mapping[str, Any], rates: Array, first: int) -> A
     return columns(rho, math.sqrt(1.0 - rho), decay, eps, -rates)
 
 
-def _update_adadelta(
-    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+def _step_adadelta(
+    parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, square: Tensor, moved: Tensor
 ) -> None:
-    """Step parameters [K, ...] by gradients [K, ...], `square_avg` and `acc_delta` [K, ...]; each
-    of `numbers` is [K]."""
-    shape = shaper(_ADADELTA, numbers)
-    for parameter, gradient, square, moved in zip(
-        parameters, gradients, state["square_avg"], state["acc_delta"], strict=True
-    ):
-        gradient = add_decay(parameter, gradient, shape, needs)
-        eps = shape("eps", parameter)
-        work = average_square(square, gradient, parameter, shape)
-        torch.add(square, eps, out=work).rsqrt_().mul_(gradient).div_((moved + eps).rsqrt_())
-        parameter.addcmul_(work, shape("rate", parameter))
-        average_square(moved, work, parameter, shape)
+    gradient = add_decay(parameter, gradient, number, needs)
+    eps = number("eps")
+    work = average_square(square, gradient, number)
+    torch.add(square, eps, out=work).rsqrt_().mul_(gradient).div_((moved + eps).rsqrt_())
+    parameter.addcmul_(work, number("rate"))
+    average_square(moved, work, number)
 
 
-ADADELTA = StackedOptimizer(
-    ("square_avg", "acc_delta"), _ADADELTA, _tabulate_adadelta, needs_decay, _update_adadelta
+ADADELTA = alike(
+    ("square_avg", "acc_delta"), _ADADELTA, _tabulate_adadelta, needs_decay, _step_adadelta
 )

@@ -19,19 +19,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lrsearch.schedules import Array
 from lrsearch.train.optimizers.alone import from_package
 from lrsearch.train.optimizers.stacked import (
     Average,
     Needs,
-    Slots,
-    StackedOptimizer,
-    Tensors,
+    Number,
+    alike,
+    average_square,
     columns,
     needs_decay,
     scaled_root,
-    shaper,
 )
 
 sgd_alone = from_package("schedule_free_sgd", "SGDScheduleFree")
@@ -40,8 +40,8 @@ adamw_alone = from_package("schedule_free_adamw", "AdamWScheduleFree")
 
 # in lanes
 
-_STEP = ("share", "y_rate", "kept", "difference_rate", "decay")
-_ADAM = (*_STEP, "beta2", "square_share", "root_scale", "eps")
+_SGD = ("share", "y_rate", "kept", "difference_rate", "decay")
+_ADAM = (*_SGD, "beta2", "square_share", "root_scale", "eps")
 
 
 def _curve(config: Mapping[str, Any], rates: Array) -> Array:
@@ -76,33 +76,25 @@ def _tabulate_adamw(config: Mapping[str, Any], curve: Array, first: int) -> Arra
     return np.concatenate([_tabulate(config, curve, first, "beta1"), own], 1)
 
 
-def _update(
-    parameters: Tensors,
-    gradients: Tensors,
-    state: Slots,
-    numbers: Tensors,
+def _step(
+    parameter: Tensor,
+    gradient: Tensor,
+    number: Number,
     needs: Needs,
-    adam: bool,
+    difference: Tensor,
+    square: Tensor | None = None,
 ) -> None:
-    """Step parameters [K, ...] by gradients [K, ...], `z_minus_y` and, with `adam`, `exp_avg_sq`
-    [K, ...]; each of `numbers` is [K]."""
-    shape = shaper(_ADAM if adam else _STEP, numbers)
-    squares = state["exp_avg_sq"] if adam else [None] * len(parameters)
-    for parameter, gradient, difference, square in zip(
-        parameters, gradients, state[SLOT], squares, strict=True
-    ):
-        step = gradient
-        if square is not None:
-            step = gradient * shape("square_share", parameter)
-            square.mul_(shape("beta2", parameter)).addcmul_(step, step)
-            scaled_root(square, shape("root_scale", parameter), step).add_(shape("eps", parameter))
-            torch.div(gradient, step, out=step)
-        if "weight_decay" in needs:
-            step = torch.addcmul(step, parameter, shape("decay", parameter))
-        parameter.addcmul_(difference, shape("share", parameter))
-        parameter.addcmul_(step, shape("y_rate", parameter))
-        difference.mul_(shape("kept", parameter))
-        difference.addcmul_(step, shape("difference_rate", parameter))
+    step = gradient
+    if square is not None:
+        step = average_square(square, gradient, number)
+        scaled_root(square, number("root_scale"), step).add_(number("eps"))
+        torch.div(gradient, step, out=step)
+    if "weight_decay" in needs:
+        step = torch.addcmul(step, parameter, number("decay"))
+    parameter.addcmul_(difference, number("share"))
+    parameter.addcmul_(step, number("y_rate"))
+    difference.mul_(number("kept"))
+    difference.addcmul_(step, number("difference_rate"))
 
 
 def _weight(config: Mapping[str, Any], beta: str) -> float:
@@ -111,22 +103,22 @@ def _weight(config: Mapping[str, Any], beta: str) -> float:
 
 SLOT = "z_minus_y"
 
-SGD_LANES = StackedOptimizer(
+SGD_LANES = alike(
     (SLOT,),
-    _STEP,
+    _SGD,
     partial(_tabulate, beta="momentum"),
     needs_decay,
-    partial(_update, adam=False),
+    _step,
     curve=_curve,
     average=Average(SLOT, partial(_weight, beta="momentum")),
 )
 
-ADAMW_LANES = StackedOptimizer(
+ADAMW_LANES = alike(
     (SLOT, "exp_avg_sq"),
     _ADAM,
     _tabulate_adamw,
     needs_decay,
-    partial(_update, adam=True),
+    _step,
     curve=_curve,
     average=Average(SLOT, partial(_weight, beta="beta1")),
 )

@@ -7,19 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import optim
+from torch import Tensor, optim
 
 from lrsearch.schedules import Array
 from lrsearch.train.optimizers.alone import from_torch
 from lrsearch.train.optimizers.kernels import Parameters
-from lrsearch.train.optimizers.stacked import (
-    Needs,
-    Slots,
-    StackedOptimizer,
-    Tensors,
-    columns,
-    shaper,
-)
+from lrsearch.train.optimizers.stacked import Needs, Number, alike, columns
 
 _build = from_torch(optim.SGD, fused=("cpu", "cuda"))
 
@@ -88,30 +81,24 @@ def _tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
     )
 
 
-def _update(
-    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+def _step(
+    parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, buffer: Tensor
 ) -> None:
-    """Step parameters [K, ...] by gradients [K, ...] and `momentum_buffer` [K, ...]; each of
-    `numbers` is [K]."""
     # The decayed gradient is never formed: that would be a tensor more to write and read. Nor may
     # the order of the sums follow from `needs`.
-    shape = shaper(_NUMBERS, numbers)
-    for parameter, gradient, buffer in zip(
-        parameters, gradients, state["momentum_buffer"], strict=True
-    ):
-        if "momentum" in needs:
-            kept = gradient
-            if "dampening" in needs:
-                kept = gradient * shape("kept", parameter)
-            torch.addcmul(kept, buffer, shape("momentum", parameter), out=buffer)
-            if "weight_decay" in needs:
-                buffer.addcmul_(parameter, shape("buffer_decay", parameter))
-        if "gradient" in needs:
-            if "weight_decay" in needs:
-                parameter.addcmul_(parameter, shape("decay_rate", parameter))
-            parameter.addcmul_(gradient, shape("gradient_rate", parameter))
-        if "momentum" in needs:
-            parameter.addcmul_(buffer, shape("buffer_rate", parameter))
+    if "momentum" in needs:
+        kept = gradient
+        if "dampening" in needs:
+            kept = gradient * number("kept")
+        torch.addcmul(kept, buffer, number("momentum"), out=buffer)
+        if "weight_decay" in needs:
+            buffer.addcmul_(parameter, number("buffer_decay"))
+    if "gradient" in needs:
+        if "weight_decay" in needs:
+            parameter.addcmul_(parameter, number("decay_rate"))
+        parameter.addcmul_(gradient, number("gradient_rate"))
+    if "momentum" in needs:
+        parameter.addcmul_(buffer, number("buffer_rate"))
 
 
-LANES = StackedOptimizer(("momentum_buffer",), _NUMBERS, _tabulate, _needs, _update)
+LANES = alike(("momentum_buffer",), _NUMBERS, _tabulate, _needs, _step)

@@ -10,6 +10,7 @@ is the same whatever the other lanes need.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,19 +119,43 @@ def beside(parameter: Tensor, number: Tensor) -> Tensor:
     return number.view(-1, *[1] * (parameter.dim() - 1))
 
 
-def shaper(names: Sequence[str], numbers: Sequence[Tensor]) -> Callable[[str, Tensor], Tensor]:
-    """A function of a scalar's name and a parameter: the lanes' numbers [K] as [K, 1, ...] beside
-    it."""
+Number = Callable[[str], Tensor]
+"""A scalar's numbers [K] by its name, as [K, 1, ...] beside the parameter that is stepped."""
+
+
+def shaper(
+    names: Sequence[str], numbers: Sequence[Tensor], parameters: Sequence[Tensor]
+) -> list[Number]:
+    """For each of the parameters its `Number`."""
     named = dict(zip(names, numbers, strict=True))
-    shaped: dict[tuple[str, int], Tensor] = {}
+    # Each view is an operation; parameters of one rank share it.
+    shaped = functools.cache(lambda rank, name: named[name].view(-1, *[1] * (rank - 1)))
+    return [functools.partial(shaped, each.dim()) for each in parameters]
 
-    def shape(name: str, parameter: Tensor) -> Tensor:
-        key = name, parameter.dim()
-        if key not in shaped:  # Each view is an operation; parameters of one rank share it.
-            shaped[key] = beside(parameter, named[name])
-        return shaped[key]
 
-    return shape
+def alike(
+    slots: tuple[str, ...],
+    scalars: tuple[str, ...],
+    tabulate: Callable[[Mapping[str, Any], Array, int], Array],
+    needs: Callable[[Mapping[str, Any]], Needs],
+    step: Callable[..., None],
+    **more: Any,
+) -> StackedOptimizer:
+    """The optimizer that makes `step(parameter, gradient, number, needs, *state)` for each
+    parameter [K, ...], with its gradient and, in the order of the slots, its state of the same
+    shape."""
+
+    def update(
+        parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+    ) -> None:
+        every = shaper(scalars, numbers, parameters)
+        held = (state[slot] for slot in slots)
+        for parameter, gradient, number, *own in zip(
+            parameters, gradients, every, *held, strict=True
+        ):
+            step(parameter, gradient, number, needs, *own)
+
+    return StackedOptimizer(slots, scalars, tabulate, needs, update, **more)
 
 
 def columns(*values: Array | float) -> Array:
@@ -140,24 +165,22 @@ def columns(*values: Array | float) -> Array:
 
 # parts of a step that several have
 
-Shape = Callable[[str, Tensor], Tensor]
 
-
-def add_decay(parameter: Tensor, gradient: Tensor, shape: Shape, needs: Needs) -> Tensor:
+def add_decay(parameter: Tensor, gradient: Tensor, number: Number, needs: Needs) -> Tensor:
     """The gradient with weight decay, [K, ...]; a decoupled decay is applied to the parameter [K,
     ...]."""
     if "decoupled_decay" in needs:
-        parameter.addcmul_(parameter, shape("decoupled_decay", parameter))
+        parameter.addcmul_(parameter, number("decoupled_decay"))
     if "weight_decay" in needs:
-        return torch.addcmul(gradient, parameter, shape("decay", parameter))
+        return torch.addcmul(gradient, parameter, number("decay"))
     return gradient
 
 
-def average_square(square: Tensor, gradient: Tensor, parameter: Tensor, shape: Shape) -> Tensor:
+def average_square(square: Tensor, gradient: Tensor, number: Number) -> Tensor:
     """Bring the average of squares [K, ...] up to date; returns a tensor [K, ...] to work in."""
-    work = gradient * shape("square_share", parameter)
+    work = gradient * number("square_share")
     # Not a lerp: where a square overflows, infinity less infinity would make it NaN.
-    square.mul_(shape("beta2", parameter)).addcmul_(work, work)
+    square.mul_(number("beta2")).addcmul_(work, work)
     return work
 
 

@@ -138,10 +138,6 @@ TASKS = {"classification": "accuracy", "regression": "loss", "language": "loss",
 """Task -> the metric of its default objective. `own` are targets that the user's code knows."""
 
 
-def _ratio(default: Any, doc: str, search: str) -> Parameter:
-    return Parameter("float", default, low=0.0, numeric=True, doc=doc, search=search)
-
-
 def _length(default: Any, doc: str, search: str = "", *, optional: bool = False) -> Parameter:
     """A duration above 0."""
     return Parameter(
@@ -170,10 +166,13 @@ def _gamma(default: float, doc: str, search: str, scale: str = "linear") -> Para
     )
 
 
-_FINAL = _ratio(
+_FINAL = Parameter(
+    "float",
     0.0,
-    "the rate at the end of the budget, as a ratio of the base rate",
-    "[0, 0.01, 0.1]",
+    low=0.0,
+    numeric=True,
+    doc="the rate at the end of the budget, as a ratio of the base rate",
+    search="[0, 0.01, 0.1]",
 )
 _BASE = Parameter(
     "float",

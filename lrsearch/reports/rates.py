@@ -365,11 +365,6 @@ def _height(view: RunView, point: PointSummary, y: Scale) -> float:
     return worst_end(view, y) if point.objective is None else y.clamp(point.objective)
 
 
-def _meets(scale: Scale, interval: tuple[float, float]) -> bool:
-    """Whether some of an interval lies on a scale, if only what is between its ends."""
-    return interval[0] <= scale.high and interval[1] >= scale.low
-
-
 def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) -> Iterator[Mark]:
     shared, points, basin = combination
     if basin is not None:
@@ -393,7 +388,7 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
     lost = [float(p.params[rate]) for p in points if _lost(p)]
     again = [each for each in _finalists(view, shared) if is_rate(each.params.get(rate))]
     for each in again:
-        if each.interval is not None and _meets(y, each.interval):
+        if each.interval is not None and each.interval[0] <= y.high and each.interval[1] >= y.low:
             yield Bar(float(each.params[rate]), *each.interval, "fresh")
     fresh = [(float(e.params[rate]), e.mean) for e in again if e.mean is not None]
     yield Points([(a, b) for a, b in fresh if y.holds(b)], "tie")

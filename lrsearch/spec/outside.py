@@ -145,7 +145,7 @@ def _read_derived(
     found: dict[str, Arithmetic] = {}
     for name, value in params.items() if reader.arithmetic else ():
         path: Path = ("params", name)
-        if _is_unquoted(value, known):
+        if isinstance(value, Mapping) and list(value.values()) == [None] and {*value} <= {*known}:
             quoted = f'{name}: "{{{next(iter(value))}}}"'
             reader.notes.append(
                 f"params.{name} is a mapping; for a parameter's value write {quoted}"
@@ -194,11 +194,6 @@ def _read_derived(
     if not reader.faults:
         _check_values(reader, params, Space(tuple(dimensions.items())), derived)
     return derived
-
-
-def _is_unquoted(value: Any, known: Sequence[str]) -> bool:
-    """Whether YAML took `{name}` of a parameter for a mapping."""
-    return isinstance(value, Mapping) and list(value.values()) == [None] and {*value} <= {*known}
 
 
 def _check_values(

@@ -73,12 +73,8 @@ def write_torch(optimizer: Mapping[str, Any]) -> tuple[list[str], str]:
     if name in _PACKAGES:
         package, kind = _PACKAGES[name]
         call = f"{kind}(parameters, lr=LR{_arguments(arguments)})"
-        return [f"from {package} import {kind}  # pip install {_pip(package)}"], call
+        return [f"from {package} import {kind}  # pip install {package.replace('_', '-')}"], call
     return [], ""
-
-
-def _pip(package: str) -> str:
-    return package.replace("_", "-")
 
 
 def _arguments(arguments: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ and gives the same multiple of the base rate at every step, the warmup included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -303,7 +303,9 @@ def _tanh(given: _Given) -> list[str]:
 
 
 def _piecewise(given: _Given) -> list[str]:
-    points = _pairs(given.values["points"])
+    points = ", ".join(
+        f"({number(moment)}, {number(value)})" for moment, value in given.values["points"]
+    )
     if given.values["join"] == "linear":
         return [
             f"points = [{points}]",
@@ -319,10 +321,6 @@ def _piecewise(given: _Given) -> list[str]:
         "    value = held if step + 1e-9 >= begin else value",
         "return value",
     ]
-
-
-def _pairs(points: Sequence[tuple[float, float]]) -> str:
-    return ", ".join(f"({number(moment)}, {number(value)})" for moment, value in points)
 
 
 _WRITERS: dict[str, Writer] = {

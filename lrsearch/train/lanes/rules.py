@@ -309,7 +309,7 @@ def _normalize_batch(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if len(args) == _BATCH_NORMS and input.device.type in TOGETHER:
         if (out := _normalize_together(input, *args)) is not None:
             return out
-        if _has_one_channel(input):
+        if input.device.type == "cuda" and input.dim() > 2 and input.shape[1] == 1:
             # torch's rule makes channels of the lanes, here without a copy that would lay them as
             # cuDNN demands. torch's own kernel takes any layout.
             args = (*args[:-1], False)
@@ -365,10 +365,6 @@ def _pool(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any)
     if not together:
         return func(input, *args, **kwargs)
     return torch._C._functorch._add_batch_dim(out, 0, level)
-
-
-def _has_one_channel(input: Tensor) -> bool:
-    return input.device.type == "cuda" and input.dim() > 2 and input.shape[1] == 1
 
 
 def _sums_by_place(matrix: Tensor) -> bool:

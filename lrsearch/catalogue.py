@@ -138,50 +138,50 @@ TASKS = {"classification": "accuracy", "regression": "loss", "language": "loss",
 """Task -> the metric of its default objective. `own` are targets that the user's code knows."""
 
 
+def _bounds(interval: str, number: type[float] | type[int]) -> dict[str, Any]:
+    """The bounds of an interval as it is usually written: "[0, 1)" or, without an upper end, "(0,
+    inf)"."""
+    low, high = (None if "inf" in end else number(end) for end in interval[1:-1].split(", "))
+    opened = {
+        "open_low": low is not None and interval[0] == "(",
+        "open_high": high is not None and interval[-1] == ")",
+    }
+    return {"low": low, "high": high, **opened}
+
+
+def _real(
+    interval: str, default: Any = REQUIRED, doc: str = "", search: str = "", **more: Any
+) -> Parameter:
+    """A number from an interval, which may differ between lanes."""
+    given: dict[str, Any] = {"numeric": True, **_bounds(interval, float), **more}
+    return Parameter("float", default, doc=doc, search=search, **given)
+
+
+def _whole(
+    interval: str, default: Any = REQUIRED, doc: str = "", search: str = "", **more: Any
+) -> Parameter:
+    """A whole number from an interval."""
+    return Parameter("int", default, doc=doc, search=search, **_bounds(interval, int), **more)
+
+
 def _length(default: Any, doc: str, search: str = "", *, optional: bool = False) -> Parameter:
     """A duration above 0."""
-    return Parameter(
-        "duration",
-        default,
-        low=0.0,
-        open_low=True,
-        optional=optional,
-        numeric=True,
-        doc=doc,
-        search=search,
-    )
+    given: dict[str, Any] = {"low": 0.0, "open_low": True, "numeric": True, "optional": optional}
+    return Parameter("duration", default, doc=doc, search=search, **given)
 
 
 def _gamma(default: float, doc: str, search: str, scale: str = "linear") -> Parameter:
-    return Parameter(
-        "float",
-        default,
-        low=0.0,
-        high=1.0,
-        open_low=True,
-        scale=scale,
-        numeric=True,
-        doc=doc,
-        search=search,
-    )
+    return _real("(0, 1]", default, doc, search, scale=scale)
 
 
-_FINAL = Parameter(
-    "float",
+_FINAL = _real(
+    "[0, inf)",
     0.0,
-    low=0.0,
-    numeric=True,
-    doc="the rate at the end of the budget, as a ratio of the base rate",
-    search="[0, 0.01, 0.1]",
+    "the rate at the end of the budget, as a ratio of the base rate",
+    "[0, 0.01, 0.1]",
 )
-_BASE = Parameter(
-    "float",
-    0.25,
-    low=0.0,
-    high=1.0,
-    numeric=True,
-    doc="the lowest rate, as a ratio of the base rate",
-    search="{min: 0.05, max: 0.5}",
+_BASE = _real(
+    "[0, 1]", 0.25, "the lowest rate, as a ratio of the base rate", "{min: 0.05, max: 0.5}"
 )
 _HALF = _length("0.1dur", "half a cycle", "{min: 0.05dur, max: 0.5dur}")
 
@@ -197,15 +197,8 @@ SCHEDULES: dict[str, Entry] = {
     "polynomial": Entry(
         "falls as a power of the part of the training that is left",
         {
-            "power": Parameter(
-                "float",
-                2.0,
-                low=0.0,
-                open_low=True,
-                scale="log",
-                numeric=True,
-                doc="1 is a line, more falls early",
-                search="{min: 0.5, max: 4}",
+            "power": _real(
+                "(0, inf)", 2.0, "1 is a line, more falls early", "{min: 0.5, max: 4}", scale="log"
             ),
             "final": _FINAL,
         },
@@ -219,34 +212,17 @@ SCHEDULES: dict[str, Entry] = {
     "cosine_restarts": Entry(
         "half a cosine again and again",
         {
-            "cycles": Parameter(
-                "int",
+            "cycles": _whole(
+                "[1, 100000]",
                 4,
-                low=1,
-                high=100_000,
+                "how many end with the budget, where `first` is null",
+                "[2, 3, 4]",
                 numeric=True,
-                doc="how many end with the budget, where `first` is null",
-                search="[2, 3, 4]",
             ),
             "first": _length(None, "the first cycle, instead of their number", optional=True),
-            "mult": Parameter(
-                "float",
-                1.0,
-                low=1.0,
-                high=100.0,
-                numeric=True,
-                doc="length of a cycle over the one before",
-                search="[1, 2]",
-            ),
-            "peak_decay": Parameter(
-                "float",
-                1.0,
-                low=0.0,
-                high=1.0,
-                open_low=True,
-                numeric=True,
-                doc="height of a cycle over the one before",
-                search="{min: 0.3, max: 1}",
+            "mult": _real("[1, 100]", 1.0, "length of a cycle over the one before", "[1, 2]"),
+            "peak_decay": _real(
+                "(0, 1]", 1.0, "height of a cycle over the one before", "{min: 0.3, max: 1}"
             ),
             "final": _FINAL,
         },
@@ -280,17 +256,13 @@ SCHEDULES: dict[str, Entry] = {
         {
             "every": _length("1ep", "over which gamma applies"),
             "gamma": _gamma(0.9, "the factor of each stretch", "{min: 0.7, max: 0.99}"),
-            "final": Parameter(
-                "float",
+            "final": _real(
+                "(0, 1]",
                 None,
-                low=0.0,
-                high=1.0,
-                open_low=True,
+                "the ratio at the end of the budget, instead of gamma",
+                "{min: 1e-3, max: 0.1}",
                 optional=True,
                 scale="log",
-                numeric=True,
-                doc="the ratio at the end of the budget, instead of gamma",
-                search="{min: 1e-3, max: 0.1}",
             ),
         },
         "torch ExponentialLR; Keras ExponentialDecay",
@@ -299,14 +271,12 @@ SCHEDULES: dict[str, Entry] = {
     "inverse_time": Entry(
         "falls as one over the time that has passed",
         {
-            "rate": Parameter(
-                "float",
+            "rate": _real(
+                "[0, inf)",
                 1.0,
-                low=0.0,
+                "how much of the divisor each `every` adds",
+                "{min: 0.1, max: 10}",
                 scale="log",
-                numeric=True,
-                doc="how much of the divisor each `every` adds",
-                search="{min: 0.1, max: 10}",
             ),
             "every": _length("0.1dur", "over which `rate` is added"),
             "staircase": Parameter("bool", False, numeric=True, doc="after each `every`, at once"),
@@ -327,22 +297,9 @@ SCHEDULES: dict[str, Entry] = {
     "one_cycle": Entry(
         "up to the base rate, then far down",
         {
-            "pct_start": Parameter(
-                "float",
-                0.3,
-                low=0.0,
-                high=1.0,
-                open_high=True,
-                numeric=True,
-                doc="share going up",
-                search="{min: 0.1, max: 0.45}",
-            ),
-            "div": Parameter(
-                "float", 25.0, low=1.0, scale="log", numeric=True, doc="base rate over first rate"
-            ),
-            "final_div": Parameter(
-                "float", 1e4, low=1.0, scale="log", numeric=True, doc="first rate over last rate"
-            ),
+            "pct_start": _real("[0, 1)", 0.3, "share going up", "{min: 0.1, max: 0.45}"),
+            "div": _real("[1, inf)", 25.0, "base rate over first rate", scale="log"),
+            "final_div": _real("[1, inf)", 1e4, "first rate over last rate", scale="log"),
             "anneal": Parameter("text", "cos", choices=("cos", "linear"), numeric=True),
             "three_phase": Parameter("bool", False, numeric=True),
         },
@@ -387,12 +344,8 @@ SCHEDULES: dict[str, Entry] = {
     "tanh": Entry(
         "along a hyperbolic tangent: long high, then down",
         {
-            "lower": Parameter(
-                "float", -6.0, low=-50.0, high=50.0, numeric=True, search="{min: -8, max: -3}"
-            ),
-            "upper": Parameter(
-                "float", 3.0, low=-50.0, high=50.0, numeric=True, search="{min: 2, max: 4}"
-            ),
+            "lower": _real("[-50, 50]", -6.0, search="{min: -8, max: -3}"),
+            "upper": _real("[-50, 50]", 3.0, search="{min: 2, max: 4}"),
             "final": _FINAL,
         },
         "Hsueh et al. 2019, HTD",
@@ -425,17 +378,8 @@ SCHEDULES: dict[str, Entry] = {
                 numeric=True,
                 doc="what is good of a metric of your own; null: the objective's goal",
             ),
-            "factor": Parameter(
-                "float",
-                0.1,
-                low=0.0,
-                high=1.0,
-                open_low=True,
-                open_high=True,
-                scale="log",
-                numeric=True,
-                doc="what each fall multiplies by",
-                search="{min: 0.1, max: 0.5}",
+            "factor": _real(
+                "(0, 1)", 0.1, "what each fall multiplies by", "{min: 0.1, max: 0.5}", scale="log"
             ),
             "patience": Parameter(
                 "duration",
@@ -445,9 +389,7 @@ SCHEDULES: dict[str, Entry] = {
                 doc="without improvement; it falls at the evaluation after",
                 search="{min: 0.05dur, max: 0.2dur}",
             ),
-            "threshold": Parameter(
-                "float", 1e-4, low=0.0, scale="log", numeric=True, doc="what is no improvement yet"
-            ),
+            "threshold": _real("[0, inf)", 1e-4, "what is no improvement yet", scale="log"),
             "threshold_mode": Parameter(
                 "text",
                 "rel",
@@ -458,24 +400,15 @@ SCHEDULES: dict[str, Entry] = {
             "cooldown": Parameter(
                 "duration", "0dur", low=0.0, numeric=True, doc="after a fall, not counted"
             ),
-            "min": Parameter(
-                "float",
-                0.0,
-                low=0.0,
-                high=1.0,
-                numeric=True,
-                doc="the lowest rate, as a ratio of the base rate",
-            ),
+            "min": _real("[0, 1]", 0.0, "the lowest rate, as a ratio of the base rate"),
             "rises": Parameter(
                 "bool", False, numeric=True, doc="it rises, too, when the metric goes on improving"
             ),
-            "max": Parameter(
-                "float",
+            "max": _real(
+                "[1, inf)",
                 1.0,
-                low=1.0,
+                "the highest rate it rises to, as a ratio of the base rate",
                 scale="log",
-                numeric=True,
-                doc="the highest rate it rises to, as a ratio of the base rate",
             ),
         },
         "torch ReduceLROnPlateau; Subramanian et al. 2025, GreedyLR",
@@ -491,18 +424,16 @@ WARMUP: dict[str, Parameter] = {
         search="{min: 0dur, max: 0.1dur}",
     ),
     "shape": Parameter("text", "linear", choices=("linear", "exponential", "cosine"), numeric=True),
-    "start": Parameter(
-        "float", 0.01, low=0.0, high=1.0, numeric=True, doc="first rate over base rate"
-    ),
+    "start": _real("[0, 1]", 0.01, "first rate over base rate"),
 }
 
 # optimizers
 
-_WEIGHT_DECAY = Parameter("float", 0.0, low=0.0, scale="log", numeric=True)
+_WEIGHT_DECAY = _real("[0, inf)", 0.0, scale="log")
 _BETAS = {
-    "beta1": Parameter("float", 0.9, low=0.0, high=1.0, open_high=True, numeric=True),
-    "beta2": Parameter("float", 0.999, low=0.0, high=1.0, open_high=True, numeric=True),
-    "eps": Parameter("float", 1e-8, low=0.0, open_low=True, scale="log", numeric=True),
+    "beta1": _real("[0, 1)", 0.9),
+    "beta2": _real("[0, 1)", 0.999),
+    "eps": _real("(0, inf)", 1e-8, scale="log"),
 }
 
 _DECOUPLED = Parameter(
@@ -510,33 +441,17 @@ _DECOUPLED = Parameter(
 )
 
 _AVERAGING = {
-    "weight_decay": Parameter(
-        "float", 0.0, low=0.0, scale="log", numeric=True, doc="at the point trained at"
-    ),
-    "r": Parameter(
-        "float",
-        0.0,
-        low=0.0,
-        high=10.0,
-        numeric=True,
-        doc="step k enters the average by k to this power",
-    ),
-    "weight_lr_power": Parameter(
-        "float",
-        2.0,
-        low=0.0,
-        high=10.0,
-        numeric=True,
-        doc="and by the largest rate so far to this power",
-    ),
+    "weight_decay": _real("[0, inf)", 0.0, "at the point trained at", scale="log"),
+    "r": _real("[0, 10]", 0.0, "step k enters the average by k to this power"),
+    "weight_lr_power": _real("[0, 10]", 2.0, "and by the largest rate so far to this power"),
 }
 
 OPTIMIZERS: dict[str, Entry] = {
     "sgd": Entry(
         "stochastic gradient descent (torch.optim.SGD)",
         {
-            "momentum": Parameter("float", 0.0, low=0.0, high=1.0, open_high=True, numeric=True),
-            "dampening": Parameter("float", 0.0, low=0.0, high=1.0, numeric=True),
+            "momentum": _real("[0, 1)", 0.0),
+            "dampening": _real("[0, 1]", 0.0),
             "nesterov": Parameter("bool", False, numeric=True),
             "weight_decay": _WEIGHT_DECAY,
         },
@@ -549,7 +464,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "Adam with decoupled weight decay (torch.optim.AdamW)",
         {
             **_BETAS,
-            "weight_decay": Parameter("float", 1e-2, low=0.0, scale="log", numeric=True),
+            "weight_decay": _real("[0, inf)", 1e-2, scale="log"),
         },
     ),
     "amsgrad": Entry(
@@ -561,13 +476,11 @@ OPTIMIZERS: dict[str, Entry] = {
         {
             **_BETAS,
             "weight_decay": _WEIGHT_DECAY,
-            "momentum_decay": Parameter(
-                "float",
+            "momentum_decay": _real(
+                "[0, inf)",
                 4e-3,
-                low=0.0,
+                "how fast the momentum grows from half of beta1 to beta1",
                 scale="log",
-                numeric=True,
-                doc="how fast the momentum grows from half of beta1 to beta1",
             ),
             "decoupled": _DECOUPLED,
         },
@@ -583,17 +496,9 @@ OPTIMIZERS: dict[str, Entry] = {
     "rmsprop": Entry(
         "the gradient over the root of its mean square (torch.optim.RMSprop)",
         {
-            "alpha": Parameter(
-                "float",
-                0.99,
-                low=0.0,
-                high=1.0,
-                open_high=True,
-                numeric=True,
-                doc="how much of the mean square a step keeps",
-            ),
+            "alpha": _real("[0, 1)", 0.99, "how much of the mean square a step keeps"),
             "eps": _BETAS["eps"],
-            "momentum": Parameter("float", 0.0, low=0.0, high=1.0, open_high=True, numeric=True),
+            "momentum": _real("[0, 1)", 0.0),
             "centered": Parameter(
                 "bool", False, numeric=True, doc="by the variance in place of the mean square"
             ),
@@ -603,13 +508,8 @@ OPTIMIZERS: dict[str, Entry] = {
     "adagrad": Entry(
         "the gradient over the root of all its squares so far (torch.optim.Adagrad)",
         {
-            "lr_decay": Parameter(
-                "float",
-                0.0,
-                low=0.0,
-                scale="log",
-                numeric=True,
-                doc="the rate is divided by 1 + lr_decay * steps made",
+            "lr_decay": _real(
+                "[0, inf)", 0.0, "the rate is divided by 1 + lr_decay * steps made", scale="log"
             ),
             "eps": replace(_BETAS["eps"], default=1e-10),
             "weight_decay": _WEIGHT_DECAY,
@@ -618,15 +518,7 @@ OPTIMIZERS: dict[str, Entry] = {
     "adadelta": Entry(
         "steps as large as the last ones were (torch.optim.Adadelta)",
         {
-            "rho": Parameter(
-                "float",
-                0.9,
-                low=0.0,
-                high=1.0,
-                open_high=True,
-                numeric=True,
-                doc="how much of the mean squares a step keeps",
-            ),
+            "rho": _real("[0, 1)", 0.9, "how much of the mean squares a step keeps"),
             "eps": replace(_BETAS["eps"], default=1e-6),
             "weight_decay": _WEIGHT_DECAY,
         },
@@ -635,39 +527,20 @@ OPTIMIZERS: dict[str, Entry] = {
         "mean squares of rows and columns in place of each entry's, steps relative to the"
         " parameter's size, weight decay decoupled (torch.optim.Adafactor)",
         {
-            "beta2_decay": Parameter(
-                "float",
-                -0.8,
-                high=0.0,
-                numeric=True,
-                doc="the mean square keeps 1 - step**beta2_decay",
-            ),
-            "eps1": Parameter(
-                "float",
+            "beta2_decay": _real("(-inf, 0]", -0.8, "the mean square keeps 1 - step**beta2_decay"),
+            "eps1": _real(
+                "[1e-18, inf)",
                 None,
-                low=1e-18,  # Its square is to be a number of float32.
+                "least root mean square of a gradient; null: the precision of the parameters' type",
                 optional=True,
                 scale="log",
-                numeric=True,
-                doc="least root mean square of a gradient; null: the precision of the"
-                " parameters' type",
             ),
-            "eps2": Parameter(
-                "float",
-                1e-3,
-                low=0.0,
-                open_low=True,
-                scale="log",
-                numeric=True,
-                doc="least root mean square of a parameter",
-            ),
-            "d": Parameter(
-                "float",
+            "eps2": _real("(0, inf)", 1e-3, "least root mean square of a parameter", scale="log"),
+            "d": _real(
+                "[1, inf)",
                 1.0,
-                low=1.0,
+                "largest root mean square of a step before it is scaled",
                 scale="log",
-                numeric=True,
-                doc="largest root mean square of a step before it is scaled",
             ),
             "weight_decay": _WEIGHT_DECAY,
         },
@@ -684,12 +557,10 @@ OPTIMIZERS: dict[str, Entry] = {
         "orthogonalized momentum for parameters of rank 2 (torch.optim.Muon), AdamW for all others"
         " (torch.optim.AdamW); both decay",
         {
-            "momentum": Parameter("float", 0.95, low=0.0, high=1.0, open_high=True, numeric=True),
+            "momentum": _real("[0, 1)", 0.95),
             "nesterov": Parameter("bool", True, numeric=True),
             "weight_decay": replace(_WEIGHT_DECAY, default=0.1),
-            "ns_steps": Parameter(
-                "int", 5, low=1, high=99, doc="Newton-Schulz iterations, in bfloat16"
-            ),
+            "ns_steps": _whole("[1, 99]", 5, "Newton-Schulz iterations, in bfloat16"),
             "adjust_lr_fn": Parameter(
                 "text",
                 "match_rms_adamw",
@@ -705,15 +576,8 @@ OPTIMIZERS: dict[str, Entry] = {
         "SGD that averages its weights in place of a schedule "
         "(Defazio et al. 2024, The Road Less Scheduled; the package schedulefree)",
         {
-            "momentum": Parameter(
-                "float",
-                0.9,
-                low=0.0,
-                high=1.0,
-                open_low=True,
-                open_high=True,
-                numeric=True,
-                doc="share of the average in the point trained at (beta in the paper)",
+            "momentum": _real(
+                "(0, 1)", 0.9, "share of the average in the point trained at (beta in the paper)"
             ),
             **_AVERAGING,
         },
@@ -723,16 +587,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "(Defazio et al. 2024, The Road Less Scheduled; the package schedulefree)",
         {
             **_BETAS,
-            "beta1": Parameter(
-                "float",
-                0.9,
-                low=0.0,
-                high=1.0,
-                open_low=True,
-                open_high=True,
-                numeric=True,
-                doc="share of the average in the point trained at",
-            ),
+            "beta1": _real("(0, 1)", 0.9, "share of the average in the point trained at"),
             **_AVERAGING,
         },
     ),
@@ -741,15 +596,11 @@ OPTIMIZERS: dict[str, Entry] = {
         "(Mishchenko & Defazio 2024, Prodigy; the package prodigyopt)",
         {
             **_BETAS,
-            "beta3": Parameter(
-                "float",
+            "beta3": _real(
+                "[0, 1)",
                 None,
-                low=0.0,
-                high=1.0,
-                open_high=True,
+                "of the estimate's averages; null is the root of beta2",
                 optional=True,
-                numeric=True,
-                doc="of the estimate's averages; null is the root of beta2",
             ),
             "weight_decay": _WEIGHT_DECAY,
             "decoupled": Parameter(
@@ -762,31 +613,13 @@ OPTIMIZERS: dict[str, Entry] = {
                 numeric=True,
                 doc="keep the rate out of the estimate's denominator, for warmups",
             ),
-            "d0": Parameter(
-                "float",
-                1e-6,
-                low=0.0,
-                open_low=True,
-                scale="log",
-                numeric=True,
-                doc="the first estimate",
-            ),
-            "d_coef": Parameter(
-                "float",
-                1.0,
-                low=0.0,
-                open_low=True,
-                scale="log",
-                numeric=True,
-                doc="a factor of the estimate",
-            ),
-            "growth_rate": Parameter(
-                "float",
+            "d0": _real("(0, inf)", 1e-6, "the first estimate", scale="log"),
+            "d_coef": _real("(0, inf)", 1.0, "a factor of the estimate", scale="log"),
+            "growth_rate": _real(
+                "[1, inf)",
                 None,
-                low=1.0,
+                "by which the estimate may grow in a step; null is without limit",
                 optional=True,
-                numeric=True,
-                doc="by which the estimate may grow in a step; null is without limit",
             ),
         },
     ),
@@ -861,30 +694,28 @@ START = Parameter(
 
 SETTINGS: dict[str, dict[str, Parameter]] = {
     "random": {
-        "trials": Parameter("int", 40, low=1),
+        "trials": _whole("[1, inf)", 40),
         "sampler": Parameter("text", "random", choices=("informed", "sobol", "random")),
     },
     "bayes": {
-        "trials": Parameter("int", 40, low=1),
-        "startup": Parameter("int", 8, low=1, doc="points before the model proposes any"),
-        "generation": Parameter("int", 4, low=1),
+        "trials": _whole("[1, inf)", 40),
+        "startup": _whole("[1, inf)", 8, "points before the model proposes any"),
+        "generation": _whole("[1, inf)", 4),
         "start": Parameter("text", "informed", choices=("informed", "sobol", "random")),
         "model": Parameter("text", "tpe", choices=("tpe", "gp")),
     },
     "refine": {
-        "rounds": Parameter("int", 3, low=1, doc="rounds in the whole run"),
-        "width": Parameter(
-            "float", 0.5, low=0.0, high=4.0, open_low=True, doc="decades of the best's interval"
-        ),
+        "rounds": _whole("[1, inf)", 3, "rounds in the whole run"),
+        "width": _real("(0, 4]", 0.5, "decades of the best's interval", numeric=False),
     },
     "stop": {
-        "patience": Parameter(
-            "int", None, low=1, optional=True, doc="proposals without an improvement beyond noise"
+        "patience": _whole(
+            "[1, inf)", None, "proposals without an improvement beyond noise", optional=True
         ),
     },
     "confirm": {
-        "top": Parameter("int", 4, low=1, high=64, doc="points that are measured again"),
-        "seeds": Parameter("int", 5, low=1, high=100, doc="fresh seeds of each, at most"),
+        "top": _whole("[1, 64]", 4, "points that are measured again"),
+        "seeds": _whole("[1, 100]", 5, "fresh seeds of each, at most"),
     },
 }
 """The settings of strategies, and of what follows a search, by the key of a spec."""
@@ -897,25 +728,17 @@ TRAIN: dict[str, Parameter] = {
     "budget": Parameter(
         "duration", low=0.0, open_low=True, units=("ep", "ba", "sp"), doc="the whole training"
     ),
-    "lr": Parameter(
-        "float", low=0.0, open_low=True, scale="log", numeric=True, doc="the base learning rate"
-    ),
-    "batch_size": Parameter("int", 32, low=1, scale="log"),
+    "lr": _real("(0, inf)", scale="log", doc="the base learning rate"),
+    "batch_size": _whole("[1, inf)", 32, scale="log"),
     "loss": Parameter("text", None, choices=tuple(LOSSES), optional=True),
-    "label_smoothing": Parameter("float", 0.0, low=0.0, high=1.0, open_high=True, numeric=True),
-    "clip_norm": Parameter(
-        "float", None, low=0.0, open_low=True, optional=True, scale="log", numeric=True
-    ),
-    "layer_decay": Parameter(
-        "float",
+    "label_smoothing": _real("[0, 1)", 0.0),
+    "clip_norm": _real("(0, inf)", None, optional=True, scale="log"),
+    "layer_decay": _real(
+        "(0, 1]",
         None,
-        low=0.0,
-        high=1.0,
-        open_low=True,
+        "a layer's rate over that of the layer above it",
+        "{min: 0.6, max: 1}",
         optional=True,
-        numeric=True,
-        doc="a layer's rate over that of the layer above it",
-        search="{min: 0.6, max: 1}",
     ),
     "groups": Parameter(
         "groups",
@@ -955,7 +778,7 @@ TRAIN: dict[str, Parameter] = {
 # models
 
 _ACTIVATION = Parameter("text", "relu", choices=("relu", "gelu", "silu", "tanh"))
-_DROPOUT = Parameter("float", 0.0, low=0.0, high=1.0, open_high=True)
+_DROPOUT = _real("[0, 1)", 0.0, numeric=False)
 
 MODELS: dict[str, Entry] = {
     "logistic": Entry("one linear layer"),
@@ -981,8 +804,8 @@ MODELS: dict[str, Entry] = {
         "a residual network of 3x3 convolutions in three stages, each half as large and twice as "
         "wide as the one before (He et al. 2016, section 4.2)",
         {
-            "depth": Parameter("int", 8, low=8, high=1202, every=6, doc="layers with weights"),
-            "width": Parameter("int", 16, low=1, doc="channels of the first stage"),
+            "depth": _whole("[8, 1202]", 8, "layers with weights", every=6),
+            "width": _whole("[1, inf)", 16, "channels of the first stage"),
             "activation": _ACTIVATION,
             "batch_norm": Parameter("bool", True),
         },
@@ -991,9 +814,9 @@ MODELS: dict[str, Entry] = {
         "a small GPT on the characters of `text`: pre-norm blocks of causal attention, learned "
         "positions (nanoGPT)",
         {
-            "layers": Parameter("int", 4, low=1, doc="blocks"),
-            "heads": Parameter("int", 4, low=1, doc="of attention; they divide the width"),
-            "width": Parameter("int", 128, low=1, doc="numbers a character is turned into"),
+            "layers": _whole("[1, inf)", 4, "blocks"),
+            "heads": _whole("[1, inf)", 4, "of attention; they divide the width"),
+            "width": _whole("[1, inf)", 128, "numbers a character is turned into"),
             "dropout": _DROPOUT,
             "tied": Parameter("bool", True, doc="embedding and output layer are one matrix"),
             "bias": Parameter("bool", False, doc="of linear layers and norms"),
@@ -1035,33 +858,21 @@ TRANSFORMS: dict[str, Entry] = {
     "random_crop": Entry(
         "zeros around the image, of which a window of the old size is cut, at a place of its own "
         "for each sample",
-        {"padding": Parameter("int", low=1, doc="zeros at each side, in pixels")},
+        {"padding": _whole("[1, inf)", doc="zeros at each side, in pixels")},
     ),
     "flip": Entry(
         "left and right change places",
-        {
-            "p": Parameter(
-                "float", 0.5, low=0.0, high=1.0, open_low=True, doc="probability, of each sample"
-            )
-        },
+        {"p": _real("(0, 1]", 0.5, "probability, of each sample", numeric=False)},
     ),
     "noise": Entry(
         "adds normal noise to all numbers",
-        {
-            "std": Parameter(
-                "float", low=0.0, open_low=True, doc="its deviation, after `standardize`"
-            )
-        },
+        {"std": _real("(0, inf)", doc="its deviation, after `standardize`", numeric=False)},
     ),
     "mixup": Entry(
         "mixes each sample, and its loss, with another of the batch (Zhang et al. 2018)",
         {
-            "alpha": Parameter(
-                "float",
-                0.2,
-                low=0.001,
-                high=1000.0,
-                doc="the batch's share is of Beta(alpha, alpha)",
+            "alpha": _real(
+                "[0.001, 1000]", 0.2, "the batch's share is of Beta(alpha, alpha)", numeric=False
             )
         },
     ),
@@ -1074,16 +885,15 @@ IMAGE_TRANSFORMS = ("random_crop", "flip")
 # early stopping
 
 _REPORTS = {
-    "budget": Parameter(
-        "int",
+    "budget": _whole(
+        "[2, inf)",
         None,
-        low=2,
+        "of a command or a loop: the step of the last report of a whole training",
         optional=True,
-        doc="of a command or a loop: the step of the last report of a whole training",
     )
 }
-_STARTUP = Parameter("int", 4, low=1, doc="points before any is stopped")
-_FACTOR = Parameter("int", 3, low=2, doc="one of so many goes on")
+_STARTUP = _whole("[1, inf)", 4, "points before any is stopped")
+_FACTOR = _whole("[2, inf)", 3, "one of so many goes on")
 
 PRUNING: dict[str, Entry] = {
     "none": Entry("every training goes to its end"),
@@ -1092,11 +902,11 @@ PRUNING: dict[str, Entry] = {
     ),
     "quarter": Entry(
         "at 1/9 and 1/3 of the budget the worst quarter of all points that got there stops",
-        {"population": Parameter("int", 32, low=4, doc="points that are compared"), **_REPORTS},
+        {"population": _whole("[4, inf)", 32, "points that are compared"), **_REPORTS},
     ),
     "halving": Entry(
         "for small searches: half of the points go on after 1/9 of the budget, a quarter after 1/3",
-        {"population": Parameter("int", 8, low=4, doc="points that are compared"), **_REPORTS},
+        {"population": _whole("[4, inf)", 8, "points that are compared"), **_REPORTS},
         "Jamieson & Talwalkar 2016",
     ),
     "median": Entry(
@@ -1107,9 +917,7 @@ PRUNING: dict[str, Entry] = {
     "percentile": Entry(
         "a point stops that is not among the best share of those before it",
         {
-            "keep": Parameter(
-                "float", 0.75, low=0.0, high=1.0, open_low=True, open_high=True, doc="the share"
-            ),
+            "keep": _real("(0, 1)", 0.75, "the share", numeric=False),
             "startup": _STARTUP,
             **_REPORTS,
         },
@@ -1127,9 +935,7 @@ PRUNING: dict[str, Entry] = {
     "wilcoxon": Entry(
         "a point stops that is worse than the best before it, seed by seed and fold by fold",
         {
-            "p": Parameter(
-                "float", 0.1, low=0.0, high=0.5, open_low=True, doc="the level of the test"
-            ),
+            "p": _real("(0, 0.5]", 0.1, "the level of the test", numeric=False),
             **_REPORTS,
         },
     ),
@@ -1182,9 +988,7 @@ class Source:
     ordered: bool = False
 
 
-_SAMPLES = Parameter(
-    "int", None, low=2, optional=True, doc="use only the first so many for training"
-)
+_SAMPLES = _whole("[2, inf)", None, "use only the first so many for training", optional=True)
 _SHUFFLE = Parameter(
     "bool", False, doc="draw `samples` from all, classes in their shares, not the first"
 )
@@ -1241,10 +1045,8 @@ DATA: dict[str, Source] = {
         "the characters of a UTF-8 file, each to be told from those before it",
         {
             "source": Parameter("path", doc="the file"),
-            "context": Parameter("int", 64, low=1, doc="characters of a sample"),
-            "samples": Parameter(
-                "int", None, low=2, optional=True, doc="use only the first so many"
-            ),
+            "context": _whole("[1, inf)", 64, "characters of a sample"),
+            "samples": _whole("[2, inf)", None, "use only the first so many", optional=True),
         },
         task="language",
         ordered=True,
@@ -1265,9 +1067,7 @@ DATA: dict[str, Source] = {
                 choices=("classification", "own"),
                 doc="what the folders' numbers are; null: classification",
             ),
-            "samples": Parameter(
-                "int", None, low=2, optional=True, doc="use only so many for training"
-            ),
+            "samples": _whole("[2, inf)", None, "use only so many for training", optional=True),
         },
         task="classification",
         own_split=True,
@@ -1277,15 +1077,13 @@ DATA: dict[str, Source] = {
 
 SPLITTING: dict[str, Parameter] = {
     "standardize": Parameter("bool", False, doc="by mean and deviation of the training split"),
-    "split_seed": Parameter("int", 0, low=0, high=2**32 - 1),
-    "validation_seed": Parameter(
-        "int",
+    "split_seed": _whole("[0, 4294967295]", 0),
+    "validation_seed": _whole(
+        "[0, 4294967295]",
         None,
-        low=0,
-        high=2**32 - 1,
-        optional=True,
-        doc="draws the validation part or the folds anew, of all but the test part; "
+        "draws the validation part or the folds anew, of all but the test part; "
         "null: split_seed does",
+        optional=True,
     ),
 }
 """The plain values every data source takes; `validation` and `test` have grammars of their own."""
@@ -1294,12 +1092,11 @@ SPLITTING: dict[str, Parameter] = {
 IMPORTED: dict[str, Parameter] = {
     "task": _TASK,
     "images": _IMAGES,
-    "classes": Parameter(
-        "int",
+    "classes": _whole(
+        "[2, inf)",
         None,
-        low=2,
+        "how many, of what is loaded batch by batch and does not say so itself",
         optional=True,
-        doc="how many, of what is loaded batch by batch and does not say so itself",
     ),
 }
 """The plain values that data by a class path take beside their arguments."""

@@ -65,6 +65,8 @@ def _step_adam(
     *,
     decoupled: bool = False,
 ) -> None:
+    """Step a parameter [K, ...] by its gradient and its `exp_avg` and `exp_avg_sq`, and in
+    AMSGrad its largest so far."""
     if "weight_decay" in needs:
         decay = number("decay")
         if decoupled:
@@ -131,6 +133,7 @@ def _tabulate_nadam(config: Mapping[str, Any], rates: Array, first: int) -> Arra
 def _step_nadam(
     parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, mean: Tensor, square: Tensor
 ) -> None:
+    """Step a parameter [K, ...] by its gradient and its `exp_avg` and `exp_avg_sq`."""
     gradient = add_decay(parameter, gradient, number, needs)
     mean.lerp_(gradient, number("share"))
     work = average_square(square, gradient, number)
@@ -177,6 +180,7 @@ def _tabulate_radam(config: Mapping[str, Any], rates: Array, first: int) -> Arra
 def _step_radam(
     parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, mean: Tensor, square: Tensor
 ) -> None:
+    """Step a parameter [K, ...] by its gradient and its `exp_avg` and `exp_avg_sq`."""
     gradient = add_decay(parameter, gradient, number, needs)
     mean.lerp_(gradient, number("share"))
     work = root(square, average_square(square, gradient, number))
@@ -208,6 +212,7 @@ def _tabulate_adamax(config: Mapping[str, Any], rates: Array, first: int) -> Arr
 def _step_adamax(
     parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, mean: Tensor, largest: Tensor
 ) -> None:
+    """Step a parameter [K, ...] by its gradient and its `exp_avg` and `exp_inf`."""
     gradient = add_decay(parameter, gradient, number, needs)
     mean.lerp_(gradient, number("share"))
     work = gradient.abs().add_(number("eps"))

@@ -79,6 +79,7 @@ def _tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
 
 
 def _step(parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, mean: Tensor) -> None:
+    """Step a parameter [K, ...] by its gradient and its `exp_avg`."""
     add_decay(parameter, gradient, number, needs)
     direction = torch.lerp(mean, gradient, number("share"))
     # Torch's sign of NaN is zero: a lost training would look as if it stood still.

@@ -58,6 +58,7 @@ def _step_rmsprop(
     buffer: Tensor,
     mean: Tensor,
 ) -> None:
+    """Step a parameter [K, ...] by its gradient, `square_avg`, `momentum_buffer`, `grad_avg`."""
     gradient = add_decay(parameter, gradient, number, needs)
     work = average_square(square, gradient, number)
     variance = square
@@ -95,6 +96,7 @@ def _tabulate_adagrad(config: Mapping[str, Any], rates: Array, first: int) -> Ar
 def _step_adagrad(
     parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, total: Tensor
 ) -> None:
+    """Step a parameter [K, ...] by its gradient and its `sum` of squares."""
     gradient = add_decay(parameter, gradient, number, needs)
     total.addcmul_(gradient, gradient)
     work = root(total, torch.empty_like(total)).add_(number("eps"))
@@ -118,6 +120,7 @@ def _tabulate_adadelta(config: Mapping[str, Any], rates: Array, first: int) -> A
 def _step_adadelta(
     parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, square: Tensor, moved: Tensor
 ) -> None:
+    """Step a parameter [K, ...] by its gradient and its `square_avg` and `acc_delta`."""
     gradient = add_decay(parameter, gradient, number, needs)
     eps = number("eps")
     work = average_square(square, gradient, number)

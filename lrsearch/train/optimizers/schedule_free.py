@@ -84,6 +84,7 @@ def _step(
     difference: Tensor,
     square: Tensor | None = None,
 ) -> None:
+    """Step a parameter [K, ...] by its gradient and its `z_minus_y` and, in Adam, `exp_avg_sq`."""
     step = gradient
     if square is not None:
         step = average_square(square, gradient, number)

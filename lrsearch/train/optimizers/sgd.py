@@ -84,6 +84,7 @@ def _tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
 def _step(
     parameter: Tensor, gradient: Tensor, number: Number, needs: Needs, buffer: Tensor
 ) -> None:
+    """Step a parameter [K, ...] by its gradient and its `momentum_buffer`."""
     # The decayed gradient is never formed: that would be a tensor more to write and read. Nor may
     # the order of the sums follow from `needs`.
     if "momentum" in needs:

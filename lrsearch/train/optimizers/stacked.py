@@ -126,7 +126,7 @@ Number = Callable[[str], Tensor]
 def shaper(
     names: Sequence[str], numbers: Sequence[Tensor], parameters: Sequence[Tensor]
 ) -> list[Number]:
-    """For each of the parameters its `Number`."""
+    """The `Number` of each of the parameters."""
     named = dict(zip(names, numbers, strict=True))
     # Each view is an operation; parameters of one rank share it.
     shaped = functools.cache(lambda rank, name: named[name].view(-1, *[1] * (rank - 1)))
@@ -148,6 +148,7 @@ def alike(
     def update(
         parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
     ) -> None:
+        """Step all parameters [K, ...]."""
         every = shaper(scalars, numbers, parameters)
         held = (state[slot] for slot in slots)
         for parameter, gradient, number, *own in zip(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +134,17 @@ def _aside(device: torch.device, own: list[_State]) -> Iterator[None]:
         _restore(caller, device)
 
 
+@contextmanager
+def _noting_loss(device: torch.device) -> Iterator[None]:
+    """Raise DeviceLost in the place of an error that has ended what the process can do with the
+    device."""
+    try:
+        yield
+    except RuntimeError:
+        check_alive(device)
+        raise
+
+
 def isolated(
     job: Generator[Any, Any, None], device: torch.device, workplace: Workplace
 ) -> Generator[Any, Any, None]:
@@ -149,28 +160,22 @@ def isolated(
     replies: Any = None
     taken: list[Kept] | None = None
     device = _numbered(device)
-    try:
+    with closing(job):
         while True:
-            try:
-                with importable(workplace), current(device), _aside(device, own):
-                    if taken is not None:
-                        anew.put_back(workplace)
-                        anew.put_in(taken)
-                        taken = None
-                    try:
-                        event = job.send(replies)
-                    except StopIteration:
-                        return
-                    if event is None:  # It waits: another job may train meanwhile.
-                        taken = anew.take_out(workplace)
-            except RuntimeError:
-                check_alive(device)
-                raise
+            with _noting_loss(device), importable(workplace), current(device), _aside(device, own):
+                if taken is not None:
+                    anew.put_back(workplace)
+                    anew.put_in(taken)
+                    taken = None
+                try:
+                    event = job.send(replies)
+                except StopIteration:
+                    return
+                if event is None:  # It waits: another job may train meanwhile.
+                    taken = anew.take_out(workplace)
             if isinstance(event, tuple):
                 replies = []
                 for each in event:
                     replies += (yield each) or []
             else:
                 replies = yield event
-    finally:
-        job.close()

@@ -392,30 +392,30 @@ class Memory:
         for place, each in walked:
             kinds |= dict.fromkeys(type(each).__mro__)
             found[place, ""] = type(each)  # It is there; its value does not matter.
-            skipped = self._apart(each)
-            for name, value in vars(each).items():
-                if name not in skipped:
-                    _refuse_iterator(value, f"{place}.{name}".strip("."))
-                    found[place, name] = look.at(value)
-            if isinstance(each, nn.Module):
-                for name, part in each._parameters.items():
-                    own = f"{place}.{name}".strip(".")
-                    found[f"what hooks of {own} hold", ""] = look.at(_hooks_of(part))
+            found |= {key: look.at(value) for key, value in self._held(place, each)}
         for name, value in self.roots.items():
             owner = _owner(value)
             if isinstance(owner, FunctionType):
                 found[name, "()"] = look.at(owner)
                 scopes[owner.__module__] = None
         scopes |= {each.__module__: None for each in kinds}
-        for kind in kinds:
-            if is_users(kind.__module__):
-                for name, value in vars(kind).items():
-                    if not name.startswith("__"):
-                        found[f"the class {kind.__name__}", name] = look.at(value)
+        for kind in filter(lambda kind: is_users(kind.__module__), kinds):
+            named = ((key, value) for key, value in vars(kind).items() if key[:2] != "__")
+            found |= {(f"the class {kind.__name__}", key): look.at(value) for key, value in named}
         for scope in _reached(filter(is_users, scopes)):
             for name, value in _globals(sys.modules[scope]):
                 found[f"the module {scope}", name] = look.at(value)
         return found
+
+    def _held(self, place: str, owner: Any) -> Iterator[tuple[tuple[str, str], object]]:
+        """The values of an object's attributes, and what hooks of its parameters hold."""
+        skipped = self._apart(owner)
+        for name, value in vars(owner).items():
+            if name not in skipped:
+                _refuse_iterator(value, f"{place}.{name}".strip("."))
+                yield (place, name), value
+        for name, part in owner._parameters.items() if isinstance(owner, nn.Module) else ():
+            yield (f"what hooks of {f'{place}.{name}'.strip('.')} hold", ""), _hooks_of(part)
 
     def _apart(self, value: object) -> frozenset[str]:
         """The names of attributes that a saved state has apart."""

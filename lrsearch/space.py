@@ -415,25 +415,16 @@ def automatic(space: Space) -> list[str]:
     return [name for name, part in parameters(space) if isinstance(part, Float) and part.auto]
 
 
-def settle_ends(space: Space, found: Mapping[str, tuple[float, float]], prefix: str = "") -> Space:
+def settle_ends(space: Space, found: Mapping[str, tuple[float, float]]) -> Space:
     """The space with the ends that range tests have `found`, by the ids of their ranges."""
-    return Space(
-        tuple((path, _settle(prefix + path, part, found)) for path, part in space.dimensions)
-    )
 
+    def settle(name: str, dimension: Dimension) -> Dimension:
+        if name not in found or not isinstance(dimension, Float):
+            return dimension
+        low, high = found[name]
+        return replace(dimension, low=low, high=high, auto=False)
 
-def _settle(name: str, dimension: Dimension, found: Mapping[str, tuple[float, float]]) -> Dimension:
-    if isinstance(dimension, Choice):
-        return Choice(
-            tuple(
-                Option(option.value, settle_ends(option.space, found, f"{name}[{index}]."))
-                for index, option in enumerate(dimension.options)
-            )
-        )
-    if name not in found or not isinstance(dimension, Float):
-        return dimension
-    low, high = found[name]
-    return replace(dimension, low=low, high=high, auto=False)
+    return change_dimensions(space, settle)
 
 
 def size(space: Space) -> int | None:
@@ -460,21 +451,16 @@ def every_point(space: Space) -> list[dict[str, Any]]:
     """All the points of a finite space. Raises ValueError for one that `size` says is not."""
     if size(space) is None:
         raise ValueError("a space with a range of real numbers has no end")
-    return [point for level in grid(_filled(space)) for point in level]
+    return [point for level in grid(change_dimensions(space, _fill)) for point in level]
 
 
-def _filled(space: Space) -> Space:
-    return Space(tuple((path, _fill(part)) for path, part in space.dimensions))
-
-
-def _fill(dimension: Dimension) -> Dimension:
-    if isinstance(dimension, Choice):
-        return Choice(
-            tuple(Option(option.value, _filled(option.space)) for option in dimension.options)
-        )
+def _fill(_: str, dimension: Dimension) -> Dimension:
+    """The dimension with all its values in a grid."""
     if isinstance(dimension, Int):
         return Int(dimension.low, dimension.high, False, dimension.high - dimension.low + 1)
-    return Float(dimension.low, dimension.high, False, 1, dimension.unit)
+    if isinstance(dimension, Float):
+        return Float(dimension.low, dimension.high, False, 1, dimension.unit)
+    return dimension
 
 
 # grids

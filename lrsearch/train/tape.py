@@ -376,6 +376,8 @@ class _Recorder(TorchDispatchMode):
             self.used.append(name)
             return name
         if _memory(tensor) in self.renewed:
+            if tensor._is_zerotensor():  # Made for forward derivatives, of views nobody tells of.
+                return self._constant("c", tensor)
             # Another object over memory that a replay makes anew.
             raise NotRecordable("it makes a tensor by ways that cannot be recorded")
         return self._constant("c", tensor)

@@ -23,7 +23,6 @@ from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch, copy, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.device import is_out_of_memory, release
-from lrsearch.train.engines.attributes import count_places, find_hooks, tensors_of, untouchable
 from lrsearch.train.engines.course import state_of
 from lrsearch.train.engines.obstacles import explain, find_place, tell_checks
 from lrsearch.train.engines.sizes import (
@@ -42,12 +41,12 @@ from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
+from lrsearch.train.models.attributes import count_places, find_hooks, tensors_of, untouchable
 from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.models.validation import LEAST_CHUNK, validation_sums
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import batches, get_noise, get_seed, set_noise, trial_seeds
 from lrsearch.train.tape import NotRecordable, record
-from lrsearch.train.users.memory import recall
 from lrsearch.trial import Trial, Workplace
 
 STEPS = 2
@@ -290,7 +289,8 @@ class _Comparison:
                 for lane in range(2):
                     self._compare_states("a recorded step", program.take(lane), states[lane])
             except _Differs as error:  # What it remembers explains more than by how much.
-                if changed := self._find_change(seen, remembered):
+                changed = self._find_change(seen, remembered) or self._find_evaluated(rows[0])
+                if changed:
                     raise type(error)(changed) from None
                 raise
             first = first if step else states
@@ -435,7 +435,7 @@ class _Comparison:
                 raise _Differs(f"{what} differs in {name}")
 
     def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
-        return recall(self.models[0], (criterion or self.criteria[0]).objects)
+        return (criterion or self.criteria[0]).remember(self.models[0])
 
     def _compare_memory(self, before: Mapping[str, object], after: Mapping[str, object]) -> None:
         if changed := self._find_change(before, after):
@@ -448,6 +448,14 @@ class _Comparison:
                 other = "; draw by torch.rand instead" if name.startswith("the state of ") else ""
                 return f"its forward changes {name}, which no recording repeats{other}"
         return ""
+
+    def _find_evaluated(self, row: Tensor) -> str:
+        """The reason against lanes that a memory of evaluations is, as `_find_change`."""
+        seen = []
+        for state in self.states:
+            self._evaluate(self.models[0], state, take(self.data.train, row))
+            seen.append(self._remember())
+        return self._find_change(*seen)
 
     def _find_written(
         self,

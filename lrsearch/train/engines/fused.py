@@ -53,6 +53,7 @@ from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import seed_everything, trial_seeds
+from lrsearch.train.tape import NotRecordable
 from lrsearch.train.users import anew
 from lrsearch.train.users.memory import Memory
 from lrsearch.trial import (
@@ -119,7 +120,9 @@ def _try(
                 return lanes, ""
             except any_but_interrupts(DataError) as error:  # Data are the run's affair.
                 memory = is_out_of_memory(error)
-                reason = f"the fused program raised {type(error).__name__}: {error}"
+                known = isinstance(error, NotRecordable)
+                raised = f"the fused program raised {type(error).__name__}: {error}"
+                reason = str(error) if known else raised
                 release(error)
                 break
             if isinstance(event, Ended):

@@ -17,7 +17,7 @@ from lrsearch import pulse
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree, leaves, replace_leaves
 from lrsearch.train.batches.averaging import normalizing, recalibration_batches
-from lrsearch.train.batches.batch import Batch, join, take
+from lrsearch.train.batches.batch import Batch, copy, join, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Window
 from lrsearch.train.device import is_out_of_memory, numbers_on, release, sum_type
@@ -26,9 +26,10 @@ from lrsearch.train.lanes.graphs import Recorded, replayable
 from lrsearch.train.lanes.places import placeless
 from lrsearch.train.lanes.stack import Stack, copy_all, copy_lane, view_lane
 from lrsearch.train.lanes.state import Tensors, stack_like
+from lrsearch.train.models.attributes import tensors_of, untouchable
 from lrsearch.train.models.criterion import CHUNK, lane_of
 from lrsearch.train.models.metrics import SUMS, stacked_loss
-from lrsearch.train.models.validation import in_chunks, validation_sums
+from lrsearch.train.models.validation import in_chunks, refuse_reading, validation_sums
 from lrsearch.train.optimizers.stacked import StackedOptimizer, beside
 from lrsearch.train.tape import NotRecordable, Tape, record
 
@@ -113,6 +114,8 @@ class Evaluation:
         self.singly = False
         """Whether lanes are evaluated one after the other, as alone: the user's code cannot be
         mapped over them there, since it reads values back, say, or draws random numbers."""
+        self._left: set[str] | None = None
+        """The attributes in which evaluations made singly leave tensors; None before the first."""
         self._evaluators: dict[int, _Evaluator] = {}
         self._forwards: dict[tuple[object, ...], tuple[Tape, Tree]] = {}
         self._averaged: dict[int, tuple[_Evaluator, int]] = {}
@@ -131,7 +134,8 @@ class Evaluation:
 
     def evaluate(self, lanes: Sequence[int]) -> Tensor:
         """The summed loss and the sums for the task's metrics over the validation split, float64
-        [len(lanes), sums]. Waits for the device in the user's code alone."""
+        [len(lanes), sums]. Waits for the device in the user's code alone. Raises NotRecordable for
+        code that remembers something of a lane's evaluation, which others would read."""
         if not self.singly:
             try:
                 return self._evaluate_together(lanes)
@@ -140,15 +144,51 @@ class Evaluation:
             self.singly = True
         if self.optimizer.average is not None and not self._averaged.keys() >= set(lanes):
             self._average(lanes)  # Before an evaluation draws: training's batches come first.
-        return torch.stack([self._evaluate_lane(lane) for lane in lanes])
+        return torch.stack([*self._evaluate_singly(lanes)])
+
+    def _evaluate_singly(self, lanes: Sequence[int]) -> Iterator[Tensor]:
+        """The sums of lanes one after the other, of code that remembers nothing in between: what an
+        evaluation leaves in an attribute neither another one nor a step may read."""
+        self.stack.skeleton.model.eval()
+        left, seen = self._left, self._remember()
+        for lane in lanes:
+            with untouchable(self.stack.skeleton.model, left or ()):
+                found = self._evaluate_lane(lane)
+            yield found
+            if self._left is None or lane == lanes[-1]:  # To look takes as long as a small model.
+                now = self._remember()
+                changed = {name for name in {**seen, **now} if seen.get(name) != now.get(name)}
+                self._refuse_memory(changed - (left or set()))
+                left, seen = (left or set()) | changed, now
+        self._left = left
+
+    def _remember(self) -> dict[str, object]:
+        return self.criterion.remember(self.stack.skeleton.model)
+
+    def _refuse_memory(self, changed: set[str]) -> None:
+        """Raise NotRecordable for attributes that an evaluation made singly has changed, unless
+        they hold tensors that training writes before it reads them, from the first time on."""
+        model = self.stack.skeleton.model
+        for name in sorted(changed):
+            if self._left is not None or name not in tensors_of(model, changed):
+                raise NotRecordable(f"its evaluation changes {name}, which other lanes would read")
+        if changed:
+            rows = torch.arange(self.train["batch_size"], device=self.device)
+            refuse_reading(changed, model, copy(take(self.data.train, rows)), self.criterion)
 
     def _evaluate_lane(self, lane: int) -> Tensor:
         """The sums of one lane, [sums], by the module itself, which has the lane's tensors and
         random numbers."""
         parameters, fixed, place = self._evaluated_at(lane)
         model = self.stack.skeleton.fill(view_lane(parameters, place), view_lane(fixed, place))
+        own = {**self.stack.skeleton.parameters, **self.stack.skeleton.fixed}
+        versions = {name: each._version for name, each in own.items()}
         generator = self.stack.generators.part(lane)
-        return validation_sums(model, self.data, self.criterion, generator)
+        found = validation_sums(model, self.data, self.criterion, generator)
+        for name, each in own.items():
+            if each._version != versions[name]:
+                raise NotRecordable(f"its forward changes {name} in evaluation, too")
+        return found
 
     def _evaluate_together(self, lanes: Sequence[int]) -> Tensor:
         """The sums of these lanes by one program. Raises what the user's code raises under vmap,

@@ -28,6 +28,7 @@ from lrsearch.train.models.metrics import LOSSES, SUMS
 from lrsearch.train.models.outputs import describe_outputs, find_output, is_flat
 from lrsearch.train.randomness import seed_everything
 from lrsearch.train.users.importing import construct, resolve
+from lrsearch.train.users.memory import recall
 from lrsearch.trial import Config, Workplace
 
 CHUNK = 512
@@ -99,6 +100,10 @@ class Criterion:
             if not hasattr(each, "reset")  # Its memory is dropped each time.
         }
         return {name: each for name, each in named.items() if each is not None}
+
+    def remember(self, model: nn.Module) -> dict[str, object]:
+        """Content of what a model and these objects hold beside tensors, see `memory.recall`."""
+        return recall(model, self.objects)
 
     # training
 

@@ -13,12 +13,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lrsearch import pulse
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree
-from lrsearch.train.batches.batch import copy, join
+from lrsearch.train.batches.batch import Batch, copy, join
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
 from lrsearch.train.device import free_memory, is_out_of_memory, release
+from lrsearch.train.models.attributes import untouchable
 from lrsearch.train.models.criterion import CHUNK, Criterion
-from lrsearch.train.randomness import get_noise, set_noise
+from lrsearch.train.randomness import get_generators, get_noise, set_generators, set_noise
 
 ALONE_CHUNK = 1024
 """Samples per forward pass of an evaluation (`Resident.chunk`) by a built-in loss; fixed, so that
@@ -80,6 +81,18 @@ def validation_sums(
         return found
     most = CHUNK if _counts_batch(model) else None
     return in_chunks(partial(_sum_up, model, data, criterion), data, criterion, most)
+
+
+def refuse_reading(names: set[str], model: nn.Module, batch: Batch, criterion: Criterion) -> None:
+    """Raise NotRecordable where a training step of a model reads attributes that evaluations have
+    written, before it writes them itself. The model's buffers are those after a step, then."""
+    device = next(model.parameters()).device
+    before = get_generators(device)
+    try:
+        with untouchable(model.train(), names):
+            criterion.training_loss(model, batch)
+    finally:
+        set_generators(before, device)
 
 
 def _counts_batch(model: nn.Module) -> bool:

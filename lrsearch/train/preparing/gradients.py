@@ -14,8 +14,8 @@ from lrsearch.data.raised import find_line, find_told_line
 from lrsearch.errors import ModelError
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.device import is_out_of_memory
-from lrsearch.train.engines.attributes import tensors_of
 from lrsearch.train.engines.training import Training
+from lrsearch.train.models.attributes import tensors_of
 from lrsearch.train.users.memory import PLACES, Memory, find_optimizers, recall
 
 _IN_PLACE = "modified by an inplace operation"

@@ -174,7 +174,7 @@ class _Look:
             return True, repr(value)
         if isinstance(value, Tensor):
             apart = id(value) in self.held or _memory_of(value) in self.memory
-            return True, (_Same(value), apart or value._version)
+            return True, (_Same(value), apart or (value._version, _numbers_of(value)))
         if id(value) in self.held or isinstance(value, logging.Logger):
             return True, _Same(value)
         if isinstance(value, np.ndarray):
@@ -202,6 +202,17 @@ def _memory_of(tensor: Tensor) -> int | None:
     try:
         return tensor.untyped_storage().data_ptr() or None
     except (RuntimeError, NotImplementedError):
+        return None
+
+
+def _numbers_of(tensor: Tensor) -> bytes | None:
+    """The numbers of a small tensor of the host's: neither `.data` nor numpy count their changes as
+    new versions. None for others."""
+    if tensor.device.type != "cpu" or tensor.is_sparse or tensor.nbytes > LIMIT:
+        return None
+    try:
+        return tensor.detach().resolve_conj().resolve_neg().numpy().tobytes()
+    except (RuntimeError, TypeError):  # As of numbers that numpy does not have.
         return None
 
 

@@ -57,7 +57,7 @@ REFUSED = {
     "Mixes": "that no lane could repeat",
     "Seeds": "seeds torch's random numbers",
     "KeepsItsState": "changes kept, which",
-    "CentersByWhatTrainingLeft": "reads an attribute that an earlier step has written",
+    "CentersByWhatTrainingLeft": "which an earlier step or evaluation has written",
     "LooksBack": "changes left, which",
     "AnnealsByItsCalls": "changes calls, which",
     "Half": "not all float32",

@@ -830,6 +830,20 @@ class ReadsInEvaluation(Net):
         return h if self.training else h / max(1.0, h.abs().max().item())
 
 
+class ScalesLate(Net):
+    """An attribute that evaluations change once the weights have moved, and training reads."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.scale = torch.ones(())
+        self.register_buffer("begun", self.first.weight.detach().clone())
+
+    def hidden(self, x):
+        if not self.training and (self.first.weight - self.begun).norm().item() > 0.1:
+            self.scale = self.scale * 0.5
+        return super().hidden(x) * self.scale
+
+
 class Pads(Net):
     """Rows of zeros: an encoder leaves them out in evaluation, by nested tensors."""
 

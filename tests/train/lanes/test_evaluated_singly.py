@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from devices import DEVICE
+from devices import DEVICE, assert_same_numbers
 from test_draws import HERE, assert_lanes_train_as_alone
 from test_train import MLP, cohort, config
 from torch.utils import checkpoint as checkpointing
 
+from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
 from lrsearch.train.lanes.plain import _CHECKPOINTING
-from lrsearch.trial import Objective, Workplace
+from lrsearch.trial import Ended, Objective, Plan, Planned, Workplace
 
 pytestmark = pytest.mark.usefixtures("on_device")
 
@@ -119,3 +121,19 @@ def test_an_evaluation_that_remembers_or_trains_is_refused(
 ) -> None:
     job = cohort(own(step, 0.01), own(step, 0.02), place=place)
     assert reason in refuse(job.trials, open_data(job, job.trials[0], DEVICE), place)
+
+
+def test_what_an_evaluation_leaves_late_ends_lanes() -> None:
+    """Trying comes before the weights say so; from then on all trials are trained as alone."""
+    model = {"class_path": "layers.ScalesLate", "init_args": {}}
+    given = {"budget": "8ba", "batch_size": 32, "evaluate": "2ba"}
+    job = cohort(*(config(model, lr=rate, **given) for rate in (0.001, 0.02)), place=HERE)
+    assert refuse(job.trials, open_data(job, job.trials[0], DEVICE), job.workplace) == ""
+    events = [*run_cohort(replace(job, plan=Plan("fused", 2)))]
+    (planned,) = [each.plan for each in events if isinstance(each, Planned)]
+    assert planned.engine == "solo"
+    assert planned.reason == "its evaluation changes scale, which other lanes would read"
+    ended = {each.trial: each for each in events if isinstance(each, Ended)}
+    for each in run_cohort(job):
+        if isinstance(each, Ended):
+            assert_same_numbers(each.curve, ended[each.trial].curve)

@@ -30,13 +30,21 @@ def count_places(model: nn.Module) -> int:
 
 
 class _Untouchable:
-    """A value that nothing can be done with but to replace it."""
+    """A value that nothing can be done with but to replace it; `told` is where it stands."""
+
+    def __init__(self, told: str) -> None:
+        object.__setattr__(self, "told", told)
 
     def __getattribute__(self, name: str) -> object:
-        raise NotRecordable("it reads an attribute that an earlier step has written")
+        raise _refusal(self)
 
     def __bool__(self) -> bool:
-        raise NotRecordable("it reads an attribute that an earlier step has written")
+        raise _refusal(self)
+
+
+def _refusal(value: _Untouchable) -> NotRecordable:
+    told = object.__getattribute__(value, "told")
+    return NotRecordable(f"it reads {told}, which an earlier step or evaluation has written")
 
 
 Place = tuple[dict[str, Any], str]
@@ -74,7 +82,7 @@ def untouchable(model: nn.Module, names: Collection[str]) -> Iterator[list[str]]
     a model could count."""
     places = tensors_of(model, names)
     held = [(name, *places[name]) for name in names]
-    before = [(scope[key], _spoil(scope, key)) for _, scope, key in held]
+    before = [(scope[key], _spoil(scope, key, name)) for name, scope, key in held]
     left: list[str] = []
     try:
         yield left
@@ -89,15 +97,15 @@ def untouchable(model: nn.Module, names: Collection[str]) -> Iterator[list[str]]
                 left.append(name)
 
 
-def _spoil(scope: dict[str, Any], key: str) -> Any:
+def _spoil(scope: dict[str, Any], key: str, told: str) -> Any:
     """Make the tensors of an attribute untouchable, in the list or dict that others may hold, too;
-    returns a copy of this one."""
+    returns a copy of this one. `told` is its name."""
     value = scope[key]
     if not isinstance(value, list | dict):
-        scope[key] = _Untouchable()
+        scope[key] = _Untouchable(told)
         return None
     parts = value.copy()
-    spoilt = (_Untouchable() for _ in parts)
+    spoilt = (_Untouchable(told) for _ in parts)
     _fill(value, dict(zip(parts, spoilt, strict=True)) if isinstance(parts, dict) else [*spoilt])
     return parts
 

@@ -173,7 +173,8 @@ class Listener:
         under_way = {number for job in self.jobs.values() for number in job.begun}
         saved: set[int] = set()
         if self.spec.save is not None:
-            self.watcher.note("saving what is under way; a second Ctrl-C ends it at once")
+            second = "signal" if pulse.patient() else "Ctrl-C"
+            self.watcher.note(f"saving what is under way; a second {second} ends it at once")
             self.executor.leave()
         else:
             deadline = 0.0  # There is nothing to hand over.

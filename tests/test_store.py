@@ -1100,6 +1100,40 @@ def test_a_curve_without_a_place_costs_no_result(tmp_path: Path) -> None:
     assert store.read(tmp_path / "demo").results[4] == make_result(0.5)
 
 
+def test_weights_and_a_curve_make_room_for_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = os.pwrite
+    with open_run(tmp_path) as run:
+        fill(run)
+        beside = [run.folder / "best" / "trial-000004.safetensors"]
+        beside.append(run.folder / "curves" / "000004.json")
+
+        def write_where_there_is_room(descriptor: int, content: bytes, place: int) -> int:
+            if any(path.exists() for path in beside):
+                writes(descriptor, content[:9], place)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return writes(descriptor, content, place)
+
+        run.keep_weights(4, b"weights")
+        monkeypatch.setattr(os, "pwrite", write_where_there_is_room)
+        with pytest.raises(StorageFull, match="cannot write") as caught:
+            run.ended(4, make_result(0.5), {"step": [1]})
+        assert "the curve of trial 4 is lost, what it measured is in the" in caught.value.hint
+        assert isinstance(run.given_up(4), StorageFull) and run.given_up(4) is None
+        # What was written with its line stays, whatever follows.
+        monkeypatch.undo()
+        run.keep_weights(4, b"weights")
+        run.append("noted", {"kind": "odd"}, sync=True)
+        monkeypatch.setattr(os, "pwrite", write_where_there_is_room)
+        with pytest.raises(StorageFull):
+            run.append("noted", {"kind": "odd"}, sync=True)
+        assert beside[0].exists()
+        monkeypatch.undo()
+    kept = store.read(tmp_path / "demo")
+    assert kept.results[4] == make_result(0.5) and len(kept.notes) == 2
+
+
 def test_a_full_disk_spoils_no_file(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
         run.write_best("old\n")

@@ -713,24 +713,58 @@ def _lock(folder: Path) -> int:
     """Take the folder's lock: a descriptor, which holds it until it is closed or the process dies.
     Raises RunLocked, also where the lock file was deleted while another process still writes the
     journal."""
-    path = folder / "lock"
     _refuse_links(folder)
     with _using(folder):
-        while True:
-            descriptor = _open(path, os.O_RDWR | os.O_CREAT)
-            try:
-                _flock(descriptor, folder)
-                # `fresh` may have renamed the folder between the open and the lock.
-                if path.exists() and os.path.samestat(os.fstat(descriptor), path.lstat()):
-                    os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-                    if _is_held(folder / "journal.jsonl"):
-                        raise _locked(folder, "")
-                    return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
+        descriptor = _lock_file(folder / "lock", folder)
+        if _is_held(folder / "journal.jsonl"):
             os.close(descriptor)
+            raise _locked(folder, "")
+        return descriptor
+
+
+def _lock_file(path: Path, folder: Path) -> int:
+    """Make and lock a file that says who writes a run; returns its descriptor."""
+    while True:
+        descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            _flock(descriptor, folder)
+            # `fresh` may have renamed its folder between the open and the lock, or `claim` deleted
+            # it.
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.lstat()):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def claim(root: Path, name: str) -> Iterator[None]:
+    """Keep other starts of a run from loading anything, until this one has opened it: the run's
+    folder, which has the lock, may not be there yet. Raises RunLocked, also where the run is being
+    written, RunError and StorageFull."""
+    folder, path = _folder(root, name), root / f".{name}.starting"
+    made = [each for each in (root, *root.parents) if not each.exists()]
+    with _using(path):
+        root.mkdir(parents=True, exist_ok=True)
+        descriptor = -1
+        # Who may write into the run's folder alone is kept out when the run is opened.
+        if not folder.is_dir() or _is_writable(root):
+            descriptor = _lock_file(path, folder)
+    try:
+        if is_locked(folder):
+            raise _locked(folder, "")
+        yield
+    finally:
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(descriptor)
+        for each in made:
+            with contextlib.suppress(OSError):  # The run is there.
+                each.rmdir()
 
 
 def _flock(descriptor: int, folder: Path) -> None:

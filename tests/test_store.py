@@ -679,6 +679,24 @@ def test_one_writer_whose_lock_dies_with_it(tmp_path: Path) -> None:
         assert not store.is_locked(tmp_path / "demo")
 
 
+def test_of_two_starts_one_may_load(tmp_path: Path) -> None:
+    root = tmp_path / "not yet" / "there"
+    for begun in (False, True):
+        with store.claim(root, "demo"):
+            with (
+                pytest.raises(RunLocked, match=f"process {os.getpid()}"),
+                store.claim(root, "demo"),
+            ):
+                pass
+            if begun:
+                open_run(root).close()
+        made = [root.parent, root, root / "demo"] if begun else []
+        assert [each for each in tmp_path.rglob("*") if each.parent.name != "demo"] == made
+    with open_run(root), pytest.raises(RunLocked), store.claim(root, "demo"):
+        pass
+    assert [each.name for each in root.iterdir()] == ["demo"]
+
+
 def test_asking_for_the_lock_never_refuses_a_writer(tmp_path: Path) -> None:
     open_run(tmp_path).close()
     with (tmp_path / "demo" / "lock").open() as file:  # what `is_locked` does for a moment

@@ -22,9 +22,7 @@ def main() -> None:
     try:
         with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
             # An exception in the midst of an import may come out as another, or end the process.
-            taken += [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]  # See `forks.ENDING`.
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                taken.append(signal.SIGINT)
+            taken += _find_ending()
             for number in taken:
                 signal.signal(number, lambda *_: os._exit(130))
             atexit.register(_ignore, taken)
@@ -60,6 +58,13 @@ def main() -> None:
     # -m` dies by SIGINT at its end, whatever the code: it forgets that with the next such text.
     eval("None")
     sys.exit(code)
+
+
+def _find_ending() -> list[int]:
+    """The signals that end a command, without those that it was started to ignore: see `forks`,
+    which a signal may come too early for."""
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    return [each for each in ending if signal.getsignal(each) != signal.SIG_IGN]
 
 
 def _ignore(numbers: Sequence[int]) -> None:

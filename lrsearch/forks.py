@@ -29,8 +29,11 @@ _mask = threading.local()
 
 
 def handle(number: int, handler: Handler) -> Handler:
-    """Handle a signal in this process, but not in those that it forks. Returns the handler
+    """Handle a signal in this process, but not in those that it forks; one that is ignored, as
+    `trap ''` of a shell, and its `&`, have a command ignore it, stays so. Returns the handler
     before."""
+    if signal.getsignal(number) == signal.SIG_IGN:
+        return signal.SIG_IGN
     _own[number] = handler
     return signal.signal(number, handler)
 

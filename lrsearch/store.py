@@ -715,15 +715,23 @@ def _lock(folder: Path) -> int:
     journal."""
     _refuse_links(folder)
     with _using(folder):
-        while (descriptor := _try_lock(folder)) is None:
-            pass
+        descriptor = _lock_file(folder / "lock", folder)
+        if _is_held(folder / "journal.jsonl"):
+            os.close(descriptor)
+            raise _locked(folder, "")
         return descriptor
 
 
-def _try_lock(folder: Path) -> int | None:
-    """The lock's descriptor; None where `fresh` renamed the folder between the open and the
-    lock."""
-    path = folder / "lock"
+def _lock_file(path: Path, folder: Path) -> int:
+    """Make and lock a file that says who writes a run; returns its descriptor."""
+    while (descriptor := _try_lock(path, folder)) is None:
+        pass
+    return descriptor
+
+
+def _try_lock(path: Path, folder: Path) -> int | None:
+    """The lock's descriptor; None where the file went between the open and the lock: `fresh`
+    renamed its folder, or `claim` deleted it."""
     descriptor = _open(path, os.O_RDWR | os.O_CREAT)
     with contextlib.ExitStack() as unless_held:
         unless_held.callback(os.close, descriptor)
@@ -732,10 +740,35 @@ def _try_lock(folder: Path) -> int | None:
             return None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-        if _is_held(folder / "journal.jsonl"):
-            raise _locked(folder, "")
         unless_held.pop_all()
     return descriptor
+
+
+@contextlib.contextmanager
+def claim(root: Path, name: str) -> Iterator[None]:
+    """Keep other starts of a run from loading anything, until this one has opened it: the run's
+    folder, which has the lock, may not be there yet. Raises RunLocked, also where the run is being
+    written, RunError and StorageFull."""
+    folder, path = _folder(root, name), root / f".{name}.starting"
+    made = [each for each in (root, *root.parents) if not each.exists()]
+    with _using(path):
+        root.mkdir(parents=True, exist_ok=True)
+        descriptor = -1
+        # Who may write into the run's folder alone is kept out when the run is opened.
+        if not folder.is_dir() or _is_writable(root):
+            descriptor = _lock_file(path, folder)
+    try:
+        if is_locked(folder):
+            raise _locked(folder, "")
+        yield
+    finally:
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(descriptor)
+        for each in made:
+            with contextlib.suppress(OSError):  # The run is there.
+                each.rmdir()
 
 
 def _flock(descriptor: int, folder: Path) -> None:
@@ -1030,6 +1063,10 @@ def _curve(folder: Path, number: int) -> Path:
     return folder / "curves" / f"{number:06d}.json"
 
 
+def _weights(folder: Path, trial: int) -> Path:
+    return folder / "best" / f"trial-{trial:06d}.safetensors"
+
+
 def _read_curve_file(folder: Path, number: int) -> tuple[Path, bytes]:
     path = _curve(folder, number)
     with _using(path):
@@ -1158,6 +1195,20 @@ RESERVE = 2**24
 """Bytes that a saved state leaves free on the disk, for the journal's lines."""
 
 
+def _trials_body(trials: Sequence[Trial]) -> dict[str, Any]:
+    """The configs of new trials, each once, and the trials by the places of theirs."""
+    places: dict[str, int] = {}
+    configs: list[Mapping[str, Any]] = []
+    entries = []
+    for trial in trials:
+        place = places.setdefault(_dump(trial.config), len(configs))
+        if place == len(configs):
+            configs.append(trial.config)
+        body = {"number": trial.number, "key": trial.key, "config": place}
+        entries.append({**body, "seed": trial.seed, "fold": trial.fold})
+    return {"configs": configs, "trials": entries}
+
+
 class Run:
     """The one writer of a run folder, from `open` to `close`; a context manager.
 
@@ -1169,6 +1220,8 @@ class Run:
         self._lock = lock
         self._rescued: Path | None = None
         self._changed = False
+        self._spare: list[Path] = []
+        self._given_up: dict[Path, StorageFull] = {}
         self._path = folder / "journal.jsonl"
         with _using(folder):
             try:
@@ -1264,15 +1317,32 @@ class Run:
             self._journal = self._lock = -1
 
     def append(self, event: str, body: Mapping[str, Any], *, sync: bool = False) -> None:
-        """Write one line, to the disk itself with `sync`, and fold it into the history.
+        """Write one line, to the disk itself with `sync`, and fold it into the history. Where the
+        disk has no room for it, weights and curves written since the last one that was synced make
+        room.
 
         Raises StorageFull, and ValueError for a line that contradicts the history; the journal then
         ends where it did before. Raises RunError where another process has replaced, cut, changed
         or deleted the journal.
         """
         line = _encode(self._lines + 1, event, body)
-        end = self._end + len(line)
         self._check_journal()
+        try:
+            self._write_line(line, sync=sync)
+        except StorageFull as error:
+            if not self._spare:
+                raise
+            for path in self._spare:
+                self._given_up[path] = error
+                with _using(path):
+                    path.unlink(missing_ok=True)
+            self._spare.clear()
+            self._write_line(line, sync=sync)
+        if sync:
+            self._spare.clear()
+
+    def _write_line(self, line: bytes, *, sync: bool) -> None:
+        end = self._end + len(line)
         # At the known end rather than in append mode: what a failed write may have left behind
         # is overwritten. Python itself ignores SIGXFSZ, so a file-size limit is an OSError.
         with _using(self._path):
@@ -1358,27 +1428,10 @@ class Run:
         for proposal in proposals:
             if (proposal.strategy, proposal.generation) != (strategy, generation):
                 raise ValueError(f"{proposal} is not of {strategy}'s generation {generation}")
-        places: dict[str, int] = {}
-        configs: list[Mapping[str, Any]] = []
-        entries = []
-        for trial in trials:
-            place = places.setdefault(_dump(trial.config), len(configs))
-            if place == len(configs):
-                configs.append(trial.config)
-            entries.append(
-                {
-                    "number": trial.number,
-                    "key": trial.key,
-                    "config": place,
-                    "seed": trial.seed,
-                    "fold": trial.fold,
-                }
-            )
         body = {
             "strategy": strategy,
             "generation": generation,
-            "configs": configs,
-            "trials": entries,
+            **_trials_body(trials),
             "proposals": [
                 {"index": item.index, "point": item.point, "trials": item.trials}
                 for item in proposals
@@ -1473,20 +1526,23 @@ class Run:
         """Write the curve of a training, and within what came of it. Raises StorageFull or RunError
         where there is no place for the curve alone, and only then: the result is kept."""
         path, text = _curve(self.folder, number), _dump(content).encode("ascii")
-        try:
+        written = False
+        with contextlib.suppress(StorageFull, RunError):
             # A second fsync would double what a trial costs, and nothing but a power cut could make
             # the line outlive a curve that was written.
             write_whole(path, text, sync=False)
-        except (StorageFull, RunError):
-            yield
-            try:  # It may have failed for a moment alone.
+            self._spare.append(path)
+            written = True
+        yield
+        try:
+            if (given_up := self._given_up.pop(path, None)) is not None:
+                raise given_up
+            if not written:  # It may have failed for a moment alone.
                 write_whole(path, text, sync=False)
-            except (StorageFull, RunError) as error:
-                told = f"the curve of trial {number} is lost, what it measured is in the journal"
-                error.hint = "; ".join(filter(None, (told, error.hint)))
-                raise
-        else:
-            yield
+        except (StorageFull, RunError) as error:
+            told = f"the curve of trial {number} is lost, what it measured is in the journal"
+            hint = "; ".join(filter(None, (told, error.hint)))
+            raise type(error)(error.message, hint=hint) from error
 
     def ranged(self, key: str, ranged: Ranged) -> None:
         """Write the range that range tests have found, by the key of what they were made of; once.
@@ -1525,7 +1581,14 @@ class Run:
 
     def keep_weights(self, trial: int, content: bytes) -> None:
         """Write a trial's weights, the content of a safetensors file, into best/."""
-        write_whole(self.folder / "best" / f"trial-{trial:06d}.safetensors", content, sync=False)
+        path = _weights(self.folder, trial)
+        write_whole(path, content, sync=False)
+        self._spare.append(path)
+
+    def given_up(self, trial: int) -> StorageFull | None:
+        """The reason why a trial's weights are gone: its line in the journal had no room beside
+        them. Told once."""
+        return self._given_up.pop(_weights(self.folder, trial), None)
 
     def stored_weights(self) -> set[int]:
         """The trials whose weights are in best/."""
@@ -1535,10 +1598,10 @@ class Run:
 
     def drop_weights(self, keep: set[int]) -> None:
         """Delete all weights but those of the trials in `keep`."""
-        kept = {f"trial-{trial:06d}.safetensors" for trial in keep}
+        kept = {_weights(self.folder, trial) for trial in keep}
         with _using(self.folder / "best"):
             for path in (self.folder / "best").glob("trial-*"):
-                if path.name not in kept:
+                if path not in kept:
                     path.unlink()
 
     def save_state(self, trial: int, content: bytes) -> Path:

@@ -90,6 +90,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     # Stopped by a time limit it tells what has failed until then.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # As a script's `&` has it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # The process that hands out tests runs none, and others wait for it to start them.
     if name != "cpu" or config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
         config.add_cleanup(_prepare(name).close)

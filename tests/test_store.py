@@ -679,6 +679,24 @@ def test_one_writer_whose_lock_dies_with_it(tmp_path: Path) -> None:
         assert not store.is_locked(tmp_path / "demo")
 
 
+def test_of_two_starts_one_may_load(tmp_path: Path) -> None:
+    root = tmp_path / "not yet" / "there"
+    for begun in (False, True):
+        with store.claim(root, "demo"):
+            with (
+                pytest.raises(RunLocked, match=f"process {os.getpid()}"),
+                store.claim(root, "demo"),
+            ):
+                pass
+            if begun:
+                open_run(root).close()
+        made = [root.parent, root, root / "demo"] if begun else []
+        assert [each for each in tmp_path.rglob("*") if each.parent.name != "demo"] == made
+    with open_run(root), pytest.raises(RunLocked), store.claim(root, "demo"):
+        pass
+    assert [each.name for each in root.iterdir()] == ["demo"]
+
+
 def test_asking_for_the_lock_never_refuses_a_writer(tmp_path: Path) -> None:
     open_run(tmp_path).close()
     with (tmp_path / "demo" / "lock").open() as file:  # what `is_locked` does for a moment
@@ -1098,6 +1116,40 @@ def test_a_curve_without_a_place_costs_no_result(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "the curve of trial 4 is lost, what it measured is in the journal" in caught.value.hint
     assert store.read(tmp_path / "demo").results[4] == make_result(0.5)
+
+
+def test_weights_and_a_curve_make_room_for_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = os.pwrite
+    with open_run(tmp_path) as run:
+        fill(run)
+        beside = [run.folder / "best" / "trial-000004.safetensors"]
+        beside.append(run.folder / "curves" / "000004.json")
+
+        def write_where_there_is_room(descriptor: int, content: bytes, place: int) -> int:
+            if any(path.exists() for path in beside):
+                writes(descriptor, content[:9], place)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return writes(descriptor, content, place)
+
+        run.keep_weights(4, b"weights")
+        monkeypatch.setattr(os, "pwrite", write_where_there_is_room)
+        with pytest.raises(StorageFull, match="cannot write") as caught:
+            run.ended(4, make_result(0.5), {"step": [1]})
+        assert "the curve of trial 4 is lost, what it measured is in the" in caught.value.hint
+        assert isinstance(run.given_up(4), StorageFull) and run.given_up(4) is None
+        # What was written with its line stays, whatever follows.
+        monkeypatch.undo()
+        run.keep_weights(4, b"weights")
+        run.append("noted", {"kind": "odd"}, sync=True)
+        monkeypatch.setattr(os, "pwrite", write_where_there_is_room)
+        with pytest.raises(StorageFull):
+            run.append("noted", {"kind": "odd"}, sync=True)
+        assert beside[0].exists()
+        monkeypatch.undo()
+    kept = store.read(tmp_path / "demo")
+    assert kept.results[4] == make_result(0.5) and len(kept.notes) == 2
 
 
 def test_a_full_disk_spoils_no_file(tmp_path: Path) -> None:

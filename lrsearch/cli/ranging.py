@@ -167,14 +167,16 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
     from lrsearch.reports.ranges import read_range
     from lrsearch.reports.text import count
     from lrsearch.spec.model import settle_data
-    from lrsearch.store import Run, read
+    from lrsearch.store import Run, claim, read
     from lrsearch.tuner.ledger import describe_begun, find_settled, go_on, settle
     from lrsearch.tuner.preparing import prepare
     from lrsearch.tuner.ranging import find_structures, measure
     from lrsearch.tuner.session import Means
 
     folder, workplace = place.runs / spec.name, place.workplace
-    with ExitStack() as closing:
+    with ExitStack() as closing, ExitStack() as starting:
+        if not place.dry:
+            starting.enter_context(claim(place.runs, spec.name))
         executor = closing.enter_context(
             make_executor(place.executor, place.workers, workplace.device)
         )
@@ -203,6 +205,7 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
             Run.open(place.runs, spec.name, spec_text=spec.text, known=stored) as run,
             told(run.folder, progress.news),
         ):
+            starting.close()
             means = Means(executor, facts, workplace, progress)
             notes = measure(spec, structures, manner, run, means)
     return [read_range(note) for note in notes]

@@ -265,13 +265,14 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Begun:
-    """The state of a search before its first trial: its workers, the facts that these found, and
-    the run that exists already."""
+    """The state of a search before its first trial: its workers, the facts that these found, the
+    run that exists already, and the claim to open it."""
 
     executor: Executor
     workplace: Workplace
     facts: Facts
     stored: History | None
+    starting: ExitStack
 
 
 def search(strategy: str, given: Options, command: Sequence[str]) -> None:
@@ -490,11 +491,14 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     from lrsearch.analysis.requirement import check_end
     from lrsearch.cli.output import check_metric
     from lrsearch.search import count_trials
-    from lrsearch.store import read
+    from lrsearch.store import claim, read
     from lrsearch.tuner.ledger import find_settled
     from lrsearch.tuner.preparing import prepare
 
     given, spec, workplace = search.given, search.spec, search.workplace
+    starting = closing.enter_context(ExitStack())
+    if not given.dry_run:
+        starting.enter_context(claim(given.runs, spec.name))
     executor = closing.enter_context(make_executor(given.executor, given.workers, given.device))
     progress.start(first_words(spec, executor))
     stored = None
@@ -515,7 +519,7 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     if left and not given.dry_run:
         executor, device = suit(executor, closing, facts)
         workplace = replace(workplace, device=device)
-    return _Begun(executor, workplace, facts, stored)
+    return _Begun(executor, workplace, facts, stored, starting)
 
 
 def _train(
@@ -533,6 +537,7 @@ def _train(
         told(run.folder, progress.news),
         waiting,
     ):
+        begun.starting.close()
         tune(
             spec,
             search.strategy,

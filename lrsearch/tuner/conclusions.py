@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from lrsearch.diagnosis import diagnose, read_signs
-from lrsearch.errors import LrsearchError, TooManyFailures
+from lrsearch.errors import LrsearchError, RunError, StorageFull, TooManyFailures
 from lrsearch.spec.model import derive
 from lrsearch.terminal import command_line
 from lrsearch.trial import Outcome, Records, Result, Trial
@@ -20,7 +21,9 @@ from lrsearch.tuner.startup import Starts
 
 class Conclusions:
     """Concludes trials, also those that are skipped. `trained` counts the session's concluded
-    trials, `longest` is the most steps of any of the run's."""
+    trials, `longest` is the most steps of any of the run's. `unkept` are the reasons why something
+    beside the journal could not be written: the search ends with them, once all that was told at
+    the same moment is concluded."""
 
     def __init__(
         self, session: Session, best: Best | Unranked, memory: Memory, saving: Saving
@@ -32,6 +35,7 @@ class Conclusions:
         self.longest = max((each.steps for each in self.run.history.results.values()), default=0)
         self.trained = 0
         self.failures = 0
+        self.unkept: list[StorageFull | RunError] = []
 
     def conclude(
         self,
@@ -47,8 +51,14 @@ class Conclusions:
         verdicts = diagnose(trial.config, curve, records, result, self.objective)
         signs = read_signs(curve, records, result, self.objective)
         result = replace(result, verdicts=verdicts, signs=signs)
-        self.run.ended(trial.number, result, curve, records)
-        self.saving.drop(trial.number)
+        try:
+            self.run.ended(trial.number, result, curve, records)
+        except (StorageFull, RunError) as error:
+            if trial.number not in self.run.history.results:
+                raise
+            self.unkept.append(error)  # It is the curve.
+        with self._putting_off():
+            self.saving.drop(trial.number)
         self.trained += 1
         self.longest = max(self.longest, result.steps)
         value = result.value(self.objective)
@@ -64,10 +74,11 @@ class Conclusions:
         if result.outcome is Outcome.OUT_OF_MEMORY:
             self.memory.remember(trial)
         entry = self.ledger.note_result(trial.number)
-        if self.best.consider(entry):
-            self.best.take()
-        if self.best.weights and not self.ledger.is_open(entry):
-            self.best.sweep()
+        with self._putting_off():
+            if self.best.consider(entry):
+                self.best.take()
+            if self.best.weights and not self.ledger.is_open(entry):
+                self.best.sweep()
         stuck = self.starts.note(trial, entry.point, result)
         if fault is not None and not self._is_heard():
             fault.where = f"{self.spec.source}: {fault.where}"
@@ -83,6 +94,14 @@ class Conclusions:
                 )
         if stuck is not None:
             raise stuck
+
+    @contextlib.contextmanager
+    def _putting_off(self) -> Iterator[None]:
+        """Put off an error of what stands beside the journal."""
+        try:
+            yield
+        except (StorageFull, RunError) as error:
+            self.unkept.append(error)
 
     def _has_begun(self) -> bool:
         """Whether a trial of the spec has ever reported anything."""
@@ -109,8 +128,7 @@ class Conclusions:
         has failed."""
         reason = derive(self.spec.derived, dict(trial.config.get("params", {})))
         if reason:
-            result = Result(Outcome.FAILED, steps=0, epochs=0.0, seconds=0.0, reason=reason)
-            self.conclude(trial, result, {})
+            self._conclude_untrained(trial, Outcome.FAILED, reason)
         return bool(reason)
 
     def _skip_too_large(self, trial: Trial) -> bool:
@@ -118,6 +136,10 @@ class Conclusions:
             return False
         limit = self.memory.limit(trial)
         reason = f"not tried: a batch of {limit} ran out of memory"
-        result = Result(Outcome.OUT_OF_MEMORY, steps=0, epochs=0.0, seconds=0.0, reason=reason)
-        self.conclude(trial, result, {})
+        self._conclude_untrained(trial, Outcome.OUT_OF_MEMORY, reason)
         return True
+
+    def _conclude_untrained(self, trial: Trial, outcome: Outcome, reason: str) -> None:
+        self.conclude(trial, Result(outcome, steps=0, epochs=0.0, seconds=0.0, reason=reason), {})
+        if self.unkept:
+            raise self.unkept[0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lrsearch import forks, pulse
-from lrsearch.errors import RunError, StorageFull, TooManyFailures, signal_name
+from lrsearch.errors import LrsearchError, RunError, StorageFull, TooManyFailures, signal_name
 from lrsearch.executors.port import Died, Finished, Heard, Raised
 from lrsearch.trial import (
     Cohort,
@@ -75,48 +75,59 @@ class Listener:
             self._leave(events)
         if not events:
             raise RuntimeError("jobs are out, and the executor has nothing more to say")
+        failure: LrsearchError | None = None
         for handle, event in events:
-            job = self.jobs[handle]
-            if isinstance(event, Started):
-                job.charge()
-                job.begun.add(event.trial)
-                self.run.started(event.trial)
-                self._forget(event.trial)
-                self.watcher.started(event.trial, self.session.params(event.trial))
-                self.watcher.placed(event.trial, self.dispatch.place(handle, event.trial))
-            elif isinstance(event, Measured | Reached):
-                self._take_progress(handle, event)
-            elif isinstance(event, Saved):
-                self.saving.take(event)
-            elif isinstance(event, Noted):
-                self.saving.tell(event.text)
-            elif isinstance(event, Ended):
-                self._end(job, event)
-            elif isinstance(event, Planned):
-                if isinstance(job.task, Probe):
-                    self.dispatch.answer(job.task, event)
-                else:
-                    job.plan = event.plan
-                    self.dispatch.replan(job.task, event)
-            elif isinstance(event, Finished):
-                del self.jobs[handle]
-                if job.left:
-                    raise RuntimeError(f"a cohort ended without its trials {sorted(job.left)}")
-                if isinstance(job.task, Probe) and self.dispatch.is_unplanned(job.task):
-                    raise RuntimeError("a probe ended without a plan")
-            elif isinstance(event, Raised):
-                raise event.cause
-            elif isinstance(event, Died):
-                del self.jobs[handle]
-                cut = self.watch.cut.pop(handle, None)
-                if isinstance(job.task, Cohort):
-                    self._bury(job.task, job, event, cut)
-                elif self.dispatch.is_unplanned(job.task):
-                    self._probe_again(job.task, event, cut)
+            # What ends the search costs no result that is told at the same moment.
+            if failure is None or isinstance(event, Ended):
+                try:
+                    self._take(handle, event)
+                except LrsearchError as error:
+                    failure = failure or error
+        failure = failure or self._find_unkept()
+        if failure is not None:
+            raise failure
+
+    def _take(self, handle: int, event: object) -> None:
+        """Act on an event. Raises what ends the search."""
+        job = self.jobs[handle]
+        if isinstance(event, Started):
+            job.charge()
+            job.begun.add(event.trial)
+            self.run.started(event.trial)
+            self._forget(event.trial)
+            self.watcher.started(event.trial, self.session.params(event.trial))
+            self.watcher.placed(event.trial, self.dispatch.place(handle, event.trial))
+        elif isinstance(event, Measured | Reached):
+            self._take_progress(handle, event)
+        elif isinstance(event, Saved):
+            self.saving.take(event)
+        elif isinstance(event, Noted):
+            self.saving.tell(event.text)
+        elif isinstance(event, Ended):
+            self._end(job, event)
+        elif isinstance(event, Planned):
+            if isinstance(job.task, Probe):
+                self.dispatch.answer(job.task, event)
             else:
-                raise RuntimeError(f"an event nobody expects: {event}")
-        if (unkept := self._find_unkept()) is not None:
-            raise unkept
+                job.plan = event.plan
+                self.dispatch.replan(job.task, event)
+        elif isinstance(event, Finished):
+            del self.jobs[handle]
+            if job.left:
+                raise RuntimeError(f"a cohort ended without its trials {sorted(job.left)}")
+            if isinstance(job.task, Probe) and self.dispatch.is_unplanned(job.task):
+                raise RuntimeError("a probe ended without a plan")
+        elif isinstance(event, Raised):
+            raise event.cause
+        elif isinstance(event, Died):
+            del self.jobs[handle]
+            cut = self.watch.cut.pop(handle, None)
+            if isinstance(job.task, Cohort):
+                self._bury(job.task, job, event, cut)
+            elif self.dispatch.is_unplanned(job.task):
+                self._probe_again(job.task, event, cut)
+        else:
+            raise RuntimeError(f"an event nobody expects: {event}")
 
     def _take_progress(self, handle: int, event: Measured | Reached) -> None:
         if isinstance(event, Reached):
@@ -173,7 +184,8 @@ class Listener:
         under_way = {number for job in self.jobs.values() for number in job.begun}
         saved: set[int] = set()
         if self.spec.save is not None:
-            self.watcher.note("saving what is under way; a second Ctrl-C ends it at once")
+            second = "signal" if pulse.patient() else "Ctrl-C"
+            self.watcher.note(f"saving what is under way; a second {second} ends it at once")
             self.executor.leave()
         else:
             deadline = 0.0  # There is nothing to hand over.
@@ -236,6 +248,8 @@ class Listener:
         # It may have failed for a moment alone, and the best before has made room.
         if self.unkept.pop(trial.number, None) and self.best.needs_weights(trial.number):
             self._keep_weights(trial, event)
+        if (given_up := self.run.given_up(trial.number)) is not None:
+            self.unkept[trial.number] = given_up
 
     def _keep_weights(self, trial: Trial, event: Ended) -> None:
         """Write the weights that a trial ended with, if any."""
@@ -246,17 +260,20 @@ class Listener:
             self.unkept[trial.number] = error
 
     def _find_unkept(self) -> StorageFull | RunError | None:
-        """The reason why kept weights were not written; the trial's result is in the journal by
+        """The reason why weights or a curve were not written, whose results are in the journal by
         then."""
-        if not self.unkept:
-            return None
-        numbers, error = list(self.unkept), next(iter(self.unkept.values()))
-        measured = "what it measured is" if len(numbers) == 1 else "what they measured is"
-        error.hint = (
-            f"the weights of {name_trials(numbers)} are lost, {measured} in the journal; mend "
-            "that, and the same command goes on with what is not trained"
-        )
-        return error
+        errors = [*self.conclusions.unkept]
+        if self.unkept:
+            numbers, error = list(self.unkept), next(iter(self.unkept.values()))
+            measured = "what it measured is" if len(numbers) == 1 else "what they measured is"
+            error.hint = (
+                f"the weights of {name_trials(numbers)} are lost, {measured} in the journal; mend "
+                "that, and the same command goes on with what is not trained"
+            )
+            errors.append(error)
+        for each in errors[1:SHOWN]:
+            errors[0].hint += f"\n{each.hint}"
+        return errors[0] if errors else None
 
     def _bury(self, cohort: Cohort, job: Assignment, death: Died, cut: Cut | None) -> None:
         """Deal with a worker that died, or was `cut` off: trials go on from saved states that are

@@ -21,9 +21,11 @@ from typer.testing import CliRunner
 
 import lrsearch
 from lrsearch import __main__ as main
+from lrsearch import forks
 from lrsearch.cli import app, closing
+from lrsearch.cli.interruptible import Interruptible
 from lrsearch.executors.port import Raised
-from lrsearch.store import Run, read
+from lrsearch.store import Run, claim, read
 
 SPEC = """
 data: iris
@@ -439,6 +441,28 @@ def test_a_signal_during_the_start_ends_as_one_later(number, tmp_path):
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and err == b""
+
+
+@pytest.mark.parametrize("command", ["grid", "range"])
+def test_a_start_beside_another_is_refused_before_anything_is_loaded(here, command):
+    with claim(here / "runs", "small"):
+        said = CliRunner().invoke(app, [command, "small.yaml", "--executor", "inline"])
+    assert said.exit_code == 2 and "is being written by process" in said.stderr, said.stderr
+    assert "samples" not in said.stderr and not (here / "runs").exists()
+
+
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored():
+    """As a shell's `trap ''`, and the `&` of a script, have it."""
+    numbers = (signal.SIGINT, *forks.ENDING)
+    assert main._find_ending() == [*numbers]
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in numbers}
+    try:
+        assert main._find_ending() == []
+        with Interruptible():
+            assert {*map(signal.getsignal, numbers)} == {signal.SIG_IGN}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_signal_while_python_ends_is_no_fault(here):

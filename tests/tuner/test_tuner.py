@@ -26,6 +26,7 @@ from lrsearch.analysis.requirement import parse_requirement
 from lrsearch.errors import (
     DataError,
     ModelError,
+    RunError,
     SpecError,
     SpecRefused,
     TooManyFailures,
@@ -389,6 +390,36 @@ def test_too_many_failures_end_the_run(tmp_path: Path) -> None:
     history = read(tmp_path / "runs" / "tuned")
     assert len(history.results) == 3
     assert history.closed == "TooManyFailures"
+
+
+class Together(Inline):
+    """Tells all that its jobs say at once."""
+
+    def events(self, timeout: float | None = None) -> list[tuple[int, object]]:
+        found = []
+        while self.busy:
+            found += super().events(timeout)
+        return found
+
+
+@pytest.mark.parametrize("why", ["a curve", "the best", "a failure"])
+def test_what_ends_a_search_costs_no_result_told_at_the_same_moment(
+    tmp_path: Path, why: str
+) -> None:
+    folder = tmp_path / "runs" / "tuned"
+    changes = {"search": {"lr": [0.1, 0.01]}}
+    if why == "a failure":
+        changes = merge(faulty("raise"), {**changes, "max_failures": 0})
+    else:  # A folder in the place of the file that it is written into.
+        file = {"a curve": "curves/000001.json", "the best": "best/spec.yaml"}[why]
+        (folder / f"{file}.tmp").mkdir(parents=True)
+    error = TooManyFailures if why == "a failure" else RunError
+    with pytest.raises(error) as caught:
+        search(tmp_path, changes=changes, executor=Together())
+    kept = read(folder)
+    assert len(kept.results) == len(kept.trials) > 1 and kept.closed == error.__name__
+    told = "the curve of trial 1 is lost, what it measured is in the journal"
+    assert (why == "a curve") == (told in caught.value.hint)
 
 
 def test_failed_trials_are_kept_until_retried(tmp_path: Path) -> None:

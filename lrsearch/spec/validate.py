@@ -26,7 +26,7 @@ from lrsearch.spec.cross_checks import (
     note_peaks,
 )
 from lrsearch.spec.data import read_data
-from lrsearch.spec.document import Document
+from lrsearch.spec.document import ONE, Document
 from lrsearch.spec.flat import note_flat
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
@@ -111,13 +111,13 @@ def validate(
     reader = Reader(document, folder, arithmetic, stored)
     spec = _read_spec(reader, text)
     if reader.faults or spec is None:
-        raise SpecError(_told_once(reader.faults))
+        raise SpecError(_told_once(reader.faults, document.faults))
     return spec
 
 
-def _told_once(faults: Sequence[Fault]) -> list[Fault]:
+def _told_once(faults: Sequence[Fault], written: Sequence[Fault]) -> list[Fault]:
     """The faults without those of a line whose own place is at fault: that a key is unknown where
-    its line was moved to says where it belongs."""
+    its line was moved to says where it belongs. `written` are those of the text as YAML."""
     moved = {each.line for each in faults if _is_moved(each)}
     apart = {
         each.line: each
@@ -126,13 +126,35 @@ def _told_once(faults: Sequence[Fault]) -> list[Fault]:
         and each.message == "unknown key"
         and not each.hint.startswith("leave")
     }
-    return [
+    faults = [
         replace(each, hint=apart[each.line].hint)
         if each.line in apart and _is_moved(each)
         else each
         for each in faults
         if each is not apart.get(each.line)
     ]
+    told: list[Fault] = []
+    for each in faults:
+        # What the text and what its value is wrong in, as *a for a number, is one fault.
+        same = (at for at, other in enumerate(told) if each.key and other.key == each.key)
+        at = next((at for at in same if told[at] in written and told[at].hint != ONE), None)
+        if at is None:
+            told.append(each)
+        else:
+            message = f"{told[at].message}; {each.message}"
+            told[at] = replace(told[at], message=message, hint=each.hint or told[at].hint)
+    return [replace(each, hint=_last_word(each, told[at + 1 :])) for at, each in enumerate(told)]
+
+
+def _last_word(fault: Fault, others: Sequence[Fault]) -> str:
+    """The hint of a fault of a text: that of the last one which writes the same key on its line."""
+    key = re.match(r"write ([\w.]+): ", fault.hint)
+    same = [
+        each.hint
+        for each in others
+        if key and not fault.key and each.line == fault.line and each.hint.startswith(key[0])
+    ]
+    return same[-1] if same else fault.hint
 
 
 def _is_moved(fault: Fault) -> bool:

@@ -66,7 +66,7 @@ from lrsearch.spec.validate import validate
         ("tr:ain:\n  lr: 1\n", 1, "a colon within its name", "write train:"),
         ("a: {mom:entum: 0.9}\n", 1, "a colon within its name", "write momentum: 0.9"),
         ("a: 1\nb -> {c: 5}\n", 2, "the key 'b -> {c' has a sign", "write b: {c: 5}"),
-        ("*a: b\n", 1, "aliases are not allowed (*a)", "write a: b"),
+        ("*a: b\n", 1, "aliases and tags are not allowed (before 'a')", "write a: b"),
         ("```yaml\na: 1\n", 1, "Markdown around a spec", "take line 1 away"),
         ("a: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n>>>>>>> x\n", 2, "a merge is not finished",
          "keep line 3 or line 5, and take the signs on lines 2, 4 and 6 away"),

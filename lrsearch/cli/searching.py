@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -316,6 +316,7 @@ def _run(asked: _Search, command: Sequence[str]) -> History | None:
     """Search, or confirm; None where it was only said what would be trained. Exits with 130 after
     an interruption."""
     from lrsearch.reports.live import Progress
+    from lrsearch.store import claim
     from lrsearch.store import fresh as set_aside
     from lrsearch.tuner.events import Left
 
@@ -326,7 +327,8 @@ def _run(asked: _Search, command: Sequence[str]) -> History | None:
         progress.note(f"note: {note}")
     with Interruptible() as interruptible, ExitStack() as closing, progress:
         try:
-            begun = _begin(asked, closing, progress)
+            with nullcontext() if given.dry_run else claim(given.runs, spec.name):
+                begun = _begin(asked, closing, progress)
             if given.dry_run:
                 progress.close()
                 _show_plan(asked, begun)

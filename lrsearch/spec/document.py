@@ -467,7 +467,8 @@ class _Builder:
         whole = f"{number.value}.{name.value}"
         told = f"{number.value},{name.value} has a decimal comma, and a comma ends a value"
         hint = f"write {place}: {whole}"
-        if path[:1] == ("search",) and number.value.lstrip("+-")[0] != "0":
+        one = place in ("min", "max", "points") or number.value.lstrip("+-")[0] == "0"
+        if path[:1] == ("search",) and not one:
             told = f"{number.value},{name.value} has a comma, which ends a value"
             hint = f"write {place}: [{number.value}, {name.value}], or {place}: {whole}"
         elif len(name.value) == 3 and number.value.lstrip("+-")[0] != "0":
@@ -519,7 +520,7 @@ class _Builder:
             # mom:entum: 0.9, or tr:ain: above its block.
             told, key = f"'{name.value}' has a colon within its name", joined
             entry = self._value(last, events, (*path, key))
-        elif not own and (glued := _GLUED.fullmatch(name.value)):
+        elif not own and (glued := _GLUED.fullmatch(name.value)) and glued[2][0] != "=":
             told, (key, meant) = f"'{name.value}' lacks a blank after the colon", glued.groups()
             value = self._value(last, events, (*path, name.value))
             marked = _MARKED.fullmatch(meant) if value is None else None  # {name:& sgd}

@@ -52,7 +52,10 @@ _ROUND = re.compile(r"(?:\(|\[(?=[^\[\]{}]*\}))([^()\[\]]*:\s[^()\[\]]*?)[)}\]]"
 """A mapping between brackets of another kind: (min: 1e-4, max: 1)."""
 _NEXT = re.compile(rf"(?<=[\]}}'\"])\s*[,;]?\s*(?=({_KEY}):\s|-\s)")
 """The place behind a whole value where a further line begins: [1, 2] seeds: 3."""
-_LINES = {*catalogue.TRAIN, *catalogue.SETTINGS, *TEXTS, *NAMED, "train", "search", "objective"}
+_LINES = {
+    *(*catalogue.TRAIN, *catalogue.SETTINGS, *TEXTS, *NAMED),
+    *("train", "search", "objective", "source", "target"),
+}
 """Keys that begin a line."""
 _TWO = re.compile(rf"({_KEY}):\s+([^\s,;:]+)(\s*[,;]\s*|\s+)({_KEY}:\s.*)")
 _INNER = re.compile(rf"({_KEY}):\s+({_KEY}:\s.*)")
@@ -291,6 +294,9 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
             yield tuple(f"{own}{each}" for each in meant)
         for closed in _closed(lines, number, begun, plain):
             yield (f"{own}{closed}{comment}",)
+        for first, *others in _rewritten(plain):  # Two slips on one line.
+            for closed in () if others else _closed(lines, number, begun, first):
+                yield (f"{own}{closed}{comment}",)
     match = _CUT.fullmatch(content)
     if match and match[1] + match[2] in KNOWN and deeper != bool(match[3]):
         # tr:ain above its block, or bud:get 20ep.
@@ -389,8 +395,10 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
         if match[1] in NAMED and sign != ";":
             key = "for" if match[1] == "warmup" else "name"
             yield (f"{match[1]}: {{{key}: {match[2]}, {match[4]}}}",)
-        elif match[4].partition(":")[0] in _LINES or (
-            match[1] not in TEXTS and (sign or match[2][:1].isdigit())
+        elif (
+            (sign == ";" and match[1] != "command")
+            or match[4].partition(":")[0] in _LINES
+            or (match[1] not in TEXTS and (sign or match[2][:1].isdigit()))
         ):
             yield (f"{match[1]}: {match[2]}", match[4])
     if (match := _INNER.fullmatch(content)) and match[1] not in TEXTS:
@@ -410,14 +418,18 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
         yield (f"{match[1]}: {match[2]}",)
 
 
-def _parted(content: str) -> Iterator[tuple[str, str]]:
-    """The two lines that stand on one, the first of which is whole."""
+def _parted(content: str) -> Iterator[tuple[str, ...]]:
+    """The lines that stand on one, of which all but the last are whole."""
+    parts, begin = [], 0
     for found in _NEXT.finditer(content):
-        first, rest = content[: found.start()], content[found.end() :]
-        begins = found[1] in _LINES or content[:1] == rest[:1] == "-"
+        first = content[begin : found.start()]
+        begins = found[1] in _LINES or content[:1] == content[found.end()] == "-"
         whole = re.match(rf"- |{_KEY}:\s", first) and not _QUOTE.match(first)
         if begins and whole and not _balance(first)[1]:
-            yield first, rest
+            parts.append(first)
+            begin = found.end()
+    if parts:
+        yield (*parts, content[begin:])
 
 
 def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iterator[str]:

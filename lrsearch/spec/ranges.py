@@ -184,9 +184,9 @@ def _fault_fixed(
         top = reader.document.data
         for key in place:
             top = top.get(key) if isinstance(top, Mapping) else None
-        if rest and head in catalogue.GROUPS and not isinstance(top, Mapping):
+        if rest and head in (*catalogue.GROUPS, "warmup") and not isinstance(top, Mapping):
             named = top if isinstance(top, str) else DEFAULTS.get(head, "")
-            value = {"name": named, rest: value}
+            value = {rest: value} if head == "warmup" else {"name": named, rest: value}
         elif rest:
             place = (*place, *rest.split("."))
         hint = more + reader.hint(path, [Line(place, value)])

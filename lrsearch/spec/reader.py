@@ -118,7 +118,8 @@ class Reader:
         parameter = PLAIN.get(str(line.path[0])) if len(line.path) == 1 else None
         parameter = parameter or table.get(str(line.path[-1]))
         searched = TRAIN.get(str(line.path[-1])) if line.path[0] == "search" else None
-        if searched is not None and len(line.path) == 2 and not self.outside:
+        searched = Parameter("float") if self.outside and isinstance(line.value, dict) else searched
+        if searched is not None and len(line.path) == 2:
             found = self.settled(line.path, searched, line.value)
             return line if found is None else replace(line, value=found)
         if parameter is None or self.outside:
@@ -229,7 +230,9 @@ class Reader:
             else:
                 bare.append(key)
         for key in bare:
-            fitting = [name for name in allowed if self._fits(path, name, raw[key])]
+            fitting = [
+                each for each in allowed if each not in raw and self._fits(path, each, raw[key])
+            ]
             close = self.near(path, key, fitting)
             hint = self.meant(path, key, close, raw[key])
             self.rename(path, raw, key, close)

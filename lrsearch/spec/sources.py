@@ -6,6 +6,7 @@ Of a file only its beginning is read, or the list of what an archive holds.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import importlib.util
 import itertools
@@ -234,23 +235,17 @@ def example_of(key: str, data: Mapping[str, Any], folder: FilePath) -> str:
     the table as the `target`. In capitals where there is none."""
     kind = str(data.get("name"))
     endings = _ENDINGS.get(kind, ())
-    try:
+    with contextlib.suppress(OSError, ValueError, TypeError):
         if key == "target":
             source = data.get("source") or example_of("source", data, folder)
             header = read_header(folder / str(source), data.get("separator", ","))
             return header[1][-1] if kind == "csv" and header and header[1] else "COLUMN"
-        named = [each for ending in endings for each in folder.glob(f"[!.]*{ending}")]
-        named = (
-            named
-            if endings
-            else [
-                each for each in folder.iterdir() if each.is_dir() and not [*_folder_faults(each)]
-            ]
-        )
-        found = [each.name for each in named]
-    except (OSError, ValueError, TypeError):
-        found = []
-    return found[0] if found else f"FILE{endings[0]}" if endings else "FOLDER"
+        for each in folder.iterdir() if not endings else ():
+            if each.is_dir() and not [*_folder_faults(each)]:
+                return each.name
+        for each in itertools.chain(*(folder.glob(f"[!.]*{ending}") for ending in endings)):
+            return each.name
+    return "COLUMN" if key == "target" else f"FILE{endings[0]}" if endings else "FOLDER"
 
 
 def _near(kind: str, path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
@@ -284,7 +279,8 @@ def _near(kind: str, path: FilePath, raw: str, folder: FilePath, noun: str) -> s
     own = f"name your own {noun} in the spec, or with --set data.source=PATH"
     alike = [name for name in names if is_folder or FilePath(name).suffix in _ENDINGS[kind]]
     if alike:
-        written = os.path.relpath(path.with_name(alike[0]), folder.resolve())
+        usual = path.with_name(example_of("source", {"name": kind}, path.parent))
+        written = os.path.relpath(usual, folder.resolve())
         return f"write source: {written}; in that folder: {', '.join(alike[:MAX_SHOWN])}; or {own}"
     return own
 
@@ -460,6 +456,7 @@ def suggest_column(name: str, names: Sequence[str], key: str = "") -> str:
     shown = ", ".join(names[:MAX_SHOWN])
     shown += f", ... ({len(names)})" if len(names) > MAX_SHOWN else ""
     line = f"{key}: " if key == "target" else ""
+    close = close or (names[-1] if key == "target" and names else None)
     meant = f"write {line}{bare(close, listed=True)}; " if close else ""
     return f"{meant}its columns: {shown}"
 

@@ -218,8 +218,8 @@ class Reader:
                 continue
             # In confirm, seed is a slip of seeds, though at the top there is a seed, too.
             slip = bool(path) and key in TOP_LEVEL and f"{key}s" in allowed
-            hint = self._capital(path, raw, key, allowed)
-            hint = hint or ("" if slip else self.advice((*path, key), raw[key]))
+            same = str(key).lower() in allowed  # Train: for train:
+            hint = "" if slip or same else self.advice((*path, key), raw[key])
             if path and not hint and key in TOP_LEVEL and not slip:
                 block = isinstance(raw[key], Mapping) and len(write(raw[key])) > 80
                 hint = self.hint((*path, key), [Line((key,), raw[key])])
@@ -230,9 +230,7 @@ class Reader:
             else:
                 bare.append(key)
         for key in bare:
-            fitting = [
-                each for each in allowed if each not in raw and self._fits(path, each, raw[key])
-            ]
+            fitting = [name for name in allowed if self._fits(path, name, raw[key])]
             close = self.near(path, key, fitting)
             hint = self.meant(path, key, close, raw[key])
             self.rename(path, raw, key, close)
@@ -258,16 +256,6 @@ class Reader:
         except ValueError:
             return value is None
         return True
-
-    def _capital(self, path: Path, raw: Mapping[str, Any], key: str, allowed: Iterable[str]) -> str:
-        """The hint for the key of a block that is an allowed one but for its capitals, as `Train`:
-        what stands in the block may be right as it is. "" for any other."""
-        small = str(key).lower()
-        written = isinstance(raw[key], Mapping) and (*path, key) in self.document.lines
-        if small in raw or small not in allowed or not written:
-            return ""
-        self.rename(path, raw, key, small)
-        return f"write {small}: in the place of {key}:"
 
     def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         """A value in its canonical form; a fault, and the value unchanged, where it is not

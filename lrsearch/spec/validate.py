@@ -13,7 +13,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.duration import find_time, is_never, parse_time
-from lrsearch.errors import Fault, SpecError, nearest
+from lrsearch.errors import FIRST_SPEC, Fault, SpecError, nearest
 from lrsearch.spec.budgets import note_budgets
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
@@ -182,7 +182,15 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         return None
     if not isinstance(top, Mapping):
         kind = "a list" if isinstance(top, list) else _shorten(show(top))
-        hint = find_assigned(top) if isinstance(top, str) else "take the dashes away"
+        hint = "take the dashes away" if isinstance(top, list) else find_assigned(str(top))
+        if isinstance(top, str) and re.search(r"\[\w+\] \w+ = ", top):
+            told, hint = (
+                "a spec is YAML, and this is TOML",
+                "write [data] as data:, and a = 1 as a: 1",
+            )
+            reader.fault((), told, f"{hint}, below it and further right")
+            return None
+        hint = hint or FIRST_SPEC
         reader.fault((), f"a spec is a mapping (key: value), this is {kind}", hint)
         return None
     top = _with_blocks(reader, top)

@@ -372,7 +372,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     from lrsearch.cli.looking import read_and_look
     from lrsearch.cli.output import check_metric, read_requirements
     from lrsearch.search import check_search
-    from lrsearch.store import check_writable, holds_run, is_locked, list_runs
+    from lrsearch.store import holds_run, list_runs
     from lrsearch.trial import Workplace
     from lrsearch.tuner.session import Asked
 
@@ -418,13 +418,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         )
     if strategy == "refine":
         _check_begun(given, folder)
-    if is_locked(folder):
-        raise RunLocked(
-            f"another lrsearch is writing {folder}",
-            hint=f"watch it with: lrsearch report {quote(path_word(given.config))}",
-        )
-    if not given.dry_run:
-        check_writable(folder)
+    check_free(folder, given.config, written=not given.dry_run)
     workplace = Workplace(given.device, str(spec.folder), allowed)
     asked = Asked(
         engine=given.engine,
@@ -438,6 +432,20 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         share=not given.no_share,
     )
     return _Search(strategy, given, asked, spec, requirements, until, workplace)
+
+
+def check_free(folder: Path, config: Path, *, written: bool = True) -> None:
+    """Raises RunLocked where another process is writing a run; where it is to be `written`,
+    RunError or StorageFull where it cannot be."""
+    from lrsearch.store import check_writable, is_locked
+
+    if is_locked(folder):
+        raise RunLocked(
+            f"another lrsearch is writing {folder}",
+            hint=f"watch it with: lrsearch report {quote(path_word(config))}",
+        )
+    if written:
+        check_writable(folder)
 
 
 def _search_first(given: Options) -> str:

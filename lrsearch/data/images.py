@@ -262,18 +262,17 @@ def _read_split(name: str, root: _Folder) -> _Split:
             found = f"{len(root.images):,} image{'s stand' if many else ' stands'} in it directly"
         raise DataError(f"there are no class folders: {found}", where=where, hint=_EXPECTED)
     inside = {each: _scan(f"{root.path}/{each}") for each in root.folders}
-    checks = Checks()
     if len(inside) == 1 and name in ("", "train"):  # Of another part the classes are compared.
         (only,) = inside.values()
         nested = not only.images and len(only.folders) > 1
-        told = f"there is one class folder only: {_listed(root.folders)}"
-        hint = f"write source: {_shown(only.path)}" if nested else _EXPECTED
-        checks.errors.append(DataError(told, where=where, hint=hint))
+        raise DataError(
+            f"there is one class folder only: {_listed(root.folders)}",
+            where=where,
+            hint=f"write source: {_shown(only.path)}" if nested else _EXPECTED,
+        )
     empty = [each for each, folder in inside.items() if not folder.images]
-    if empty and not (checks.errors and nested):
-        told, hint = _empty_message(empty, inside), _empty_hint(empty, inside)
-        checks.errors.append(DataError(told, where=where, hint=hint))
-    checks.settle()
+    if empty:
+        raise DataError(_empty_message(empty, inside), where=where, hint=_empty_hint(empty, inside))
     prefix = f"{name}/" if name else ""
     ignored = [*root.images, *root.others]
     for each, folder in inside.items():

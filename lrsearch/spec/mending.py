@@ -50,7 +50,7 @@ _AROUND = tuple(
 """A line with something around it, or behind it."""
 _ROUND = re.compile(r"(?:\(|\[(?=[^\[\]{}]*\}))([^()\[\]]*:\s[^()\[\]]*?)[)}\]]")
 """A mapping between brackets of another kind: (min: 1e-4, max: 1)."""
-_NEXT = re.compile(rf"(?<=[\]}}'\"])\s*[,;]?\s*(?=({_KEY}):\s|-\s)")
+_NEXT = re.compile(rf"(?<=[\]}}'\"])\s*[,;]?\s*(?=({_KEY}):(?:\s|$)|-\s)")
 """The place behind a whole value where a further line begins: [1, 2] seeds: 3."""
 _LINES = {
     *(*catalogue.TRAIN, *catalogue.SETTINGS, *TEXTS, *NAMED),
@@ -74,12 +74,13 @@ _COMMA = re.compile(r"(?<=[^\s,:{\[])\s+(?=(?:[A-Za-z_][\w.-]*|'[^']*'|\"[^\"]*\
 _EQUAL = re.compile(rf"(?<=[{{,\s])({_KEY})\s*=\s*(?=\S)")
 _NOTHING = re.compile(rf"({_KEY}):\s+(?:\{{\}}|~|null)")
 _CUT = re.compile(r"([A-Za-z_]+)[^\w\s]([A-Za-z_]+)(\s.*)?")
-_MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@>|]\s+(?=\w)")
+_MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@>|?]\s+(?=\w)")
 _SIGNED = re.compile(r"(?<=[:,\[{\s])(?:[%@`!?|>*&]+(?=[\w.])|-\s+(?=[A-Za-z]))")
 """A sign before a value within braces, where text in quotes is unlikely."""
 _PUT = re.compile(r"(?<=[:,\[\s])(\$\{[^}]*\}|%\([^)]*\)\w|[?@%&*!|>](?=\s*[,}\]]))")
 """A variable of a template, or a sign alone, within braces."""
-_COLONS = ((re.compile(r"(?<=:)\s+:+(?=[\w.])"), " "),
+_COLONS = ((re.compile(r"(?<=:)\s+:+\s*(?=[\w.])"), " "),
+           (re.compile(rf"({_KEY}:\s+[\w.+-]+)\s*:+(?=\s*[,}}])"), r"\1"),
            (re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+(?={_KEY}:\s)"), r"\1, "),
            (re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+[\w.]+(?=\s*[,}}])"), r"\1"))  # fmt: skip
 """A colon for a comma within braces, and a second value."""
@@ -282,7 +283,7 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
         yield (f"{indent}{text}{comment}",)
     before = next((each for each in reversed(lines[: number - 1]) if _has_words(each)), "")
     deeper = number < len(lines) and _indent(lines[number]) > _indent(line)
-    inner = re.fullmatch(rf"({_KEY}):[\s,]*({_KEY}:\s.*)", content)
+    inner = re.fullmatch(rf"({_KEY}):[\s,;]*({_KEY}:\s.*)", content)
     if deeper and inner and inner[1] not in NAMED:  # train: budget: 5ep above its other lines.
         yield (f"{indent}{inner[1]}:", f"{' ' * _indent(lines[number])}{inner[2]}{comment}")
     if _bare(before).endswith(":") and not re.match(rf"- |-?{_KEY}\s*:", content):

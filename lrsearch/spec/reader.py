@@ -365,14 +365,16 @@ class Reader:
         # A warmup as long as the training leaves nothing of it.
         most = budget and budget * (1 - 1e-9 if "warmup" in path else 1)
         beyond = most and any(each and each > most for each in epochs)
-        if "epochs" not in error.remark or not beyond:
+        number = "epochs" in error.remark
+        if not beyond or not (number or "warmup" in path):
             return error.meant, error.remark
         train, data = as_mapping(train), as_mapping(self.document.data).get("data")
         known = DATA.get(str(data.get("name") if isinstance(data, Mapping) else data))
         batch = train.get("batch_size", TRAIN["batch_size"].default)
         samples = known.samples if known and type(batch) is int and batch > 0 else None
-        if budget and samples and (epochs[0] or 0) >= budget * samples / batch:
-            return "0.05dur", "that many steps are more than the training has"
+        longer = budget and samples and (epochs[0] or 0) >= budget * samples / batch
+        if "warmup" in path and (longer or not number):
+            return "0.05dur", "the training is no longer than that"
         steps = [f"{str(each)[:-2]}ba" for each in lengths]
         meant = steps if isinstance(error.meant, list) else steps[0]
         return meant, f"that is steps: the training has {budget:g} epochs"

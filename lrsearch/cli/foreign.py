@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from lrsearch import catalogue, duration
 from lrsearch.cli.closing import say
 from lrsearch.cli.places import USUAL_RUNS
-from lrsearch.cli.slips import explain_slip, explain_target, value_of
+from lrsearch.cli.slips import DASHES, explain_slip, explain_target, value_of
 from lrsearch.errors import LrsearchError, UsageError, nearest, suggest
 from lrsearch.spec.foreign.advice import SAMPLERS
 from lrsearch.terminal import command_line, guarded_streams, quote, visible_line
@@ -90,6 +90,8 @@ class Group(TyperGroup):
                 moved = [*given[:place], *given[place + 1 :]]
                 hint = f"options stand behind the command: {_line(given[place], moved)}"
             else:
+                # Of -help Click names the second letter.
+                name = next((each for each in given if each[:2] == "-h"), name)
                 meant = "--version" if name.lower() in ("-v", "--ver") else ""
                 hint = f"write lrsearch {meant or nearest(name, ('--version',)) or '--help'}"
             _refuse(f"there is no option {name}", hint)
@@ -212,9 +214,10 @@ def _find_long(name: str, args: Sequence[str], known: set[str]) -> tuple[str, st
     """The option that was given, where Click names the first letter of one with a hyphen too few,
     and what to write."""
     for each in args:
-        option = f"-{each.partition('=')[0]}"
-        if re.fullmatch(r"--[a-z][a-z-]+", option) and option in known:
-            return option[1:], f"write {option}, with two hyphens"
+        sign = DASHES.match(each)
+        option = f"--{each[sign.end() :].partition('=')[0]}" if sign and each[:2] != "--" else ""
+        if re.fullmatch(r"--[a-z][a-z-]+", option) and option in {*known, "--help"}:
+            return each.partition("=")[0], f"write {option}, with two hyphens"
     return name, ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,9 +17,9 @@ from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
 from lrsearch.cli.interruptible import Interruptible
-from lrsearch.errors import RunLocked, UsageError
+from lrsearch.errors import UsageError
 from lrsearch.sweeps import HIGHEST, LOWEST, RATES, SEEDS, STEPS, make_rates, share_steps
-from lrsearch.terminal import command_line, path_word, quote, short, visible_line
+from lrsearch.terminal import command_line, short, visible_line
 
 if TYPE_CHECKING:
     from lrsearch.reports.live import Progress
@@ -80,7 +80,6 @@ def range_(
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
     from lrsearch.reports.live import Progress
-    from lrsearch.store import check_writable, is_locked
     from lrsearch.trial import Workplace
     from lrsearch.tuner.ranging import Manner
 
@@ -92,13 +91,7 @@ def range_(
     count, each = share_steps(steps)
     manner = Manner(make_rates(low, high, count), each, seeds, engine, lanes)
     allowed = consent.allowed_imports(spec, allow_import)
-    folder = runs / spec.name
-    if is_locked(folder):
-        raise RunLocked(
-            f"another lrsearch is writing {folder}",
-            hint=f"watch it with: lrsearch report {quote(path_word(config))}",
-        )
-    check_writable(folder)
+    searching.check_free(runs / spec.name, config)
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(f"note: {note}")
@@ -183,7 +176,8 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
         progress.start(first_words(spec, executor))
         stored = read(folder) if (folder / "run.json").exists() else None
         held = find_settled(stored) if stored is not None else {}
-        facts = prepare(spec, executor, workplace, held=held, note=progress.note)
+        with nullcontext() if place.dry else claim(place.runs, spec.name):
+            facts = prepare(spec, executor, workplace, held=held, note=progress.note)
         for note in filter(None, (facts.data, *(f"note: {each}" for each in facts.notes))):
             progress.note(note)
         given = settle_data(spec, facts.settled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -317,6 +317,7 @@ def _run(asked: _Search, command: Sequence[str]) -> History | None:
     """Search, or confirm; None where it was only said what would be trained. Exits with 130 after
     an interruption."""
     from lrsearch.reports.live import Progress
+    from lrsearch.store import claim
     from lrsearch.store import fresh as set_aside
     from lrsearch.tuner.events import Left
 
@@ -327,7 +328,8 @@ def _run(asked: _Search, command: Sequence[str]) -> History | None:
         progress.note(f"note: {note}")
     with Interruptible() as interruptible, ExitStack() as closing, progress:
         try:
-            begun = _begin(asked, closing, progress)
+            with nullcontext() if given.dry_run else claim(given.runs, spec.name):
+                begun = _begin(asked, closing, progress)
             if given.dry_run:
                 progress.close()
                 _show_plan(asked, begun)
@@ -371,7 +373,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     from lrsearch.cli.looking import read_and_look
     from lrsearch.cli.output import check_metric, read_requirements
     from lrsearch.search import check_search
-    from lrsearch.store import check_writable, holds_run, is_locked, list_runs
+    from lrsearch.store import holds_run, list_runs
     from lrsearch.trial import Workplace
     from lrsearch.tuner.session import Asked
 
@@ -417,13 +419,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         )
     if strategy == "refine":
         _check_begun(given, folder)
-    if is_locked(folder):
-        raise RunLocked(
-            f"another lrsearch is writing {folder}",
-            hint=f"watch it with: lrsearch report {quote(path_word(given.config))}",
-        )
-    if not given.dry_run:
-        check_writable(folder)
+    check_free(folder, given.config, written=not given.dry_run)
     workplace = Workplace(given.device, str(spec.folder), allowed)
     asked = Asked(
         engine=given.engine,
@@ -437,6 +433,20 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         share=not given.no_share,
     )
     return _Search(strategy, given, asked, spec, requirements, until, workplace)
+
+
+def check_free(folder: Path, config: Path, *, written: bool = True) -> None:
+    """Raises RunLocked where another process is writing a run; where it is to be `written`,
+    RunError or StorageFull where it cannot be."""
+    from lrsearch.store import check_writable, is_locked
+
+    if is_locked(folder):
+        raise RunLocked(
+            f"another lrsearch is writing {folder}",
+            hint=f"watch it with: lrsearch report {quote(path_word(config))}",
+        )
+    if written:
+        check_writable(folder)
 
 
 def _search_first(given: Options) -> str:

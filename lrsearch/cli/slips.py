@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lrsearch.duration import find_time
 from lrsearch.errors import FIRST_SPEC, nearest
 from lrsearch.terminal import command_line, quote
 
@@ -71,6 +73,9 @@ def _of_value(error: Any, args: Sequence[str]) -> tuple[str, str]:
     part = error.param
     option = max(part.opts, key=len)
     given = next((text for each in part.opts if (text := value_of(each, args)) is not None), None)
+    if given is None and (variable := str(getattr(part, "envvar", None) or "")) in os.environ:
+        allowed = str(error.message).replace(option, variable)
+        return f"{variable}: {allowed}", f"write export {variable}={_USUAL.get(option, 'VALUE')}"
     allowed = str(error.message)
     if closed := re.search(r"'(.*)' is not readable", allowed):
         return f"cannot read {closed[1]}: Permission denied", "this user may not"
@@ -131,11 +136,21 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
         given, options = _split(command, args)
         rest = " && ".join(command_line(["lrsearch", name, each, *options]) for each in given)
         return message, f"one command for each: {rest}" if len(given) < _LISTED else f"write {form}"
-    return message, f"write {form}"
+    if first.isdigit() and "--trials" in known:
+        return message, f"write {_with_option(command, name, given, '--trials', first)}"
+    if (before := [*args[: args.index(first)]])[-2:-1] == ["--time"] and len(before) > 1:
+        with contextlib.suppress(ValueError):  # --time 5 minutes
+            given = [each for each in given if each != before[-1]]
+            time = find_time(f"{before[-1]} {words}")
+            return message, f"write {_with_option(command, name, given, '--time', time)}"
+    left = [each for each in args if each not in parts]
+    return message, f"write {command_line(['lrsearch', name, *left]) if given else form}"
 
 
 _DASHED = re.compile("-*[\u2010-\u2015\u2212][-\u2010-\u2015\u2212]*")
 """The dashes that a text processor makes of hyphens."""
+DASHES = re.compile("[-\u2010-\u2015\u2212]+")
+"""Hyphens, and the dashes."""
 _HYPHENS = "an option begins with two plain hyphens"
 
 _KEYED = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
@@ -154,7 +169,12 @@ def _joined(name: str, words: Sequence[str], command: Any, args: Sequence[str]) 
     lacking = [each for each in lacking if "=" not in each and _KEYED.fullmatch(each)]
     if lacking and len(words) == 1 and "=" not in words[0]:
         return f"write --set {quote(f'{lacking[-1]}={words[0]}')}"
-    if takes_set and len(words) == 2 and _KEYED.fullmatch(words[0]) and "=" not in words[1]:
+    if (
+        takes_set
+        and len(words) == 2
+        and _KEYED.fullmatch(words[0])
+        and not any(map(_NO_VALUE.search, words))
+    ):
         return f"write --set {quote(f'{words[0]}={words[1]}')}"
     if takes_set and len(words) > 1 and all(_KEYED.match(each) and "=" in each for each in words):
         return "write " + " ".join(f"--set {quote(each)}" for each in words)
@@ -162,6 +182,9 @@ def _joined(name: str, words: Sequence[str], command: Any, args: Sequence[str]) 
         return f"one report each, or write {command_line(['lrsearch', 'compare', *given])}"
     return ""
 
+
+_NO_VALUE = re.compile(r"=|\.(ya?ml|py)$")
+"""Words that are no key of a spec, or no value of one."""
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 

@@ -90,6 +90,7 @@ def _check_varied(
     if np.all(y == y[0]):
         value = y.reshape(-1)[0]
         what = f"one class only ('{labels[int(value)]}')" if labels else f"nothing but {value:g}"
+        hint = hint or "there is nothing to learn: add rows of others, or name another target"
         raise DataError(f"the target '{name}' holds {what}{rows}", where=where, hint=hint)
 
 
@@ -202,7 +203,8 @@ def choose_columns(
 def check_rows(rows: int, where: str) -> None:
     """Raises DataError for a table that is too short to split."""
     if rows == 0:
-        raise DataError("the table has columns, but no rows", where=where)
+        hint = "write rows below the names of the columns, two at the least"
+        raise DataError("the table has columns, but no rows", where=where, hint=hint)
     if rows == 1:
         hint = "training and validation need two at the least"
         raise DataError("the table has one row only", where=where, hint=hint)

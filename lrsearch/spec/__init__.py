@@ -12,7 +12,7 @@ from lrsearch.spec.document import MAX_BYTES, read_document
 from lrsearch.spec.imports import check_imports, needed_imports
 from lrsearch.spec.model import Spec
 from lrsearch.spec.overrides import apply_override
-from lrsearch.spec.sources import guess_encoding
+from lrsearch.spec.sources import START, find_kind, guess_encoding
 from lrsearch.spec.validate import validate
 from lrsearch.terminal import path_word, quote
 
@@ -63,25 +63,28 @@ def _read(path: Path, overrides: Sequence[str], columns: ColumnNames | None) -> 
     for override in overrides:
         apply_override(document, override)
     folder = path.absolute().parent
-    found: list[Fault] = []
+    spec: Spec | None = None
+    faults: list[Fault] = []
+    try:
+        spec = validate(document, folder, text)
+    except SpecError as error:
+        faults = list(error.faults)
     if columns is not None:
         from lrsearch.spec.statics import find_faults  # Commands that read stored runs do without.
 
         found = find_faults(document, folder, columns)
-    try:
-        spec = validate(document, folder, text)
-    except SpecError as error:
-        told = {fault.key for fault in error.faults}
-        further = [fault for fault in found if fault.key not in told]
+        told = {fault.key for fault in faults}
         # What the file holds may say what the spec does not.
         hints = {fault.key: fault.hint for fault in found}
         faults = [
-            fault if fault.hint else replace(fault, hint=hints.get(fault.key, ""))
-            for fault in error.faults
+            *(
+                each if each.hint else replace(each, hint=hints.get(each.key, ""))
+                for each in faults
+            ),
+            *(each for each in found if each.key not in told),
         ]
-        raise SpecError([*faults, *further]) from None
-    if found:
-        raise SpecError(found)
+    if faults or spec is None:
+        raise SpecError(faults)
     return spec
 
 
@@ -105,6 +108,10 @@ def read_text(path: Path) -> str:
     except ValueError as error:  # A NUL, which no command line can hold, though a journal can.
         raise UsageError(f"cannot read {path}: {error}") from None
     try:
+        if kind := find_kind(content[:START]):
+            hint = kind[1].replace("OLD > NEW", f"{quote(path_word(path))} > utf8.yaml")
+            told = f"the file is in {kind[0]}" if "iconv" in hint else f"this is {kind[0]}"
+            raise SpecError([Fault(0, "", f"{told}, and a spec is YAML in UTF-8", str(path), hint)])
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if len(content) > MAX_BYTES:
@@ -129,21 +136,14 @@ def _nearest_spec(path: Path) -> Path | None:
 
 def _explain_bytes(content: bytes, source: str, error: UnicodeDecodeError) -> Fault:
     """The fault of a file that is no text in UTF-8."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        hint = _convert("UTF-16", source)
-        return Fault(0, "", "the file is in UTF-16, and a spec is YAML in UTF-8", source, hint)
     if b"\0" in content:
-        return Fault(0, "", "not a text file: a spec is YAML in UTF-8", source)
+        return Fault(0, "", "not a text file: a spec is YAML in UTF-8", source, FIRST_SPEC)
     line = content.count(b"\n", 0, error.start) + 1
     byte = f"byte 0x{content[error.start]:02X}"
     message = f"not a text file: {byte} is none of UTF-8's, as a spec has"
-    return Fault(
-        line, "", message, source, f"if it is text, {_convert(guess_encoding(content), source)}"
-    )
-
-
-def _convert(encoding: str, source: str) -> str:
-    return f"write iconv -f {encoding} -t UTF-8 {quote(path_word(source))} > utf8.yaml"
+    encoding = guess_encoding(content)
+    command = f"write iconv -f {encoding} -t UTF-8 {quote(path_word(source))} > utf8.yaml"
+    return Fault(line, "", message, source, f"if it is text, {command}")
 
 
 __all__ = ["Spec", "check_imports", "needed_imports", "read_spec", "read_text"]

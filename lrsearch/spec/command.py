@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import re
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,17 +66,15 @@ def check_command(
         words = split_words(text)
         names = placeholders(words)
     except ValueError as error:
-        hint = _BRACES if "lone" in str(error) else ""
-        meant = re.sub(r"\{([A-Za-z_]\w*)(?![\w}])|(?<![\w{])([A-Za-z_]\w*)\}", r"{\1\2}", text)
-        with contextlib.suppress(ValueError):
-            if hint and {*placeholders(split_words(meant))} <= {*given, *GIVEN}:
-                hint = f"{reader.hint(path, [Line(path, meant)])}; {hint}"
+        hint = _hint_braces(reader, text, given) if "lone" in str(error) else ""
         reader.fault(path, str(error), hint)
         return
     known = (*dict.fromkeys(given), *GIVEN)
     for name in names:
         if name not in known and not reader.is_promised(f"search.{name}", f"params.{name}"):
-            hint = suggest(name, known) if PARAMETER_NAME.fullmatch(name) else _BRACES
+            line = Line(("params", name), 1, f"for example; {suggest('', known)}")
+            fits = PARAMETER_NAME.fullmatch(name)
+            hint = reader.hint(path, [line]) if fits else _BRACES
             if close := nearest(name, known):
                 meant = text.replace(f"{{{name}}}", f"{{{close}}}")
                 hint = f"{reader.hint(path, [Line(path, meant)])}; {suggest('', known)}"
@@ -106,6 +105,19 @@ def check_command(
             f"no shell runs the command: it is given '{shell[0]}' as a word like any other; "
             "for a shell write sh -c '...'"
         )
+
+
+def _hint_braces(reader: Reader, text: str, given: Sequence[str]) -> str:
+    """The hint for a command with a lone brace: the line with the placeholder that is meant."""
+    meant = re.sub(
+        r"\{([A-Za-z_]\w*)(?![\w}])|(?<![\w{])([A-Za-z_]\w*)\}",
+        lambda found: f"{{{nearest(found[1] or found[2], (*given, *GIVEN))}}}",
+        text,
+    )
+    with contextlib.suppress(ValueError):
+        if {*placeholders(split_words(meant))} <= {*given, *GIVEN}:
+            return f"{reader.hint(('command',), [Line(('command',), meant)])}; {_BRACES}"
+    return _BRACES
 
 
 _BRACED = (
@@ -243,9 +255,11 @@ def read_patterns(reader: Reader, raw: Any, kind: str, objective: str) -> dict[s
         else:
             found[metric] = pattern
     if objective and objective not in raw:
-        hint = suggest(objective, [each for each in raw if each != "step"])
+        close = nearest(objective, [each for each in found if each != "step"])
+        line = Line((*path, objective), f"{objective}: ([\\d.]+)", "one group, which is the number")
+        line = Line(("objective", "metric"), close) if close else line
         message = f"the objective's metric '{objective}' has no pattern"
-        reader.fault(path, message, f"add {objective}: '...', or compare by another; {hint}")
+        reader.fault(path, message, reader.hint(path, [line]))
     return found
 
 
@@ -253,19 +267,28 @@ _DIGITS = re.compile(r"\[[^\]]*\\d[^\]]*\][+*]?|\\d[+*]?(?:\\\.\\d[+*]?)?|\\S[+*
 """The part of a pattern that stands for a number."""
 
 
+def count_groups(pattern: str) -> int:
+    """The number of groups of a regular expression. Raises re.error where it is none."""
+    with warnings.catch_warnings():  # That some day [[ may be a set in a set.
+        warnings.simplefilter("ignore", FutureWarning)
+        return re.compile(pattern).groups
+
+
 def _check_pattern(metric: str, pattern: Any, example: str) -> tuple[str, str] | None:
     """The fault of a pattern, and the hint; None for a sound one."""
     if not isinstance(pattern, str):
         return f"{show(pattern)} is no pattern", example
     try:
-        groups = re.compile(pattern).groups
+        groups = count_groups(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         return f"{show(pattern)} is no regular expression: {error}", example
     if groups == 1:
         return None
     if groups:
         message = f"{show(pattern)} has {groups} groups, and one says which part is the number"
-        return message, "a group that is not the number is written (?:...)"
+        others = re.sub(r"(?<!\\)\((?!\?|\[?[^()]*\\[dS])", "(?:", pattern)
+        line = f"write {write({metric: others})[1:-1]}; " if count_groups(others) == 1 else ""
+        return message, f"{line}a group that is not the number is written (?:...)"
     message = f"{show(pattern)} has no group to say which part is the number"
     grouped = _DIGITS.sub(lambda found: f"({found[0]})", pattern, count=1)
     return message, f"write {write({metric: grouped})[1:-1]}" if grouped != pattern else example

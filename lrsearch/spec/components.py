@@ -15,7 +15,7 @@ from lrsearch.spec.document import Path, as_mapping
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import CLASS_PATH
-from lrsearch.spec.foreign.ranges import read_foreign, rejoin
+from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.translation import base_rate, fixed_lines, optimizer_lines
 from lrsearch.spec.foreign.words import look_up, means
@@ -99,7 +99,6 @@ def read_named(
     table, word = _BUILT_IN[kind], {"prune": "rule of early stopping"}.get(kind, kind)
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
-    raw = rejoin(raw) if isinstance(raw, Mapping) else raw
     if not isinstance(raw, Mapping):
         none = kind == "schedule" and (raw is None or raw is False)
         hint = reader.hint(path, [Line(path, "constant")]) if none else ""
@@ -119,7 +118,10 @@ def read_named(
         if hint or not reader.slip(path, raw, names):
             hint = hint or _suggest_name(reader, kind, path, "")
             reader.fault(path, f"{forms} is missing", hint)
-        return {}
+            return {}
+        if "class_path" in raw:
+            return read_component(reader, kind, path, raw, dimensions)
+        name = raw.get("name")
     if not isinstance(name, str) or name not in table:
         hint = reader.hint((*path, "name"), _renamed(reader, kind, path, given))
         hint = hint or _suggest_name(reader, kind, path, name)
@@ -198,6 +200,7 @@ def _check_arguments(
         close = reader.near(path, key, known)
         hint = reader.meant(path, key, close, raw[key]) or f"leave '{key}' out"
         hint = suggest(key, known, hint) if key == bare[-1] else hint
+        reader.rename(path, raw, key, close)
         reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
 
 
@@ -324,10 +327,11 @@ def _dotted(path: Path, raw: Any) -> str:
     """The hint for a path of a file, or of an entry point, in place of a class path."""
     if not isinstance(raw, str):
         return ""
-    if path == ("loop",) and " " in raw.strip():
+    plain = re.sub(r"\(\)$", "", raw.strip("'\"`\u201c\u201d \t")).removeprefix("./")
+    plain = re.sub(r"\.py(?=:|/|$)|/$", "", plain)
+    plain = re.sub(r"\s*[./:]+\s*", ".", plain).strip(".").replace("-", "_")
+    if path == ("loop",) and " " in plain:
         return f"write {Line(('command',), raw.strip()).show(path)[6:]} in its place"
-    plain = re.sub(r"\(\)$", "", raw.strip()).removeprefix("./")
-    plain = re.sub(r"\.py(?=:|/|$)|/$", "", plain).replace("/", ".").replace(":", ".")
     if CLASS_PATH.fullmatch(plain) and raw.strip()[-3:] != ".py":
         return f"write {path[-1]}: {plain}"
     package = "optim" if "optimizer" in path else "nn"

@@ -173,7 +173,7 @@ def _check_columns(reader: Reader, path: Path, data: Mapping[str, Any]) -> None:
 def _check_ordered(reader: Reader, path: Path, data: Mapping[str, Any]) -> None:
     """Faults for keys that mean nothing for text, which is split where it stands."""
     if data["standardize"]:
-        reader.fault((*path, "standardize"), "characters have no mean: nothing to standardize")
+        reader.fault((*path, "standardize"), "characters have no mean", "write standardize: false")
     for name in ("split_seed", "validation_seed"):
         if data[name]:
             reader.fault((*path, name), "the splits of text are not drawn: leave it out")

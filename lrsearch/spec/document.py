@@ -24,7 +24,9 @@ MOST_MENDED = 30
 """Lines of a text that are mended; one with more of them is another kind of file."""
 
 _INT = re.compile(r"[-+]?[0-9]+")
-_TIGHT = re.compile(r"([A-Za-z_][\w.]*)(?::(?!//)|\s*(?:=|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)")
+_TIGHT = re.compile(
+    r"([A-Za-z_][\w.]*)(?::(?!//)(?:=\s*)?|\s*(?:=>?|;|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)"
+)
 """A key and its value without a blank, or without a colon, between them: {min:1e-4, max 1}."""
 _GLUED = re.compile(r"([A-Za-z_][\w.]*):(?!//)([^\s/:].*)")
 """The same on a line of its own, or a key of braces: lr:{min: 1e-4, max: 1}."""
@@ -49,6 +51,12 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
+
+ONE = "leave one of both out"
+"""The hint for a key that is given twice."""
+
+_PUT_IN = re.compile(r"\{\{[^{}\n]*\}\}")
+"""A variable of a template, which YAML takes for a mapping whose key is one: {{lr}}."""
 
 _HALVES = re.compile("[\ud800-\udfff]")
 
@@ -254,7 +262,10 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._fault(event, "", "a spec is one YAML document, this is another")
+                    told = "a spec is one YAML document, this is another"
+                    self._fault(
+                        event, "", told, "leave out what follows: it may be a file of its own"
+                    )
                     return
             elif isinstance(event, yaml.NodeEvent):
                 self.document.data = self._value(event, events, ())
@@ -275,14 +286,15 @@ class _Builder:
                 self.document.source,
             )
             raise SpecError([*self.faults, fault])
-        if isinstance(event, yaml.AliasEvent) or event.tag is not None:
-            self.document.unread.add(path)
         if isinstance(event, yaml.AliasEvent):
             anchor = str(event.anchor)
             hint = self._hint_value(path, self.anchored.get(anchor, anchor))
             told = f"aliases are not allowed (*{anchor}): write it out"
             self._fault(event, key, told, hint)
-            return None if anchor in self.anchored else anchor
+            if anchor in self.anchored:
+                self.document.unread.add(path)
+                return None
+            return anchor
         value = event.value if isinstance(event, yaml.ScalarEvent) else None
         if event.anchor is not None:
             self.anchored[event.anchor] = value
@@ -290,21 +302,23 @@ class _Builder:
             told = f"anchors are not allowed (&{event.anchor}): write it out"
             self._fault(event, key, told, hint)
         if event.tag is not None:
-            hint = self._hint_value(path, value or None) or "take the tag away"
+            value = event.tag.lstrip("!") if value == "" else value  # !true for true
+            hint = self._hint_value(path, value) or "take the tag away"
             told = f"tags are not allowed ({event.tag}): a spec is plain data"
             self._fault(event, key, told, hint)
+            if value is not None:
+                return plain_scalar(value)
         if isinstance(event, yaml.ScalarEvent):
             if _HALVES.search(event.value):
                 self._fault(event, key, "an escape names half a character")
             if not event.style and is_in_odd_quotes(event.value):
                 told = "typographic quotes are none of YAML's: write plain ones"
                 self._fault(event, key, told, self._hint_value(path, event.value[1:-1]))
-                self.document.unread.add(path)
+                return plain_scalar(event.value[1:-1])
             if not event.style and (glued := self._glued(event, path)) is not None:
                 return glued
             if not event.style and _OCTAL.fullmatch(event.value):
                 self._fault(event, key, *_doubt(event.value, path))
-                self.document.unread.add(path)
             if event.value == "":
                 self.document.empty.add(path)
                 # Its mark stands right behind the colon.
@@ -314,6 +328,9 @@ class _Builder:
             return plain_scalar(event.value) if not event.style else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(event, events, path)
+        if event.flow_style and (put := _PUT_IN.match(self.text, event.start_mark.index)):
+            self._mapping(events, path)
+            return put[0]
         return self._mapping(events, path)
 
     def _hint_value(self, path: Path, value: str | None) -> str:
@@ -336,7 +353,6 @@ class _Builder:
             plain = re.sub(r"\s+", " ", lines[0])
             key, _, value = plain.partition(": ")
             self._fault(event, ".".join(map(str, (*path, key))), odd[0], f"write {plain}")
-            self.document.unread |= {path, (*path, key)}
             return {key: plain_scalar(value)}
         lone = len(lines) == 1
         if (spaced := self._spaced(event, path, lines)) is not None:
@@ -360,7 +376,6 @@ class _Builder:
             dotted = ".".join(map(str, inner))
             fault = Fault(_line(event) + at, dotted, told, self.document.source)
             self.faults.append(replace(fault, hint=f"write {match[1]}: {match[2]}"))
-            self.document.unread.add(inner)
             mapping[match[1]] = plain_scalar(match[2])
         return mapping
 
@@ -394,7 +409,6 @@ class _Builder:
         told = "a comma ends a value, and these look like decimal commas"
         key = ".".join(str(part) for part in path)
         self._fault(event, key, told, f"write {named}[{', '.join(meant)}]")
-        self.document.unread.add(path)
         return [float(each) for each in meant]
 
     def _mapping(self, events: Iterator[Any], path: Path) -> dict[str, Any]:
@@ -402,14 +416,19 @@ class _Builder:
 
         mapping: dict[str, Any] = {}
         before: Any = None
+        call = ""  # The key of a text that YAML cut at its commas: {lr: loguniform(1e-4, 1)}
         while not isinstance(name := next(events), yaml.MappingEndEvent):
             if not isinstance(name, yaml.ScalarEvent | yaml.AliasEvent):
-                self._fault(name, ".".join(map(str, path)), "a key is plain text")
+                if not _PUT_IN.match(self.text, name.start_mark.index - 1):
+                    told = "a key is plain text"
+                    self._fault(name, ".".join(map(str, path)), told, "take it away")
                 self._value(name, events, (*path, "?"))
                 self._value(next(events), events, (*path, "?"))
                 continue
             last = next(events)
-            if isinstance(name, yaml.ScalarEvent) and mapping and _follows(before, name):
+            if call and getattr(last, "value", last) == "" and isinstance(name, yaml.ScalarEvent):
+                mapping[call] += f", {name.value}"
+            elif isinstance(name, yaml.ScalarEvent) and mapping and _follows(before, name):
                 self._join(before, name, path, mapping)
                 before = None
             elif (entry := self._odd_entry(name, last, events, path)) is not None:
@@ -417,6 +436,9 @@ class _Builder:
             else:
                 mapping |= self._entry(name, last, events, path, mapping)
                 before = last
+            call = call or next(reversed(mapping), "")
+            text = mapping.get(call)
+            call = call if isinstance(text, str) and text.count("(") > text.count(")") else ""
         return mapping
 
     def _entry(
@@ -428,12 +450,10 @@ class _Builder:
             self._fault(name, key, "an escape names half a character")
         if name.value in mapping:
             told = f"given twice, first on line {self.document.lines[inner]}"
-            self._fault(name, ".".join(map(str, inner)), told, "leave one of both out")
+            self._fault(name, ".".join(map(str, inner)), told, ONE)
             again = self._value(last, events, (*inner, "?"))
             self.document.doubled[inner] = (_line(name), again)
             return {}
-        if name.anchor is not None or name.tag is not None:
-            self._fault(name, key, "anchors and tags are not allowed")
         self.document.lines[inner] = _line(name)
         if name.value == "<<" and not name.style:
             told = "merge keys are not allowed (<<): write out what is merged"
@@ -447,12 +467,22 @@ class _Builder:
         whole = f"{number.value}.{name.value}"
         told = f"{number.value},{name.value} has a decimal comma, and a comma ends a value"
         hint = f"write {place}: {whole}"
-        if path[:1] == ("search",) and number.value.lstrip("+-")[0] != "0":
+        one = place in ("min", "max", "points") or number.value.lstrip("+-")[0] == "0"
+        if path[:1] == ("search",) and not one:
             told = f"{number.value},{name.value} has a comma, which ends a value"
             hint = f"write {place}: [{number.value}, {name.value}], or {place}: {whole}"
+        elif len(name.value) == 3 and number.value.lstrip("+-")[0] != "0":
+            hint = f"write {place}: {number.value}{name.value}, or {place}: {whole}"
         self._fault(name, ".".join(map(str, (*path, place))), told, hint)
-        self.document.unread.add((*path, place))
         mapping[place] = float(whole)
+
+    def _behind(self, name: Any) -> str:
+        """The value behind the key that begins a line, as it stands there; "" for other keys."""
+        begin = self.text.rfind("\n", 0, name.start_mark.index) + 1
+        if self.text[begin : name.start_mark.index].strip(" &!*"):
+            return ""
+        line = self.text[name.end_mark.index :].partition("\n")[0].partition(" #")[0]
+        return line.lstrip(": ").rstrip()
 
     def _odd_entry(
         self, name: Any, last: Any, events: Iterator[Any], path: Path
@@ -462,13 +492,21 @@ class _Builder:
         import yaml
 
         shown = str(getattr(last, "value", ""))
-        if isinstance(name, yaml.AliasEvent):
-            anchor = str(name.anchor)
-            told, hint = f"aliases are not allowed (*{anchor})", f"write {anchor}: {shown}"
-            self._fault(name, ".".join(map(str, path)), told, hint.strip())
-            return {anchor: self._value(last, events, (*path, anchor))}
+        sign = name.anchor or getattr(name, "tag", None)
+        if sign is not None:
+            # &lr: 0.1 has the anchor lr, {!lr: 0.1} the tag !lr: and the key 0.1.
+            given = getattr(name, "value", "")
+            key = given if given and not sign.endswith(":") else sign.strip("!:")
+            value = self._value(last, events, (*path, key))
+            value = plain_scalar(given) if given != key and given else value
+            self.document.lines[*path, key] = _line(name)
+            told = f"anchors, aliases and tags are not allowed (before '{key}')"
+            hint = f"write {key}: {self._behind(name) or shown or given}".strip()
+            self._fault(name, ".".join(map(str, (*path, key))), told, hint)
+            return {key: value}
         if name.style:
             return None
+        shown = self._behind(name) or shown
         nothing = isinstance(last, yaml.ScalarEvent) and last.value == "" and not last.style
         key, told, meant = "", "", shown
         entry: Any = None
@@ -482,7 +520,7 @@ class _Builder:
             # mom:entum: 0.9, or tr:ain: above its block.
             told, key = f"'{name.value}' has a colon within its name", joined
             entry = self._value(last, events, (*path, key))
-        elif glued := _GLUED.fullmatch(name.value):
+        elif not own and (glued := _GLUED.fullmatch(name.value)) and glued[2][0] != "=":
             told, (key, meant) = f"'{name.value}' lacks a blank after the colon", glued.groups()
             value = self._value(last, events, (*path, name.value))
             marked = _MARKED.fullmatch(meant) if value is None else None  # {name:& sgd}
@@ -494,11 +532,13 @@ class _Builder:
             told = f"the key '{name.value}' has a sign in it that begins a value"
             raise yaml.MarkedYAMLError(None, None, told, name.start_mark)
         elif odd := find_odd(name.value):
-            self._value(last, events, (*path, "?"))
             plain = re.sub(r"\s+", " ", name.value).strip()
-            hint = f"write {plain}: {shown}" if shown else odd[1]
-            self._fault(name, ".".join(map(str, path)), odd[0], hint)
-            return {}
+            key, colon, meant = plain.partition(": ") if nothing else (plain, "", "")
+            value = self._value(last, events, (*path, key))
+            self.document.lines[(*path, key)] = _line(name)
+            hint = f"write {key}: {meant or shown}".strip()
+            self._fault(name, ".".join(map(str, (*path, key))), odd[0], hint)
+            return {key: plain_scalar(meant) if colon else value}
         if not key:
             return None
         self._fault(name, ".".join(map(str, (*path, key))), told, f"write {key}: {meant}".strip())

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrsearch import catalogue
 from lrsearch.spec.malformed import KNOWN, NAMED, ODD, PLACED, TEXTS, find_odd, quoted
 
 if TYPE_CHECKING:
@@ -20,31 +21,67 @@ _PAIRS = {"{": "}", "[": "]"}
 
 _KEY = r"[A-Za-z_](?:[\w.-]*\w)?"
 _ALONE = re.compile(rf"[^\w\[\]]*({_KEY})[^\w\[\]]*")
-_SAID = re.compile(
-    rf"({_KEY})\s*(?:=+>|-+>|:=|:(?!//)|=|;|\s-\s|[-.,]\s|\sis\s|\s)\s*([\w.+-]+|[\[{{'\"].*)"
+_SAID = tuple(
+    (re.compile(pattern), meant)
+    for pattern, meant in (
+        (rf"(?:[-*+>|\u2022\u00b7\u2013\u2014]+|//|\d+[.)])\s*({_KEY}\s*:.*)", r"\1"),
+        (
+            rf"(?!{_KEY}\s*:(?:\s|$))({_KEY})"
+            r"\s*(?:=+>|-+>|:=|:(?!//)|=|;|\s-\s|[-.,]\s|\sis\s|\s)\s*([\w.+-]+|[\[{'\"].*)",
+            r"\1: \2",
+        ),
+        (rf"({_KEY})\s*:[\s:]*:\s+(.*)", r"\1: \2"),
+        (rf"({_KEY}:\s+[^\s:]+):", r"\1"),
+        (rf"({_KEY}:\s+)`([^`]*)`", r"\1\2"),
+    )
 )
-_BULLET = re.compile(rf"(?:[-*+>|\u2022\u00b7\u2013\u2014]+|//|\d+[.)])\s*({_KEY}\s*:.*)")
-_AROUND = re.compile(rf"[^\w\s]+({_KEY})[^\w\s:]*\s*(:\s.*)")
-"""A key and its value behind a quote or other signs: 'lr: 0.1, **lr**: 0.1."""
-_AFTER = re.compile(r"(.*[}\]])\s+([^\s,:{}\[\]][^:{}\[\]]*)")
-"""Words behind what is closed: [32, 64] ; a note."""
-_BESIDE = re.compile(rf"({_KEY}:\s+{{.*)}}\s*,\s*({_KEY}:\s[^{{}}]*)")
-"""A key behind the braces that it belongs in: lr: {min: 1e-4, max: 1}, points: 5."""
-_ROUND = re.compile(r"\(([^()]*:\s[^()]*?)[)}\]]")
+"""A key and its value behind a bullet, with another sign than a colon, or with one too many."""
+_AROUND = tuple(
+    (re.compile(pattern), meant)
+    for pattern, meant in (
+        # A key behind the braces that it belongs in: lr: {min: 1e-4, max: 1}, points: 5.
+        (rf"({_KEY}:\s+{{.*)}}\s*,\s*({_KEY}:\s[^{{}}]*)", r"\1, \2}"),
+        # Words behind what is closed: [32, 64] ; a note.
+        (r"(.*[}\]])\s+(?![\s,:])[#;%/<|* -]*([^:{}\[\]]*)", r"\1  # \2"),
+        # A key and its value behind a quote or other signs: 'lr: 0.1, **lr**: 0.1.
+        (rf"[^\w\s]+({_KEY})[^\w\s:]*\s*(:\s.*)", r"\1\2"),
+    )
+)
+"""A line with something around it, or behind it."""
+_ROUND = re.compile(r"(?:\(|\[(?=[^\[\]{}]*\}))([^()\[\]]*:\s[^()\[\]]*?)[)}\]]")
 """A mapping between brackets of another kind: (min: 1e-4, max: 1)."""
+_NEXT = re.compile(rf"(?<=[\]}}'\"])\s*[,;]?\s*(?=({_KEY}):(?:\s|$)|-\s)")
+"""The place behind a whole value where a further line begins: [1, 2] seeds: 3."""
+_LINES = {
+    *(*catalogue.TRAIN, *catalogue.SETTINGS, *TEXTS, *NAMED),
+    *("train", "search", "objective", "source", "target"),
+}
+"""Keys that begin a line."""
 _TWO = re.compile(rf"({_KEY}):\s+([^\s,;:]+)(\s*[,;]\s*|\s+)({_KEY}:\s.*)")
 _INNER = re.compile(rf"({_KEY}):\s+({_KEY}:\s.*)")
-_QUOTE = re.compile(r"(?<![\w'\"])(['\"])(?:(?!\1).)*$")
+_QUOTE = re.compile(
+    r"(?:[^'\"]|(?<=\w)'|(?<![\w'\"])(['\"])(?:(?!\1).)*\1)*?(?<![\w'\"])(['\"])(?:(?!\2).)*$"
+)
+"""A line with a quote, the second group, that is not closed."""
+_MISQUOTED = re.compile(
+    r"(?<=[\s:,\[{(])(?:'[\"']|\"['\"]|(?P<one>['\"]))(?P<word>[\w./*-]+)"
+    r"(?(one)(?!(?P=one)\s*(?:[,}\])]|$)))['\"]{1,2}(?=\s*(?:[,}\])]|$))"
+)
+"""A word between quotes that differ, or that are doubled: 'mse", ''mse''."""
+_EATEN = re.compile(r"(?<=[:,\[{])\s+#\s*(?=[\w'\".+-]+\s*[,}\]])")
+"""A sign that takes what follows it for a comment: {min: #1e-3, max: 1}."""
 _COMMA = re.compile(r"(?<=[^\s,:{\[])\s+(?=(?:[A-Za-z_][\w.-]*|'[^']*'|\"[^\"]*\")\s*:\s)")
 _EQUAL = re.compile(rf"(?<=[{{,\s])({_KEY})\s*=\s*(?=\S)")
 _NOTHING = re.compile(rf"({_KEY}):\s+(?:\{{\}}|~|null)")
 _CUT = re.compile(r"([A-Za-z_]+)[^\w\s]([A-Za-z_]+)(\s.*)?")
-_MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@]\s+(?=\w)")
+_MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@>|?]\s+(?=\w)")
 _SIGNED = re.compile(r"(?<=[:,\[{\s])(?:[%@`!?|>*&]+(?=[\w.])|-\s+(?=[A-Za-z]))")
 """A sign before a value within braces, where text in quotes is unlikely."""
-_PUT = re.compile(r"(?<=[:,\[\s])(\$\{[^}]*\}|%\([^)]*\)\w)")
-"""A variable of a template within braces."""
-_COLONS = ((re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+(?={_KEY}:\s)"), r"\1, "),
+_PUT = re.compile(r"(?<=[:,\[\s])(\$\{[^}]*\}|%\([^)]*\)\w|[?@%&*!|>](?=\s*[,}\]]))")
+"""A variable of a template, or a sign alone, within braces."""
+_COLONS = ((re.compile(r"(?<=:)\s+:+\s*(?=[\w.])"), " "),
+           (re.compile(rf"({_KEY}:\s+[\w.+-]+)\s*:+(?=\s*[,}}])"), r"\1"),
+           (re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+(?={_KEY}:\s)"), r"\1, "),
            (re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+[\w.]+(?=\s*[,}}])"), r"\1"))  # fmt: skip
 """A colon for a comma within braces, and a second value."""
 _TEXT = re.compile(r"(command|loop)\s*(?:=+>|-+>|:=|[=;,]|\sis\s)\s*(.+)")
@@ -151,7 +188,10 @@ def mend(
                     continue
                 if found is None or further > found[0]:
                     lacks = late or (number < told_line and ":" not in given)
-                    told = f"not valid YAML: '{given.strip()}' lacks ':'" if lacks else ""
+                    fault = "lacks ':'"
+                    if _bare(meant[0]) == _bare(given) and _indent(meant[0]) > _indent(given):
+                        fault = "is the value of the key before it"
+                    told = f"not valid YAML: '{given.strip()}' {fault}" if lacks else ""
                     place = places[number - 1] if not told and number != told_line else 0
                     hint = _hint(given, meant, place)
                     found = further, Mended(whole, number, len(meant), hint, told)
@@ -241,13 +281,23 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
         above.startswith("metrics:") and not find_odd(content) and (text := quoted(content))
     ):  # Patterns are texts.
         yield (f"{indent}{text}{comment}",)
+    before = next((each for each in reversed(lines[: number - 1]) if _has_words(each)), "")
+    deeper = number < len(lines) and _indent(lines[number]) > _indent(line)
+    inner = re.fullmatch(rf"({_KEY}):[\s,;]*({_KEY}:\s.*)", content)
+    if deeper and inner and inner[1] not in NAMED:  # train: budget: 5ep above its other lines.
+        yield (f"{indent}{inner[1]}:", f"{' ' * _indent(lines[number])}{inner[2]}{comment}")
+    if _bare(before).endswith(":") and not re.match(rf"- |-?{_KEY}\s*:", content):
+        yield (f"{' ' * (_indent(before) + 2)}{content}{comment}",)  # What the key before lacks.
+    yield (_EATEN.sub(" ", line),)
     for plain, own in _plain(lines, number, indent, content):
         yield (f"{own}{plain}{comment}",)
         for meant in _rewritten(plain):
             yield tuple(f"{own}{each}" for each in meant)
         for closed in _closed(lines, number, begun, plain):
             yield (f"{own}{closed}{comment}",)
-    deeper = number < len(lines) and _indent(lines[number]) > _indent(line)
+        for first, *others in _rewritten(plain):  # Two slips on one line.
+            for closed in () if others else _closed(lines, number, begun, first):
+                yield (f"{own}{closed}{comment}",)
     match = _CUT.fullmatch(content)
     if match and match[1] + match[2] in KNOWN and deeper != bool(match[3]):
         # tr:ain above its block, or bud:get 20ep.
@@ -329,6 +379,8 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
     """A line's content with the slips mended that one line shows."""
     if PLACED.search(content) and (text := quoted(content)):
         yield (text,)
+    yield (_MISQUOTED.sub(r"'\g<word>'", content),)
+    yield from _parted(content)
     if match := re.fullmatch(r"(?:-|\*\s+)([^\s-][^:]*|[^\s*-].*)", content):
         yield (f"- {match[1]}",)
     yield (_MARKED.sub(" ", re.sub(rf"({_KEY}):([&*!%@])", r"\1: \2", content)),)
@@ -336,34 +388,27 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
         parts = [part for part in re.split(r"(?:^|\s)-\s+", match[2]) if part]
         yield (f"{match[1]}: [{', '.join(parts)}]",)
     yield (re.sub(r'"([^"\']*\\[^"\']*)"', r"'\1'", content),)  # "\d" has no such escape.
-    if match := _BULLET.fullmatch(content):
-        yield (match[1],)
-    match = _SAID.fullmatch(content)
-    if match and not re.match(rf"{_KEY}\s*:(\s|$)", content):
-        yield (f"{match[1]}: {match[2]}",)
-    if match := re.fullmatch(rf"({_KEY})\s*:[\s:]*:\s+(.*)", content):
-        yield (f"{match[1]}: {match[2]}",)
-    if (match := re.fullmatch(rf"({_KEY}:\s+[^\s:]+):", content)) is not None:
-        yield (match[1],)
-    if match := re.fullmatch(rf"({_KEY}:\s+)`([^`]*)`", content):
-        yield (f"{match[1]}{match[2]}",)
+    for pattern, meant in _SAID:
+        if match := pattern.fullmatch(content):
+            yield (match.expand(meant),)
     if match := _TWO.fullmatch(content):
         sign = match[3].strip()
         if match[1] in NAMED and sign != ";":
             key = "for" if match[1] == "warmup" else "name"
             yield (f"{match[1]}: {{{key}: {match[2]}, {match[4]}}}",)
-        elif match[1] not in TEXTS and (sign or match[2][:1].isdigit()):
+        elif (
+            (sign == ";" and match[1] != "command")
+            or match[4].partition(":")[0] in _LINES
+            or (match[1] not in TEXTS and (sign or match[2][:1].isdigit()))
+        ):
             yield (f"{match[1]}: {match[2]}", match[4])
     if (match := _INNER.fullmatch(content)) and match[1] not in TEXTS:
         yield (f"{match[1]}: {{{match[2]}}}",)
-    if match := _BESIDE.fullmatch(content):
-        yield (f"{match[1]}, {match[2]}}}",)
     if re.search(r"[}\]][.,;:|!\\]+$", content):
         yield (content.rstrip(".,;:|!\\"),)
-    if match := _AFTER.fullmatch(content):
-        yield (f"{match[1]}  # {match[2].lstrip('#;%/-<|* ')}",)
-    if match := _AROUND.fullmatch(content):
-        yield (f"{match[1]}{match[2]}",)
+    for pattern, meant in _AROUND:
+        if match := pattern.fullmatch(content):
+            yield (match.expand(meant),)
     if re.search(r"[{\[]", content):
         plain = _ROUND.sub(r"{\1}", _SIGNED.sub("", _PUT.sub(r"'\1'", content)))
         for pattern, meant in _COLONS:
@@ -374,17 +419,31 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
         yield (f"{match[1]}: {match[2]}",)
 
 
+def _parted(content: str) -> Iterator[tuple[str, ...]]:
+    """The lines that stand on one, of which all but the last are whole."""
+    parts, begin = [], 0
+    for found in _NEXT.finditer(content):
+        first = content[begin : found.start()]
+        begins = found[1] in _LINES or content[:1] == content[found.end()] == "-"
+        whole = re.match(rf"- |{_KEY}:\s", first) and not _QUOTE.match(first)
+        if begins and whole and not _balance(first)[1]:
+            parts.append(first)
+            begin = found.end()
+    if parts:
+        yield (*parts, content[begin:])
+
+
 def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iterator[str]:
     """A line's content with what stands between braces put right: commas, colons, closing signs."""
     above = "\n".join(map(_bare, lines[begun - 1 : number - 1])) if begun < number else ""
     if not re.search(r"[\[\]{}]", above + content):
-        if match := _QUOTE.search(content):
-            yield content + match[1]
+        if match := _QUOTE.match(content):
+            yield content + match[2]
         return
-    if match := _QUOTE.search(content):
-        cut = re.search(r"[,}\]]", content[match.start() :])
-        at = match.start() + cut.start() if cut else len(content)
-        content = content[:at].rstrip() + match[1] + content[at:]
+    if match := _QUOTE.match(content):
+        cut = re.search(r"[,}\]]", content[match.start(2) :])
+        at = match.start(2) + cut.start() if cut else len(content)
+        content = content[:at].rstrip() + match[2] + content[at:]
     joined = re.sub(rf"\s*(?:; |\u3001|&|\band\b)\s*(?={_KEY}:\s)", ", ", content)
     divided = re.sub(r",(?:\s*,)+", ",", _COMMA.sub(", ", joined.replace("; ", ", ")))
     yield from _balanced(content)
@@ -401,6 +460,8 @@ def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iter
 def _balanced(content: str) -> Iterator[str]:
     """A line's content without a sign that opens twice, or with the one that opens what is only
     closed: behind a key, the nearest first."""
+    if len(re.findall(r"[\[{]", content)) == len(re.findall(r"[\]}]", content)):
+        yield _balance(content)[0]
     for sign, end in _PAIRS.items():
         if content.count(sign) > content.count(end):
             yield content.replace(sign * 2, sign)

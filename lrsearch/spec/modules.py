@@ -249,6 +249,7 @@ def _suggest(part: str, further: Sequence[str], module: Module) -> str:
         return f"leave out .py: {'.'.join((module.name, *(further or ['Net'])))}"
     known = _public(module)
     close = nearest(part, dict.fromkeys((*known, *module.names.bound)))
+    close = close or (known[0] if len(known) == 1 else None)
     if close:
         return f"did you mean '{close}'?"
     return _list_public(module)

@@ -19,7 +19,7 @@ from lrsearch.spec.commandline import GIVEN
 from lrsearch.spec.components import is_class_path, read_component
 from lrsearch.spec.document import Path, plain_scalar
 from lrsearch.spec.foreign.lines import Line
-from lrsearch.spec.foreign.ranges import is_searched, read_foreign, rejoin
+from lrsearch.spec.foreign.ranges import is_searched, read_foreign
 from lrsearch.spec.model import SCHEDULING, Outside, complete_group
 from lrsearch.spec.objective import read_outside_objective
 from lrsearch.spec.ranges import RANGE, make_choice, read_dimension
@@ -286,7 +286,7 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
     if not isinstance(raw, Mapping):
         reader.fault(("search",), f"{show(raw)} is no mapping of searched parameters", SEARCH)
         return found
-    for name, value in rejoin(raw).items():
+    for name, value in raw.items():
         path: Path = ("search", name)
         held = value if name in ("train", "params") and isinstance(value, Mapping) else {}
         if held and all(is_searched(part) or read_foreign(part) for part in held.values()):

@@ -177,16 +177,16 @@ def _fault_fixed(
             return
     more = f"{more};\n  a fixed one is no part of search: " if more else ""
     hint = f"{more}a fixed one belongs under {reader.fixed_under}: {show(value)}"
-    if path[0] == "search" and len(path) == 2:
-        head, _, rest = str(path[1]).partition(".")
+    if path[0] == "search" and not any(isinstance(each, int) for each in path):
+        head, _, rest = ".".join(map(str, path[1:])).partition(".")
         place: Path = ("params",) if reader.outside else ("train",)
         place = (*(() if head in ("model", "data") else place), head)
         top = reader.document.data
         for key in place:
             top = top.get(key) if isinstance(top, Mapping) else None
-        if rest and head in catalogue.GROUPS and not isinstance(top, Mapping):
+        if rest and head in (*catalogue.GROUPS, "warmup") and not isinstance(top, Mapping):
             named = top if isinstance(top, str) else DEFAULTS.get(head, "")
-            value = {"name": named, rest: value}
+            value = {rest: value} if head == "warmup" else {"name": named, rest: value}
         elif rest:
             place = (*place, *rest.split("."))
         hint = more + reader.hint(path, [Line(place, value)])
@@ -227,8 +227,8 @@ def _read_range(
 ) -> Dimension | None:
     """A range of numbers or durations. A parameter of any kind gets a range of whole numbers where
     both ends are whole."""
-    before = len(reader.faults)
     reader.unknown(path, raw, RANGE)
+    before = len(reader.faults)
     for end in ("min", "max"):
         if end not in raw and not reader.is_promised(".".join(map(str, (*path, end)))):
             filled = _complete_range(parameter, raw)
@@ -266,7 +266,7 @@ def _read_range(
     if log and low <= 0:
         hint = _settled(reader, path, parameter, {**raw, "scale": "log"}, "or scale: linear")
         reader.fault((*path, "min"), f"min {short(low)} has no place on a log scale", hint)
-    if len(reader.faults) > before:
+    if not reader.sound(path):
         return None
     if low == high:
         line = f"{path[-1]}: {write(raw['min'])}"
@@ -308,7 +308,7 @@ def _complete_range(parameter: Parameter, raw: Mapping[str, Any]) -> dict[str, A
             check_value(parameter, end)
     except ValueError:
         return None
-    return {**ends, **{key: part for key, part in raw.items() if key not in ends}}
+    return {**ends, **{key: part for key, part in raw.items() if key in ("points", "scale")}}
 
 
 def _read_auto(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:

@@ -16,6 +16,7 @@ from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.translation import is_choice
 from lrsearch.spec.settling import settle
+from lrsearch.spec.sources import example_of
 from lrsearch.spec.values import AUTO, Unfit, check_value, find_epochs, is_auto, show, write
 
 TOP_LEVEL = (
@@ -116,6 +117,11 @@ class Reader:
         table = TRAIN if line.path[0] == "train" and len(line.path) == 2 else {}
         parameter = PLAIN.get(str(line.path[0])) if len(line.path) == 1 else None
         parameter = parameter or table.get(str(line.path[-1]))
+        searched = TRAIN.get(str(line.path[-1])) if line.path[0] == "search" else None
+        searched = Parameter("float") if self.outside and isinstance(line.value, dict) else searched
+        if searched is not None and len(line.path) == 2:
+            found = self.settled(line.path, searched, line.value)
+            return line if found is None else replace(line, value=found)
         if parameter is None or self.outside:
             return line
         try:
@@ -160,8 +166,20 @@ class Reader:
             if close is not None:
                 hint = self.hint((*path, key), [Line((*path, close), value)])
                 self.fault((*path, key), "unknown key", hint)
+                self.rename(path, raw, key, close)
                 return True
         return False
+
+    def rename(self, path: Path, raw: Mapping[str, Any], key: str, meant: str | None) -> None:
+        """Read a key of the mapping at a path, which has its fault, as the one that is meant, so
+        that what is wrong with its value is told, too."""
+        if meant is None or meant in raw or not isinstance(raw, dict):
+            return
+        raw[meant] = raw.pop(key)
+        self.promised.add(".".join(map(str, (*path, meant))))
+        for place, line in [*self.document.lines.items()]:
+            if place[: len(path) + 1] == (*path, key):
+                self.document.lines[(*path, meant, *place[len(path) + 1 :])] = line
 
     def misshaped(self, path: Path, raw: Any, told: str, hint: str = "") -> None:
         """Add a fault for a value that is no mapping: an empty one, or a list whose entries are the
@@ -195,13 +213,13 @@ class Reader:
     def unknown(self, path: Path, raw: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
         """Faults for keys that are not allowed; the allowed ones are listed once."""
         bare = []
-        for key in raw:
+        for key in [*raw]:
             if key in allowed or (key == "<<" and (*path, key) in self.document.unread):
                 continue
             # In confirm, seed is a slip of seeds, though at the top there is a seed, too.
             slip = bool(path) and key in TOP_LEVEL and f"{key}s" in allowed
-            hint = self._capital(path, raw, key, allowed)
-            hint = hint or ("" if slip else self.advice((*path, key), raw[key]))
+            same = str(key).lower() in allowed  # Train: for train:
+            hint = "" if slip or same else self.advice((*path, key), raw[key])
             if path and not hint and key in TOP_LEVEL and not slip:
                 block = isinstance(raw[key], Mapping) and len(write(raw[key])) > 80
                 hint = self.hint((*path, key), [Line((key,), raw[key])])
@@ -215,6 +233,7 @@ class Reader:
             fitting = [name for name in allowed if self._fits(path, name, raw[key])]
             close = self.near(path, key, fitting)
             hint = self.meant(path, key, close, raw[key])
+            self.rename(path, raw, key, close)
             if self.outside and not path and not close:
                 line = Line(("params", key), raw[key])
                 self.fault((key,), "unknown key", self.hint((key,), [line]))
@@ -238,16 +257,6 @@ class Reader:
             return value is None
         return True
 
-    def _capital(self, path: Path, raw: Mapping[str, Any], key: str, allowed: Iterable[str]) -> str:
-        """The hint for the key of a block that is an allowed one but for its capitals, as `Train`:
-        what stands in the block may be right as it is. "" for any other."""
-        small = str(key).lower()
-        written = isinstance(raw[key], Mapping) and (*path, key) in self.document.lines
-        if small in raw or small not in allowed or not written:
-            return ""
-        self.near(path, small, allowed)
-        return f"write {small}: in the place of {key}:"
-
     def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         """A value in its canonical form; a fault, and the value unchanged, where it is not
         valid."""
@@ -260,7 +269,7 @@ class Reader:
             self.fault(path, str(error), hint or self._example(path, parameter))
         except ValueError as error:
             if isinstance(raw, str) and raw.startswith(("$", "{{")):
-                hint = self._variable(path, raw)
+                hint = self._variable(path, parameter, raw)
             else:
                 hint = self._nothing(path, parameter) if raw is None else ""
             hint = hint or self._searched(path, raw)
@@ -318,7 +327,11 @@ class Reader:
         key, value = path[-1], parameter.default
         if isinstance(key, int):
             return None
-        if value is REQUIRED:
+        if path[0] == "data" and key in ("source", "target"):
+            value = example_of(
+                key, as_mapping(as_mapping(self.document.data).get("data")), self.folder
+            )
+        elif value is REQUIRED:
             examples = EXAMPLES if parameter is TRAIN.get(key) else {}
             first = next(iter(parameter.choices), REQUIRED)
             value = examples.get(key, _EXAMPLES.get(parameter.kind, first))
@@ -326,11 +339,12 @@ class Reader:
                 value = max(_EXAMPLES["int"], int(parameter.low))
         return None if value is REQUIRED else Line(path, value)
 
-    def _variable(self, path: Path, raw: str) -> str:
+    def _variable(self, path: Path, parameter: Parameter, raw: str) -> str:
         """The hint for a variable of the environment, or of a template, in place of a value."""
         dotted = ".".join(map(str, path))
         told = f"; or, for a shell: --set {dotted}={raw}" if raw.startswith("$") else ""
-        return f"nothing is put in there: write the value{told}"
+        usual = "; ".join(filter(None, [self._example(path, parameter), told.removeprefix("; ")]))
+        return f"nothing is put in there: {usual or 'write the value'}"
 
     def unfit(self, path: Path, parameter: Parameter, error: Unfit) -> str:
         """The hint for a value whose meaning is known: the line to write, where it is valid
@@ -351,8 +365,16 @@ class Reader:
         # A warmup as long as the training leaves nothing of it.
         most = budget and budget * (1 - 1e-9 if "warmup" in path else 1)
         beyond = most and any(each and each > most for each in epochs)
-        if "epochs" not in error.remark or not beyond:
+        number = "epochs" in error.remark
+        if not beyond or not (number or "warmup" in path):
             return error.meant, error.remark
+        train, data = as_mapping(train), as_mapping(self.document.data).get("data")
+        known = DATA.get(str(data.get("name") if isinstance(data, Mapping) else data))
+        batch = train.get("batch_size", TRAIN["batch_size"].default)
+        samples = known.samples if known and type(batch) is int and batch > 0 else None
+        longer = budget and samples and (epochs[0] or 0) >= budget * samples / batch
+        if "warmup" in path and (longer or not number):
+            return "0.05dur", "the training is no longer than that"
         steps = [f"{str(each)[:-2]}ba" for each in lengths]
         meant = steps if isinstance(error.meant, list) else steps[0]
         return meant, f"that is steps: the training has {budget:g} epochs"

@@ -16,7 +16,7 @@ from lrsearch.spec.components import ARGUED, parameters_of, read_component, sett
 from lrsearch.spec.data import read_transform_lists
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign.lines import Line
-from lrsearch.spec.foreign.ranges import Fixed, is_numeric, read_foreign, rejoin
+from lrsearch.spec.foreign.ranges import Fixed, is_numeric, read_foreign
 from lrsearch.spec.foreign.schedules import left_out
 from lrsearch.spec.foreign.translation import base_rate, translate_option
 from lrsearch.spec.model import carries_rate, config_path
@@ -122,7 +122,7 @@ def _descend(
 ) -> None:
     """Read the searched parameters of a mapping into `found`, by their dotted paths; `prefix` is
     the mapping's path, `fixed` has the components whose arguments they may be."""
-    for key, value in rejoin(raw).items():
+    for key, value in raw.items():
         name = f"{prefix}{key}"
         inner = (*path, key)
         if name == "train" or name.startswith("train."):
@@ -209,7 +209,7 @@ def _fault_under_train(reader: Reader, path: Path, name: str, value: Any) -> Non
     inner = value if name == "train" and isinstance(value, Mapping) else {}
     if name != "train":
         inner, path = {name.removeprefix("train."): value}, path[:-1]
-    for key, part in rejoin(inner).items():
+    for key, part in inner.items():
         place = (*path, key) if name == "train" else (*path, name)
         meant = read_foreign(part)
         line = Line(("search", str(key)), part if meant is None else meant)
@@ -292,6 +292,8 @@ def _find_parameter(
                 return None
             meant = reader.meant(("search",), name, close, value)
             hint = suggest(name, names, meant or f"leave '{name}' out")
+            reader.fault(path, "unknown parameter", hint)
+            return catalogue.TRAIN.get(close or "")  # For what is wrong with its values.
         reader.fault(path, "unknown parameter", hint)
         return None
     if name in ("step", "metrics"):

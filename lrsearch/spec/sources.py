@@ -6,6 +6,7 @@ Of a file only its beginning is read, or the list of what an archive holds.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import importlib.util
 import itertools
@@ -143,13 +144,12 @@ def _look(
     if not path.exists() and (folder / raw).is_symlink():
         yield place, f"{raw} is a link to {path}: there is no such {noun}", ""
     elif not path.exists():
-        yield place, f"{path}: there is no such {noun}", _near(path, raw, folder, noun)
+        yield place, f"{path}: there is no such {noun}", _near(kind, path, raw, folder, noun)
     elif kind == "images":
         yield from ((place, *each) for each in _folder_faults(path))
     elif path.is_dir():
-        inside = sorted(each.name for each in path.iterdir() if each.suffix in _ENDINGS[kind])
-        hint = f"write a file of it, such as source: {FilePath(raw, inside[0])}" if inside else ""
-        yield place, f"{path}: the file cannot be read: Is a directory", hint
+        inside = FilePath(raw, example_of("source", data, path))
+        yield place, f"{path}: it is a folder, and a file is needed", f"write source: {inside}"
     elif path.is_file():  # A pipe would be empty afterwards.
         if not os.access(path, os.R_OK):
             yield place, f"{path}: the file cannot be read: Permission denied", ""
@@ -230,7 +230,25 @@ _ENDINGS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _near(path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
+def example_of(key: str, data: Mapping[str, Any], folder: FilePath) -> str:
+    """A `source` that may be meant: a file of the data's kind in a folder; or the last column of
+    the table as the `target`. In capitals where there is none."""
+    kind = str(data.get("name"))
+    endings = _ENDINGS.get(kind, ())
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        if key == "target":
+            source = data.get("source") or example_of("source", data, folder)
+            header = read_header(folder / str(source), data.get("separator", ","))
+            return header[1][-1] if kind == "csv" and header and header[1] else "COLUMN"
+        for each in folder.iterdir() if not endings else ():
+            if each.is_dir() and not [*_folder_faults(each)]:
+                return each.name
+        for each in itertools.chain(*(folder.glob(f"[!.]*{ending}") for ending in endings)):
+            return each.name
+    return "COLUMN" if key == "target" else f"FILE{endings[0]}" if endings else "FOLDER"
+
+
+def _near(kind: str, path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
     """The hint where a file or a folder is not there."""
     here = FilePath(raw).absolute()
     if here.exists() and here.resolve() != path:
@@ -256,11 +274,15 @@ def _near(path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
         written = told if FilePath(raw).is_absolute() else os.path.relpath(told, folder.resolve())
         return f"write source: {written}"
     if missing != path:
-        return f"there is no folder {missing}"
-    alike = [name for name in names if is_folder or FilePath(name).suffix == path.suffix]
+        beside = f"write source: {path.name}" if (folder / path.name).exists() else ""
+        return beside or f"there is no folder {missing}"
+    own = f"name your own {noun} in the spec, or with --set data.source=PATH"
+    alike = [name for name in names if is_folder or FilePath(name).suffix in _ENDINGS[kind]]
     if alike:
-        return f"in that folder: {', '.join(alike[:MAX_SHOWN])}"
-    return f"name your own {noun} in the spec, or with --set data.source=PATH"
+        usual = path.with_name(example_of("source", {"name": kind}, path.parent))
+        written = os.path.relpath(usual, folder.resolve())
+        return f"write source: {written}; in that folder: {', '.join(alike[:MAX_SHOWN])}; or {own}"
+    return own
 
 
 def _folder_faults(path: FilePath) -> Iterator[tuple[str, str]]:
@@ -434,6 +456,7 @@ def suggest_column(name: str, names: Sequence[str], key: str = "") -> str:
     shown = ", ".join(names[:MAX_SHOWN])
     shown += f", ... ({len(names)})" if len(names) > MAX_SHOWN else ""
     line = f"{key}: " if key == "target" else ""
+    close = close or (names[-1] if key == "target" and names else None)
     meant = f"write {line}{bare(close, listed=True)}; " if close else ""
     return f"{meant}its columns: {shown}"
 

@@ -129,8 +129,9 @@ def _read_code(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> di
     raw = {"class_path": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping) or "class_path" not in raw:
         known = f"one of {', '.join(parameter.choices)}, or " if parameter.choices else ""
-        hint = f"it takes {known}{catalogue.TRAIN['step'].allowed().removesuffix(', or null')}"
-        reader.fault(path, f"{show(raw)} names no code", hint)
+        hint = f"leave '{path[-1]}' out; it takes {known}{catalogue.TRAIN['step'].allowed()}"
+        if not isinstance(raw, Mapping) or not reader.slip(path, raw, ("class_path",)):
+            reader.fault(path, f"{show(raw)} names no code", hint)
         return None
     return read_import(reader, path, raw, ())
 

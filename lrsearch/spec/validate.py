@@ -13,7 +13,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.duration import find_time, is_never, parse_time
-from lrsearch.errors import Fault, SpecError, nearest
+from lrsearch.errors import FIRST_SPEC, Fault, SpecError, nearest
 from lrsearch.spec.budgets import note_budgets
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
@@ -26,7 +26,7 @@ from lrsearch.spec.cross_checks import (
     note_peaks,
 )
 from lrsearch.spec.data import read_data
-from lrsearch.spec.document import Document
+from lrsearch.spec.document import ONE, Document
 from lrsearch.spec.flat import note_flat
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
@@ -111,13 +111,13 @@ def validate(
     reader = Reader(document, folder, arithmetic, stored)
     spec = _read_spec(reader, text)
     if reader.faults or spec is None:
-        raise SpecError(_told_once(reader.faults))
+        raise SpecError(_told_once(reader.faults, document.faults))
     return spec
 
 
-def _told_once(faults: Sequence[Fault]) -> list[Fault]:
+def _told_once(faults: Sequence[Fault], written: Sequence[Fault]) -> list[Fault]:
     """The faults without those of a line whose own place is at fault: that a key is unknown where
-    its line was moved to says where it belongs."""
+    its line was moved to says where it belongs. `written` are those of the text as YAML."""
     moved = {each.line for each in faults if _is_moved(each)}
     apart = {
         each.line: each
@@ -126,13 +126,35 @@ def _told_once(faults: Sequence[Fault]) -> list[Fault]:
         and each.message == "unknown key"
         and not each.hint.startswith("leave")
     }
-    return [
+    faults = [
         replace(each, hint=apart[each.line].hint)
         if each.line in apart and _is_moved(each)
         else each
         for each in faults
         if each is not apart.get(each.line)
     ]
+    told: list[Fault] = []
+    for each in faults:
+        # What the text and what its value is wrong in, as *a for a number, is one fault.
+        same = (at for at, other in enumerate(told) if each.key and other.key == each.key)
+        at = next((at for at in same if told[at] in written and told[at].hint != ONE), None)
+        if at is None:
+            told.append(each)
+        else:
+            message = f"{told[at].message}; {each.message}"
+            told[at] = replace(told[at], message=message, hint=each.hint or told[at].hint)
+    return [replace(each, hint=_last_word(each, told[at + 1 :])) for at, each in enumerate(told)]
+
+
+def _last_word(fault: Fault, others: Sequence[Fault]) -> str:
+    """The hint of a fault of a text: that of the last one which writes the same key on its line."""
+    key = re.match(r"write ([\w.]+): ", fault.hint)
+    same = [
+        each.hint
+        for each in others
+        if key and not fault.key and each.line == fault.line and each.hint.startswith(key[0])
+    ]
+    return same[-1] if same else fault.hint
 
 
 def _is_moved(fault: Fault) -> bool:
@@ -160,7 +182,15 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         return None
     if not isinstance(top, Mapping):
         kind = "a list" if isinstance(top, list) else _shorten(show(top))
-        hint = find_assigned(top) if isinstance(top, str) else "take the dashes away"
+        hint = "take the dashes away" if isinstance(top, list) else find_assigned(str(top))
+        if isinstance(top, str) and re.search(r"\[\w+\] \w+ = ", top):
+            told, hint = (
+                "a spec is YAML, and this is TOML",
+                "write [data] as data:, and a = 1 as a: 1",
+            )
+            reader.fault((), told, f"{hint}, below it and further right")
+            return None
+        hint = hint or FIRST_SPEC
         reader.fault((), f"a spec is a mapping (key: value), this is {kind}", hint)
         return None
     top = _with_blocks(reader, top)

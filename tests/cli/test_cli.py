@@ -864,6 +864,22 @@ class Net(nn.Linear):
         assert [each["output"] for each in found if each is not failed] == [""]
 
 
+def test_a_run_is_held_while_its_data_are_loaded(here: Path) -> None:
+    (here / "held.py").write_text(
+        "from pathlib import Path\n\nfrom lrsearch.store import is_locked\n\n\ndef load():\n"
+        f"    print('held:', is_locked(Path({str(here / 'held' / 'held')!r})))\n"
+        "    return {}\n"
+    )
+    (here / "held.yaml").write_text(
+        "data: {class_path: held.load}\nmodel: mlp\ntrain: {budget: 1ep, lr: 0.1}\n"
+    )
+    run = ("held.yaml", "--allow-import", "held", "--runs", "held", *TRAIN)
+    for more, told in (((), "held: True"), (("--dry-run",), "held: False")):
+        said = lrsearch("grid", *run, *more)
+        assert said.code == 2 and told in said.out + said.err
+        assert not (here / "held").exists()  # Nothing is left of what was never begun.
+
+
 def test_report_finds_its_run(here: Path) -> None:
     (here / "sub").mkdir()
     (here / "small").mkdir()  # A folder that is no run hides none.

@@ -724,7 +724,7 @@ def test_bad_input_is_one_message(tmp_path, monkeypatch, name):
 def test_no_such_file(here, source):
     (here / "table.yaml").write_text(SPEC.replace("wine.csv", source))
     said = lrsearch("grid", "table.yaml", *INLINE)
-    words = "there is no such file|cannot be read: Is a directory|cannot be the path"
+    words = "there is no such file|it is a folder, and a file|cannot be the path"
     assert said.code == 2 and any(word in " ".join(said.err.split()) for word in words.split("|"))
 
 

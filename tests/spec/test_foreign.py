@@ -20,7 +20,7 @@ from lrsearch.errors import Fault, LrsearchError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.spec.document import Document, parse
 from lrsearch.spec.foreign import words
-from lrsearch.spec.foreign.ranges import number, read_foreign, rejoin
+from lrsearch.spec.foreign.ranges import number, read_foreign
 from lrsearch.spec.foreign.schedules import translate_schedule
 from lrsearch.spec.validate import validate
 from lrsearch.spec.values import write
@@ -424,8 +424,6 @@ def remove(tree: Any, path: list[str]) -> None:
 def follow(text: str) -> Document:
     """The document after doing what every fault says, read as a user reads it."""
     data = parse(text, "spec.yaml").data
-    if isinstance(data.get("search"), dict):
-        data["search"] = rejoin(data["search"])
     whole = copy.deepcopy(data)
     written: list[tuple[list[str], Any]] = []
     for fault in faults_of(text):

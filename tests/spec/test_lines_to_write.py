@@ -145,6 +145,18 @@ def fault_of(text, tmp_path):
          "write data.transforms: [[], [flip]]"),
         ("  optimizer: {name: adam, betas: (0.9, 0.98)}", "has no argument 'betas'",
          "write optimizer: {name: adam, beta1: 0.9, beta2: 0.98}"),
+        ("  betas: (0.9, 0.98)", "unknown key",
+         "write optimizer: {name: adamw, beta1: 0.9, beta2: 0.98}; sgd takes no beta1"),
+        ("  warmup: 500", "500 is not a number and a unit", "write warmup: 0.05dur; the training"),
+        ("  warmup: 9 epochs", "is not a number and a unit", "write warmup: 0.05dur; the training"),
+        ("  schedule: {name: multistep, milestones: [500, 600]}", "500 is not a number",
+         "write milestones: [500ba, 600ba]; that is steps"),
+        ("  step: 3", "3 names no code", "leave 'step' out; it takes a class path"),
+        ("  loss: {class_pat: a.B}", "unknown key", "write class_path: a.B"),
+        ("  clip_norm: ${CLIP}", "is not a number", "nothing is put in there: write clip_norm:"),
+        ("search: {warmup: {for: 0.1dur}}", "is one value",
+         "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3};\n"
+         "  a fixed one is no part of search: write warmup: {for: 0.1dur} under train"),
         ("  optimizer: {class_path: SGD}", "is no dotted path",
          "write class_path: torch.optim.SGD"),
         ("  optimizer: {name: sgd, dampening: 0.1, nesterov: true}", "no dampening",
@@ -226,6 +238,8 @@ def test_a_tab_is_told_where_it_stands(tmp_path):
             "write class_path: pkg.nets.NAME, with the name of a class or a function",
         ),
         ("nets", "write class_path: nets.NAME, with the name of a class or a function in it"),
+        ("nets . Net", "write class_path: nets.Net"),
+        ("nets::Net", "write class_path: nets.Net"),
         ("my nets", ""),
     ],
 )
@@ -277,6 +291,21 @@ def test_a_loop_by_its_file_is_told_its_dotted_path(tmp_path):
             "metrics.loss",
             "write metrics: {loss: 'loss:",
         ),
+        (
+            ["objective: loss", r"metrics: {loss: '(a|b): ([[\d.]+)'}"],
+            "metrics.loss",
+            r"write loss: '(?:a|b): ([[\d.]+)'; a group",
+        ),
+        (
+            ["objective: loss", r"metrics: {step: 's: (\d+)'}"],
+            "metrics",
+            r"write loss: 'loss: ([\d.]+)' under metrics; one group",
+        ),
+        (
+            ["objective: {metric: los, goal: min}", r"metrics: {loss: 's: (\d+)'}"],
+            "metrics",
+            "write metric: loss under objective",
+        ),
     ],
 )
 def test_the_objective_and_the_patterns_of_a_command_have_their_keys(tmp_path, lines, key, written):
@@ -288,6 +317,9 @@ def test_the_objective_and_the_patterns_of_a_command_have_their_keys(tmp_path, l
 @pytest.mark.parametrize(
     ("data", "told", "written"),
     [
+        ("{name: csv, target: y}", "'source' is missing", "write source: t.csv under data"),
+        ("{name: csv, source: t.csv}", "'target' is missing", "write target: b under data"),
+        ("{name: npz, source: .nan}", "nan is not the path", "write source: FILE.npz; for"),
         ("{name: csv, source: $HOME/a.csv, target: y}",
          "has a variable", "write source: /h/a.csv; or,"),
         ("{name: csv, source: '${X:y}/a.csv', target: y}",
@@ -311,6 +343,7 @@ def test_the_objective_and_the_patterns_of_a_command_have_their_keys(tmp_path, l
     ],
 )  # fmt: skip
 def test_data_that_are_named_otherwise(tmp_path, monkeypatch, data, told, written):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     monkeypatch.setenv("HOME", "/h")
     monkeypatch.delenv("X", raising=False)
     fault = fault_of(BASE.replace("data: digits", f"data: {data}"), tmp_path)

@@ -66,7 +66,7 @@ from lrsearch.spec.validate import validate
         ("tr:ain:\n  lr: 1\n", 1, "a colon within its name", "write train:"),
         ("a: {mom:entum: 0.9}\n", 1, "a colon within its name", "write momentum: 0.9"),
         ("a: 1\nb -> {c: 5}\n", 2, "the key 'b -> {c' has a sign", "write b: {c: 5}"),
-        ("*a: b\n", 1, "aliases are not allowed (*a)", "write a: b"),
+        ("*a: b\n", 1, "aliases and tags are not allowed (before 'a')", "write a: b"),
         ("```yaml\na: 1\n", 1, "Markdown around a spec", "take line 1 away"),
         ("a: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n>>>>>>> x\n", 2, "a merge is not finished",
          "keep line 3 or line 5, and take the signs on lines 2, 4 and 6 away"),
@@ -203,6 +203,24 @@ def test_both_parsers_read_the_same(text, monkeypatch):
           "m": ["n", {"o": 1}], "p": ["q"]}),
         ("command => python t.py {lr}\na: 1\n", {"command": "python t.py {lr}", "a": 1}),
         ("a:\n  b: 1\n  lone\n  c: 2\n", {"a": {"b": 1, "lone": None, "c": 2}}),
+        ("random: {a: 1}; bayes: {b: [2]} lr: 3\n",
+         {"random": {"a": 1}, "bayes": {"b": [2]}, "lr": 3}),
+        ("a:\n  - {b: 1}- {c: 2}\n", {"a": [{"b": 1}, {"c": 2}]}),
+        ("model: {a: 1}; train:\n  b: 2\n", {"model": {"a": 1}, "train": {"b": 2}}),
+        ("a: {b: ? 1, c: 2}\nd: {e: : 3}\nf: {g: 4 :}\n",
+         {"a": {"b": 1, "c": 2}, "d": {"e": 3}, "f": {"g": 4}}),
+        ("loop: a.b objective: c\n", {"loop": "a.b", "objective": "c"}),
+        ("train:lr: 1\n  seed: 2\nsearch:, a: 3\n  b: 4\n",
+         {"train": {"lr": 1, "seed": 2}, "search": {"a": 3, "b": 4}}),
+        ("a:\n{b: 1}\nc:\nd e\n", {"a": {"b": 1}, "c": "d e"}),
+        ("a: 'mse\"\nb: {c: ''d'', e: \"\"f\"\"}\n",
+         {"a": "mse", "b": {"c": "d", "e": "f"}}),
+        ("a: {b: #1e-3, c: 2}\nd: {e: ?, f: 3}\n",
+         {"a": {"b": 1e-3, "c": 2}, "d": {"e": "?", "f": 3}}),
+        ("a: {b: c]\nd: [e: 1, f: 2}\n", {"a": {"b": "c"}, "d": {"e": 1, "f": 2}}),
+        ("&a: {b: 1}\nc: {!d: 2, &e f: 3}\n", {"a": {"b": 1}, "c": {"d": 2, "f": 3}}),
+        ("a: {{b}}\nc: {d: {{ e.f }}}\n", {"a": "{{b}}", "c": {"d": "{{ e.f }}"}}),
+        ("a: !true\nb: !!int '2'\nc: \u201c3\u201d\n", {"a": True, "b": 2, "c": 3}),
     ],
 )  # fmt: skip
 def test_what_is_no_yaml_is_read_as_what_it_was_meant_to_be(text, data):
@@ -210,18 +228,32 @@ def test_what_is_no_yaml_is_read_as_what_it_was_meant_to_be(text, data):
     assert document.data == data and all(fault.hint for fault in document.faults)
 
 
+def test_what_stands_between_round_brackets_is_one_value():
+    text = "{a: f(1, 2), b: (3, 4, 5), c: {d: (6, 7)}, e: 8}"
+    data = {"a": "f(1, 2)", "b": "(3, 4, 5)", "c": {"d": "(6, 7)"}, "e": 8}
+    assert parse(text, "f.yaml").data == data
+
+
 def test_a_slip_hides_no_other_fault(tmp_path):
     text = (
         "name: x\ndata: digits\nmodel: mlp\ntrain:\n  budget 2ep\n  lr: 0.1 batch_size: 0\nseeds: 0"
+        "\nsaerch: {lr: {min: &a 0.1, mx: 0}}\nbayes: {trials: 0,5, startup: *b}\n"
     )
     with pytest.raises(SpecError) as error:
         validate(read_document(text, "f.yaml"), tmp_path, text)
-    told = [(fault.line, fault.key, fault.hint) for fault in error.value.faults]
+    plain = re.compile(r" allowed: .*|; for example")
+    told = [(each.line, each.key, plain.sub("", each.hint)) for each in error.value.faults]
     assert told == [
         (5, "", "write budget: 2ep"),
         (6, "", "write lr: 0.1\n  write batch_size: 0, on a line of its own"),
         (6, "train.batch_size", "write batch_size: 32"),
         (7, "seeds", "write seeds: 1"),
+        (8, "saerch.lr.min", "write min: 0.1"),
+        (8, "saerch", "did you mean 'search'?"),
+        (8, "search.lr.mx", "did you mean 'max'?"),
+        (8, "search.lr.max", "write lr: {min: 1e-4, max: 1.0, points: 9}"),
+        (9, "bayes.trials", "write trials: 40"),
+        (9, "bayes.startup", "write startup: 8"),
     ]
 
 

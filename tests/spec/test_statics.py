@@ -134,7 +134,7 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         {"tables/houses.csv": TABLE},
         "{name: csv, source: tables, target: price}",
         "data.source",
-        "Is a directory\n  write a file of it, such as source: tables/houses.csv",
+        "a file is needed\n  write source: tables/houses.csv",
     ),
     "a file for a folder": (
         {"photos.png": "x"},
@@ -413,7 +413,7 @@ WRONG: dict[str, tuple[str, str, str, dict[str, str], str, str]] = {
         "{}",
         {"": NET},
         "model.class_path",
-        "it has: Net",
+        "did you mean 'Net'?",
     ),
     "a file's ending": (
         "model",

@@ -14,7 +14,7 @@ from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Advice, Line, Path, merge
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.objective import objective_lines
-from lrsearch.spec.foreign.ranges import HIGH, LOW, Fixed, is_searched, number, read_foreign, rejoin
+from lrsearch.spec.foreign.ranges import HIGH, LOW, Fixed, is_searched, number, read_foreign
 from lrsearch.spec.foreign.translation import (
     fixed_lines,
     into,
@@ -190,7 +190,7 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], outside: bool) -> lis
         target, form = (f"model.{argument}", "") if argument else (target, form)
     if not target or (outside and path[0] in ("params", "search") and len(path) == 2):
         return []
-    value = _unwrap(value)
+    value = value if target.endswith(".betas") else _unwrap(value)
     if isinstance(value, Fixed):
         value, searching = value.value, False
     searched = searching or is_choice(target, value)
@@ -245,7 +245,7 @@ def _translate_search(value: Any, top: Mapping[str, Any], outside: bool) -> list
     searched: dict[str, Any] = {}
     fixed: list[Line] = []
     left: list[str] = []
-    for key, part in rejoin(value).items():
+    for key, part in value.items():
         name = str(key).rpartition(".")[2] if outside else str(key)
         inner = _unwrap_all(part)
         plain = inner.value if isinstance(inner, Fixed) else inner

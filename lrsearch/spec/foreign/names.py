@@ -108,16 +108,22 @@ def optimizer(value: Any) -> Any:
     known = catalogue.OPTIMIZERS[own].parameters
     for key, part in given.items():
         word = _ARGUMENTS.get(snake(key), snake(key))
-        if word in ("betas", "adam_betas", "beta") and isinstance(part, str):
-            part = [number(each) for each in part.strip("()[] ").split(",")]
-        if word in ("betas", "adam_betas", "beta") and isinstance(part, list | tuple):
-            found |= dict(zip(("beta1", "beta2"), part, strict=False))
+        if word in ("betas", "adam_betas", "beta") and (pair := read_betas(part)):
+            found |= pair
         elif key in known:
             found[key] = part
         elif word in known:
             found[word] = number(part)
     found = {key: part for key, part in found.items() if key in known}
     return {"name": own, **found} if found else own
+
+
+def read_betas(value: Any) -> dict[str, Any]:
+    """The two decays that `betas` has, a list or a text such as (0.9, 0.99); empty for others."""
+    if isinstance(value, str):
+        value = [number(each) for each in value.strip("()[] ").split(",")]
+    pair = value if isinstance(value, list | tuple) and len(value) == 2 else ()
+    return dict(zip(("beta1", "beta2"), pair, strict=False))
 
 
 _BESIDE = (

@@ -107,22 +107,6 @@ def read_foreign(value: Any) -> Any:
     return None
 
 
-def rejoin(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping in braces whose calls were cut at their commas, as YAML reads
-    {lr: loguniform(1e-4, 1e-1)}, with each call in one piece again."""
-    joined: dict[str, Any] = {}
-    into = ""
-    for key, value in raw.items():
-        if into and value is None:
-            joined[into] += f", {key}"
-        else:
-            joined[key] = value
-            into = key if isinstance(value, str) and "(" in value else into
-        if into and joined[into].count("(") <= joined[into].count(")"):
-            into = ""
-    return joined
-
-
 def number(text: Any) -> Any:
     """The number that a text is, `1_000`, `0x1F`, `10^-3`, `1/128`, `5%`, `0.1f` or `0,1`
     included, and with digits and a minus of other alphabets; anything else unchanged."""

@@ -12,7 +12,7 @@ from lrsearch.spec.document import as_mapping
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Line, Path
 from lrsearch.spec.foreign.names import snake
-from lrsearch.spec.foreign.ranges import each, is_numeric, is_searched, lasting, number, rejoin
+from lrsearch.spec.foreign.ranges import each, is_numeric, is_searched, lasting, number
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.words import look_up, means
 from lrsearch.spec.values import Unfit, check_value, is_auto, write
@@ -168,7 +168,7 @@ def _given_optimizer(top: Mapping[str, Any]) -> Any:
     for part in (top.get("train"), top):
         for key, value in as_mapping(part).items():
             if means(str(key)) == "train.optimizer":
-                return rejoin(value) if isinstance(value, Mapping) else value
+                return value
     return "sgd"
 
 
@@ -303,15 +303,16 @@ def optimizer_lines(
         return []
     wanted: dict[str, Any] = {}
     for key, part in (*_loose_arguments(top), *([(argument, value)] if argument else [])):
-        if key != "betas":
-            if isinstance(number(part), str):
-                return []
+        if key == "betas":
+            wanted |= names.read_betas(part)
+        elif isinstance(number(part), str):
+            return []
+        else:
             wanted[key] = number(part)
-        elif isinstance(part, list | tuple) and len(part) == 2:
-            wanted |= {"beta1": part[0], "beta2": part[1]}
     told = ""
     missing = [key for key in wanted if key not in catalogue.OPTIMIZERS[name].parameters]
     if missing:
+        base = {} if "beta1" in wanted else base  # Of another family.
         needed = {*wanted, *base} - {"name"}
         fitting = [
             other

@@ -181,7 +181,7 @@ def advise(view: RunView, making: Making) -> list[Advice]:
         found.append(
             Advice(
                 f"Search beyond {one_line(edge.name)} {format_value(edge.end)}",
-                one_line(describe_edge(edge)),
+                one_line(f"{edge}. Search {edge.line}" if command else describe_edge(edge)),
                 command,
             )
         )

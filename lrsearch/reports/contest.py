@@ -78,7 +78,10 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
             yield "best rate", f"{format_value(basin.best)} ({spell_span(basin.best_lr)})"
             yield "do as well", spell_safe(basin)
             if basin.diverges_at is not None:
-                yield "diverges", f"from {format_value(basin.diverges_at)}"
+                yield (
+                    "diverges",
+                    f"{'at' if basin.scattered else 'from'} {format_value(basin.diverges_at)}",
+                )
         for place, point in enumerate(_finalists(view), start=1):
             spread = (
                 ""

@@ -243,10 +243,20 @@ def spell_safe(basin: Basin) -> str:
     return max(told, key=len) if ends[0] == ends[1] else " to ".join(told)
 
 
+def tell_divergence(basin: Basin) -> str:
+    """The lowest rate above the best one that diverged, of a curve that has one."""
+    assert basin.diverges_at is not None
+    rate = format_value(basin.diverges_at)
+    if basin.scattered:
+        return f"{rate} diverged, though higher rates trained"
+    return f"divergence begins at {rate}"
+
+
 def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[str, ...]]:
     """Rows of a table of all basins, the first its head; of values longer than `most` characters
     the end."""
     basins = answer.basins
+    called = last_parts(list(dict.fromkeys(name for each in basins for name in each.params)))
     beyond = [
         " (... or beyond)" if any(map(any, own)) else ""
         for own in ([each.open for each in basins], [each.reached for each in basins])
@@ -256,7 +266,7 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
     for basin in basins:
         rows.append(
             (
-                format_params(basin.params, most),
+                format_params({called[n]: v for n, v in basin.params.items()}, most),
                 format_value(basin.best),
                 _open_ends(spell_span(basin.best_lr), basin.open),
                 _open_ends(spell_span(basin.safe_lr), basin.reached),
@@ -376,7 +386,7 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
         yield Span(*basin.safe_lr)
         yield Band(list(zip(basin.rates, basin.low, basin.high, strict=True)))
         yield Line(list(zip(basin.rates, basin.middle, strict=True)))
-        if basin.diverges_at is not None:
+        if basin.diverges_at is not None and not basin.scattered:
             yield Rule(basin.diverges_at, "lost")
     for end in view.bounds or ():
         yield Rule(end)
@@ -425,7 +435,7 @@ def _rate_finding(view: RunView, rate: str) -> str:
             ", by the curve; noise alone could give such values: perhaps none of these is better"
         )
     if basin.diverges_at is not None:
-        told += f"; training diverges from {format_value(basin.diverges_at)} on"
+        told += f"; {tell_divergence(basin)}"
     return f"{told}."
 
 

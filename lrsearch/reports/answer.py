@@ -52,6 +52,14 @@ def describe_edge(edge: Edge) -> str:
     return text
 
 
+def tell_trainings(answer: Answer) -> str:
+    """The trainings that the value is the mean of: `3 seeds`, `1 seed x 5 folds`, `5 fresh
+    seeds`."""
+    folds = answer.recommended.folds
+    seeds = count(answer.seeds, "fresh seed" if answer.confirmed else "seed")
+    return f"{seeds} x {folds} folds" if folds else seeds
+
+
 def tell_ties(answer: Answer) -> str:
     """The count of the points that are tied with the recommended one."""
     others = count(len(answer.tied), "other")
@@ -83,7 +91,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
     if answer.steady:
         parts.append("every point came to the same value: there is nothing to choose by")
     if answer.interval is not None and not answer.seedless:
-        basis = "its curve" if answer.curved else count(answer.seeds, "seed")
+        basis = "its curve" if answer.curved else tell_trainings(answer)
         basis = "these" if answer.confirmed else basis
         low, high = answer.interval
         outside = "" if low <= answer.value <= high else ", what was measured being luck"
@@ -323,10 +331,9 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
         rows = [("", "share", "95 %", title_levels(answer))]
         decimals, names = answer.decimals, last_parts([each.name for each in answer.importance])
         for share in answer.importance:
-            levels = answer.levels.get(share.name, ())
             best = ", ".join(
-                f"{format_value(level.value)} {describe_level(answer, share.name, level, decimals)}"
-                for level in levels
+                f"{format_value(each.value)}: {describe_level(answer, share.name, each, decimals)}"
+                for each in answer.levels.get(share.name, ())
             )
             low, high = share.interval
             rows.append((names[share.name], f"{share.share:.0%}", f"{low:.0%} to {high:.0%}", best))

@@ -61,7 +61,7 @@ FAR = 6
 KEY = {
     "pick": "recommended",
     "dot": "measured",
-    "bar": "its seeds, from worst to best",
+    "bar": "its trainings, from worst to best",
     "tie": "mean of fresh seeds",
     "fresh": "its interval of 95 %",
     "curve": "curve",
@@ -88,8 +88,8 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     `telling` ones only those that matter (see `matters`). None where no rate was searched, or
     nothing is to be drawn. Beside others that of the recommended point is drawn however few its
     rates are."""
-    rate = find_rate(view.points)
-    if rate is None:
+    rate, answer = find_rate(view.points), view.answer
+    if rate is None or answer is None:
         return None
     apart = every = _combine(view, rate)
     whole = [point for _, points, _ in apart for point in points]
@@ -101,7 +101,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     groups = [each for each in every if matters(view.answer, each, rate)] if telling else every
     if not groups:
         return None
-    if view.answer is not None and every[0] not in groups:
+    if every[0] not in groups:
         groups.insert(0, every[0])  # A drawing without what is recommended misleads.
     drawn = groups[:most]
     rates = [float(p.params[rate]) for _, points, _ in drawn for p in points]
@@ -132,12 +132,11 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     if together:
         notes = [f"{count(len(apart), 'combination')}, none of {FEW} rates or more: drawn together"]
     notes += [*_without_value(view), *_blown(view, drawn)]
-    answer = view.answer
-    head, *rows = describe_basins(answer) if answer and answer.basins else [()]
+    head, *rows = describe_basins(answer) if answer.basins else [()]
     if not rows:
         head, rows = _point_rows(view, rate, apart[:ROWS] if together else drawn)
     return Figure(
-        "rates", _rate_finding(view, rate), panels, head, rows, used_key(panels, KEY), notes
+        "rates", _rate_finding(answer, rate), panels, head, rows, used_key(panels, KEY), notes
     )
 
 
@@ -416,24 +415,22 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
         yield Points([(float(answer.recommended.params[rate]), answer.value)], "pick")
 
 
-def _rate_finding(view: RunView, rate: str) -> str:
-    answer, name = view.answer, one_line(rate)
-    if answer is None:
-        return f"No training came to its end at any {name}."
-    basin = answer.basin
+def _rate_finding(answer: Answer, rate: str) -> str:
+    name, basin = one_line(rate), answer.basin
+    if answer.steady:
+        return f"{name} made no difference: every point came to the same value."
     if basin is None:
         own = answer.recommended.params.get(rate)
         if not is_rate(own):
             return f"{name} makes no curve: too few of its values were measured."
         return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
-    told = f"{name} from {spell_safe(basin)} does as well as the best, {format_value(basin.best)}"
+    told = f"{name} from {spell_safe(basin)} does"
     if format_value(low) == format_value(high):
-        told = f"No other {name} does as well as the best, {format_value(basin.best)}"
+        told = f"No other {name} does"
+    told += f" as well as the curve's best, {format_value(basin.best)}"
     if basin.plain:
-        told += (
-            ", by the curve; noise alone could give such values: perhaps none of these is better"
-        )
+        told += "; noise alone could give such values: perhaps none of these is better"
     if basin.diverges_at is not None:
         told += f"; {tell_divergence(basin)}"
     return f"{told}."

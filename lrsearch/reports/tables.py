@@ -19,7 +19,7 @@ from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
 from lrsearch.analysis.reasons import merge_reasons
-from lrsearch.reports.answer import describe_cost, details, first_notes
+from lrsearch.reports.answer import describe_cost, details, first_notes, tell_trainings
 from lrsearch.reports.choosing import Chosen
 from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.rates import plot_rates
@@ -241,12 +241,10 @@ def _headline(view: RunView, console: Console, width: int) -> Iterator[Text]:
         return
     best, decimals = answer.recommended, answer.decimals
     value, spread = format_fixed(answer.value, decimals), answer.spread
-    noun = "fresh seed" if answer.confirmed else "seed"
-    origin = [count(answer.seeds, noun)] + ([f"{best.folds} folds"] if best.folds else [])
     apart = "" if spread is None else f", deviation {format_fixed(spread, decimals)}"
     at = ", best over the training" if view.objective.at == "best" else ""
     head.append(f": {view.objective.metric} ").append(value, style="green")
-    head.append(f" ({' x '.join(origin)}{apart}{at}), point {best.point}")
+    head.append(f" ({tell_trainings(answer)}{apart}{at}), point {best.point}")
     yield from hanging(Text(), head, console, width)
     if best.params:
         params = Text(format_params(best.params), style="bold green")

@@ -365,7 +365,7 @@ def test_finalists_stand_with_their_fresh_seeds():
     for name in ("constant", "cosine"):
         (level,) = (each for each in view.answer.levels["schedule"] if each.value == name)
         mean, value = f"{again[name].mean:.4f}", f"{level.objective:.4f}"
-        assert f"{name} {value} ({mean})" in words and mean != value
+        assert f"{name}: {value} ({mean})" in words and mean != value
         assert f"3 fresh seeds; the search's best {value}" in words
     assert "with its best finalist on fresh seeds" in words
     assert (
@@ -476,7 +476,8 @@ def test_pages_of_every_kind_of_run(kind):
     assert len(set(ids)) == len(ids) and {"answer", "measured"} <= set(ids)
     links = {link[1:] for link in page.values("href")}
     assert links <= set(ids)
-    assert ("rate" in ids) == (kind not in ("none", "one", "lost", "flat"))
+    assert ("rate" in ids) == (kind not in ("none", "one", "lost", "diverged", "flat"))
+    assert ("1 seed x 5 folds" in text) == (kind == "folds")
     if kind in ("none", "lost", "diverged"):
         assert "law" not in ids and "likely" not in text and "PyTorch" not in text
     if kind == "none":

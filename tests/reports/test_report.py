@@ -22,7 +22,8 @@ from lrsearch.reports.apart import abbreviate, tell_apart
 from lrsearch.reports.curves import plot
 from lrsearch.reports.live import Progress
 from lrsearch.reports.machine import escape_markdown, to_csv, to_json, to_markdown, trial_json
-from lrsearch.reports.page.content import describe_notes
+from lrsearch.reports.page.content import describe_importance, describe_notes
+from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.tables import open_console, result
 from lrsearch.reports.text import (
     decimals_for,
@@ -228,6 +229,8 @@ def test_view_adds_up_and_comments():
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     # Every point came to one value: the evidence says so, once.
     assert view.standing == ("first",) and not view.warnings and view.answer.steady
+    assert draw_rates(view).finding.startswith("lr made no difference") and view.answer.levels
+    assert describe_importance(view) == []
     # What was not trained yet is no worse than the end.
     assert view.answer.edges == ()
     worse = record(4, 4, {"lr": 0.15}, 0.5)

@@ -310,6 +310,14 @@ def test_all_rows():
     assert len(rows_of(text)) == 30 and "--all" not in text
 
 
+def test_long_values_are_whole_where_there_is_room():
+    name = "sgd_with_nesterov_momentum_and_cosine"
+    records = [record(n, n, {"lr": n / 8, "kind": name}, n / 10) for n in (1, 2)]
+    view = build_view("r", "f", ACCURACY, records)
+    tables = [rendered(view, width).partition("  point")[2] for width in (80, 50)]
+    assert name in tables[0] and f"…{name[-23:]}" in tables[1] and name not in tables[1]
+
+
 def test_headline_counts_reasons_cost_and_what_next():
     view = big_view(hidden=2, wall_seconds=75.0, next_command="lrsearch confirm digits")
     text = " ".join(rendered(view, 120).split())

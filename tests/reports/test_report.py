@@ -599,7 +599,7 @@ def test_markdown_is_one_table_whatever_the_text():
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
     assert columns == {5 + 5 + 1}
     assert "\\[red\\](64x784)\\[/red\\] cannot be multiplied \\|" in text
-    assert "Best accuracy 0.9170 (deviation 0.0071 over its seeds) with lr=0.00158" in text
+    assert "Best accuracy 0.9170 (2 seeds, deviation 0.0071) with lr=0.00158" in text
     assert "\n- evidence: not confirmed" in text and "\n- cost: 24 trials" in text
     assert "; tied with points " in text
 

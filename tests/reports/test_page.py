@@ -29,7 +29,8 @@ from lrsearch.reports.answer import evidence
 from lrsearch.reports.contest import _facts
 from lrsearch.reports.marks import Bar, Line, Panel, Points, Scale, label, spanning
 from lrsearch.reports.page import Making, rows, write_page
-from lrsearch.reports.page.figures import draw_curves, draw_finalists
+from lrsearch.reports.page.content import advise
+from lrsearch.reports.page.figures import draw_curves, draw_finalists, draw_law
 from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.view import Context, build_view
 from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Result, Trial
@@ -258,6 +259,23 @@ def test_values_of_the_objective_have_the_decimals_of_the_answer():
     assert shown == table.texts[:200] and shown[0][1] == view.show(view.best.objective)
     assert rows.to_text(table, 200).split("\n")[1:] == [
         "\t".join(each) for each in table.texts[200:]
+    ]
+
+
+def test_a_live_page_sends_nobody_to_a_report():
+    view, making = made(4)
+    view = dataclasses.replace(view, next_command="lrsearch report runs/digits")
+    alone, live = ([each.title for each in advise(view, making, live=on)] for on in (False, True))
+    assert alone[-1] == "Look again later" and live == alone[:-1]
+
+
+def test_a_rate_that_stays_is_told_once():
+    law = made(40)[0].answer.law
+    last = dataclasses.replace(law.bests[-1], lr=0.1)
+    other = dataclasses.replace(law, bests=(*law.bests[:-1], last))
+    assert [draw_law(each).finding for each in (law, other)] == [
+        "The best rate is 0.0389 at 16 and at 64; no law can be named.",
+        "The best rate goes from 0.0389 at 16 to 0.1 at 64; no law can be named.",
     ]
 
 

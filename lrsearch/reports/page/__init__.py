@@ -114,7 +114,7 @@ def write_page(view: RunView, making: Making | None = None, *, served: Served | 
         "notes": content.describe_notes(view),
         "cost": describe_cost(view) if view.cost["trials"] or view.cost["range_seconds"] else "",
         "made_by": making.command,
-        "advices": content.advise(view, making),
+        "advices": content.advise(view, making, live=served is not None),
         "metric": one_line(view.objective.metric),
         "law_texts": content.law_sentences(view),
         "budgets": content.describe_budgets(view),

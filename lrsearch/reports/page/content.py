@@ -170,7 +170,7 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
         yield Chip(in_words(verdict), "good" if verdict == HEALTHY else "warn")
 
 
-def advise(view: RunView, making: Making) -> list[Advice]:
+def advise(view: RunView, making: Making, *, live: bool = False) -> list[Advice]:
     """The advices, at most three, the most pressing first."""
     found = []
     if view.retry_command and view.answer is None:
@@ -187,9 +187,9 @@ def advise(view: RunView, making: Making) -> list[Advice]:
             )
         )
     found += _mend(view)
-    if not view.next_command:
-        return found[:ADVICES]
     words = view.next_command.split()
+    if not words or (live and words[1:2] == ["report"]):  # A page that is live looks by itself.
+        return found[:ADVICES]
     title, why = _STEPS.get(words[1] if len(words) > 1 else "", ("Go on with the search", ""))
     why = why or one_line(view.standing[0] if view.standing else "the search is not done")
     return [*found[: ADVICES - 1], Advice(title, why, view.next_command)]

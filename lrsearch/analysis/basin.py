@@ -143,6 +143,15 @@ class Basin:
         """The factor from the best rate to divergence, None where nothing diverged."""
         return None if self.diverges_at is None else self.diverges_at / self.best
 
+    @property
+    def scattered(self) -> bool:
+        """Whether as many rates trained above `diverges_at` as diverged from it on: then it is no
+        bound."""
+        if self.diverges_at is None:
+            return False
+        above = [value for rate, value in self.readings if rate >= self.diverges_at]
+        return 2 * above.count(None) <= len(above)
+
     def at(self, rate: float) -> tuple[float, float, float]:
         """The curve at a rate and both ends of its band. Beside a cliff that at the nearest place
         would be off by as much as the noise."""

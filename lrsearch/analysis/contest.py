@@ -106,7 +106,7 @@ def _apart(first: Contender, second: Contender) -> list[str]:
     for name in ("metric", "goal", "at"):
         one, other = getattr(first.objective, name), getattr(second.objective, name)
         if one != other:
-            words = {"metric": "the objective is", "goal": "the goal is", "at": "it counts at"}
+            words = {"metric": "the objective is", "goal": "the goal is", "at": "values count at"}
             found.append(f"{words[name]} {one} in one and {other} in the other")
     return found + data_apart(first, second)
 

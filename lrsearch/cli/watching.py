@@ -115,7 +115,7 @@ class Watched:
             for number in sorted(history.ended_at, key=history.ended_at.__getitem__)
             if number in run.ledger.trials and (result := history.results[number])
         ]
-        course = live.draw_course(ended, view.objective)
+        course = live.draw_course(ended, view.objective, view.decimals)
         self.page.take(write_page(view, gather(run, view), served=Served("run", "../../", course)))
         self.seen = run, view
         self.state = self._judge(run, view, locked)

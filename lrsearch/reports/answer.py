@@ -22,13 +22,15 @@ from lrsearch.reports.confirmation import (
     title_of,
 )
 from lrsearch.reports.lengths import describe_lengths, plain_lengths
-from lrsearch.reports.rates import describe_basins, spell_safe, spell_span
+from lrsearch.reports.rates import describe_basins, spell_safe, spell_span, tell_divergence
 from lrsearch.reports.text import (
     count,
+    enumerate_numbers,
     format_fixed,
     format_params,
     format_seconds,
     format_value,
+    last_parts,
     lay_out,
     one_line,
     tell_epochs,
@@ -50,14 +52,36 @@ def describe_edge(edge: Edge) -> str:
     return text
 
 
+def tell_trainings(answer: Answer) -> str:
+    """The trainings that the value is the mean of: `3 seeds`, `1 seed x 5 folds`, `5 fresh
+    seeds`."""
+    folds = answer.recommended.folds
+    seeds = count(answer.seeds, "fresh seed" if answer.confirmed else "seed")
+    return f"{seeds} x {folds} folds" if folds else seeds
+
+
 def tell_ties(answer: Answer) -> str:
-    """The count of the points that are tied with the recommended one. Of one seed each they are no
-    more than those of the same value: others may be as good."""
+    """The count of the points that are tied with the recommended one."""
     others = count(len(answer.tied), "other")
-    own = [each for each in answer.points if each.point in answer.tied]
-    if answer.confirmed or answer.seeds > 1 or any(each.seeds > 1 for each in own):
+    if _differ(answer):
         return f"tied with {others}"
-    return f"{others} {'has' if len(own) == 1 else 'have'} the same value"
+    return f"{others} {'has' if len(answer.tied) == 1 else 'have'} the same value"
+
+
+def name_ties(answer: Answer) -> str:
+    """The points that are tied with the recommended one, by their numbers."""
+    numbers = enumerate_numbers(answer.tied)
+    points = f"point{'s' * (len(answer.tied) > 1)} {numbers}"
+    if _differ(answer):
+        return f"tied with {points}"
+    return f"{points} {'has' if len(answer.tied) == 1 else 'have'} the same value"
+
+
+def _differ(answer: Answer) -> bool:
+    """Whether tied points have values of their own. Of one training each they are no more than
+    those of the same value: others may be as good."""
+    own = [each for each in answer.points if each.point in answer.tied]
+    return answer.confirmed or any(len(each.trials) > 1 for each in (answer.recommended, *own))
 
 
 def evidence(answer: Answer, *, alone: bool = True) -> str:
@@ -67,7 +91,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
     if answer.steady:
         parts.append("every point came to the same value: there is nothing to choose by")
     if answer.interval is not None and not answer.seedless:
-        basis = "its curve" if answer.curved else count(answer.seeds, "seed")
+        basis = "its curve" if answer.curved else tell_trainings(answer)
         basis = "these" if answer.confirmed else basis
         low, high = answer.interval
         outside = "" if low <= answer.value <= high else ", what was measured being luck"
@@ -75,8 +99,8 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
             parts.append(
                 f"likely {tell_interval(answer.interval, answer.decimals)} by {basis}{outside}"
             )
-    if answer.tied and not answer.steady:
-        parts.append(tell_ties(answer))
+    if answer.tied and not answer.steady:  # A table has the names of those measured again.
+        parts.append(tell_ties(answer) if answer.confirmed else name_ties(answer))
     if answer.basin is not None:
         low, high = answer.basin.safe_lr
         rates, own = spell_safe(answer.basin), answer.recommended.params.get(answer.basin.rate)
@@ -96,7 +120,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
                 f"noise alone could give such values: perhaps none of these is better{luck}"
             )
         if answer.basin.diverges_at is not None:
-            parts.append(f"divergence begins at {format_value(answer.basin.diverges_at)}")
+            parts.append(tell_divergence(answer.basin))
     for edge in answer.edges if alone else ():
         if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.
@@ -230,23 +254,22 @@ def describe_cost(view: RunView) -> str:
     if cost["range_seconds"]:
         epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
         spent = [f"{format_value(float(epochs), 4)} epochs"] if epochs else []
-        text += f", and {', '.join([*spent, format_seconds(seconds)])} of range tests"
+        text += f"; {', '.join([*spent, format_seconds(seconds)])} of range tests"
     if cost["confirm_trials"]:
-        text += f", and {_trainings(cost, 'confirm')} of confirming"
+        text += f"; {_trainings(cost, 'confirm')} of confirming"
     if cost.get("test_trials"):
-        text += f", and {_trainings(cost, 'test')} for the look at the test part"
+        text += f"; {_trainings(cost, 'test')} for the test part"
     if cost.get("repeat_trials"):
-        text += f", and {_trainings(cost, 'repeat')} once more, to compare"
+        text += f"; {_trainings(cost, 'repeat')} of repeating the best"
     wall = cost.get("wall_seconds")
-    text = text if wall is None else f"{text} in {format_seconds(wall)}"
+    text = text if wall is None else f"{text}; {format_seconds(wall)} by the clock"
     if killed := int(cost.get("killed_sessions") or 0):
         cut = count(int(cost.get("killed_trials") or 0), "training")
         # How long a session lasted is journaled when it is closed: of others the last is known that
         # they said of themselves, if they did.
         lost = float(cost.get("killed_seconds") or 0.0)
         what = f"at least {format_seconds(lost)}" if lost else "without the time"
-        joined = ", and " if lost else ", "
-        text += f"{joined}{what} of {count(killed, 'killed session')} and {cut} cut off by that"
+        text += f"; {what} of {count(killed, 'killed session')} and {cut} cut off by that"
     return text
 
 
@@ -306,17 +329,14 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
         )
     if answer.importance:
         rows = [("", "share", "95 %", title_levels(answer))]
-        decimals = answer.decimals
+        decimals, names = answer.decimals, last_parts([each.name for each in answer.importance])
         for share in answer.importance:
-            levels = answer.levels.get(share.name, ())
             best = ", ".join(
-                f"{format_value(level.value)} {describe_level(answer, share.name, level, decimals)}"
-                for level in levels
+                f"{format_value(each.value)}: {describe_level(answer, share.name, each, decimals)}"
+                for each in answer.levels.get(share.name, ())
             )
             low, high = share.interval
-            rows.append(
-                (one_line(share.name), f"{share.share:.0%}", f"{low:.0%} to {high:.0%}", best)
-            )
+            rows.append((names[share.name], f"{share.share:.0%}", f"{low:.0%} to {high:.0%}", best))
         yield f"how much of {metric}'s variation each parameter explains", lay_out(rows, width)
 
 

@@ -96,9 +96,15 @@ def draw_figure(figure: Figure, *, width: int, encoding: str) -> list[Pieces]:
         height = ROWS if len(panels) == 1 else LOW
         blocks = [draw(panel, width=each, height=height, encoding=encoding) for panel in row]
         if len(panels) > 1:
-            titles = [_fit(panel.title, each, encoding) for panel in row]
+            titles = [list(_flow(panel.title.split(" "), each, " ")) for panel in row]
+            most = max(map(len, titles))
             blocks = [
-                [[(title, "title")], *block] for title, block in zip(titles, blocks, strict=True)
+                [
+                    *([(_fit(line, each, encoding), "title")] for line in title),
+                    *[[(" " * each, "")]] * (most - len(title)),
+                    *block,
+                ]
+                for title, block in zip(titles, blocks, strict=True)
             ]
         for parts in zip(*blocks, strict=True):
             lines.append([piece for part in parts for piece in (*part, (" " * GAP, ""))][:-1])
@@ -189,9 +195,7 @@ def _cells(
     match mark:
         case Points():
             for x, y in mark.places:
-                row = _place(down, y, height)
-                sign = "high" if mark.kind == "off" and row > height / 2 else mark.kind
-                yield _place(across, x, columns), row, sign
+                yield _place(across, x, columns), _place(down, y, height), mark.sign(y, down)
         case Line():
             xs, ys = ([place[end] for place in mark.places] for end in (0, 1))
             values = [y if down.holds(y) else math.nan for y in _sample(across, xs, ys, columns)]

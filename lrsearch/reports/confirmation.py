@@ -66,7 +66,8 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
     if found.fixed:
         yield "fresh", f"the splits stayed, only the seeds are others: {found.fixed}"
     if found.steady and found.over:
-        yield "fresh", "every training came to the same value: there is nothing to tell apart"
+        if not answer.steady:  # The evidence says so of all points.
+            yield "fresh", "every training came to the same value: there is nothing to tell apart"
     elif found.seedless:
         yield "fresh", SEED_UNUSED
     yield from _test_notes(answer, found, objective)

@@ -10,12 +10,11 @@ from typing import Any
 
 from lrsearch.analysis.contest import APART, BETTER, NOISE, WORSE, Difference
 from lrsearch.analysis.points import PointSummary
-from lrsearch.reports.answer import describe_cost, tell_interval
+from lrsearch.reports.answer import describe_cost, tell_interval, tell_trainings
 from lrsearch.reports.cells import write_json
 from lrsearch.reports.machine import FORMAT, escape_markdown
 from lrsearch.reports.rates import spell_safe, spell_span
 from lrsearch.reports.text import (
-    count,
     format_fixed,
     format_params,
     format_value,
@@ -65,8 +64,7 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
         yield "value", "no point completed"
     else:
         decimals = answer.decimals
-        noun = "fresh seed" if answer.confirmed else "seed"
-        value = f"{format_fixed(answer.value, decimals)} ({count(answer.seeds, noun)})"
+        value = f"{format_fixed(answer.value, decimals)} ({tell_trainings(answer)})"
         if answer.interval is not None and not answer.seedless:
             low, high = answer.interval
             if low < high:  # Seeds that made no difference make nothing certain.
@@ -78,7 +76,10 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
             yield "best rate", f"{format_value(basin.best)} ({spell_span(basin.best_lr)})"
             yield "do as well", spell_safe(basin)
             if basin.diverges_at is not None:
-                yield "diverges", f"from {format_value(basin.diverges_at)}"
+                yield (
+                    "diverges",
+                    f"{'at' if basin.scattered else 'from'} {format_value(basin.diverges_at)}",
+                )
         for place, point in enumerate(_finalists(view), start=1):
             spread = (
                 ""

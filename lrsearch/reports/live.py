@@ -290,7 +290,6 @@ class Progress:
                 "workers": self._workers,
                 "left": self._foresee(now),
                 "pace": self._measure_pace(now),
-                "best": "" if self._best is None else self._best[0],
                 "jobs": [{"lanes": lanes[job], "trials": each} for job, each in jobs.items()],
             }
 

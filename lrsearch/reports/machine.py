@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.refining import describe_round
-from lrsearch.reports.answer import describe_cost, first_notes, to_plain
+from lrsearch.reports.answer import describe_cost, first_notes, tell_trainings, to_plain
 from lrsearch.reports.cells import cell, write_csv, write_json
 from lrsearch.reports.characters import WIDTH
 from lrsearch.reports.characters import plain as plain_line
@@ -239,11 +239,11 @@ def to_markdown(view: RunView) -> str:
     if answer is None:
         blocks.append(f"{view.nothing.capitalize()}.")
     else:
-        spread = answer.spread
+        apart = "" if answer.spread is None else f", deviation {view.show(answer.spread)}"
         blocks.append(
-            f"Best {escape_markdown(view.objective.metric)} {view.show(answer.value)}"
-            + (f" (deviation {view.show(spread)} over its seeds)" if spread is not None else "")
-            + f" with {escape_markdown(format_params(answer.recommended.params))}"
+            f"Best {escape_markdown(view.objective.metric)} {view.show(answer.value)} "
+            f"({tell_trainings(answer)}{apart}) "
+            f"with {escape_markdown(format_params(answer.recommended.params))}"
         )
     first = [
         escape_markdown(f"{label}: {text}" if label else text) for label, text in first_notes(view)

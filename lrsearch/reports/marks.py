@@ -114,6 +114,10 @@ class Points:
     places: Sequence[tuple[float, float]]
     kind: str = "dot"
 
+    def sign(self, y: float, scale: Scale) -> str:
+        """The sign of a point: its kind, `high` at the upper end of the axis."""
+        return "high" if self.kind == "off" and scale.place(scale.clamp(y)) > 0.5 else self.kind
+
 
 @frozen
 class Line:

@@ -61,7 +61,7 @@ FAR = 6
 KEY = {
     "pick": "recommended",
     "dot": "measured",
-    "bar": "its seeds, from worst to best",
+    "bar": "its trainings, from worst to best",
     "tie": "mean of fresh seeds",
     "fresh": "its interval of 95 %",
     "curve": "curve",
@@ -88,8 +88,8 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     `telling` ones only those that matter (see `matters`). None where no rate was searched, or
     nothing is to be drawn. Beside others that of the recommended point is drawn however few its
     rates are."""
-    rate = find_rate(view.points)
-    if rate is None:
+    rate, answer = find_rate(view.points), view.answer
+    if rate is None or answer is None:
         return None
     apart = every = _combine(view, rate)
     whole = [point for _, points, _ in apart for point in points]
@@ -101,7 +101,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     groups = [each for each in every if matters(view.answer, each, rate)] if telling else every
     if not groups:
         return None
-    if view.answer is not None and every[0] not in groups:
+    if every[0] not in groups:
         groups.insert(0, every[0])  # A drawing without what is recommended misleads.
     drawn = groups[:most]
     rates = [float(p.params[rate]) for _, points, _ in drawn for p in points]
@@ -132,12 +132,11 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     if together:
         notes = [f"{count(len(apart), 'combination')}, none of {FEW} rates or more: drawn together"]
     notes += [*_without_value(view), *_blown(view, drawn)]
-    answer = view.answer
-    head, *rows = describe_basins(answer) if answer and answer.basins else [()]
+    head, *rows = describe_basins(answer) if answer.basins else [()]
     if not rows:
         head, rows = _point_rows(view, rate, apart[:ROWS] if together else drawn)
     return Figure(
-        "rates", _rate_finding(view, rate), panels, head, rows, used_key(panels, KEY), notes
+        "rates", _rate_finding(answer, rate), panels, head, rows, used_key(panels, KEY), notes
     )
 
 
@@ -243,10 +242,20 @@ def spell_safe(basin: Basin) -> str:
     return max(told, key=len) if ends[0] == ends[1] else " to ".join(told)
 
 
+def tell_divergence(basin: Basin) -> str:
+    """The lowest rate above the best one that diverged, of a curve that has one."""
+    assert basin.diverges_at is not None
+    rate = format_value(basin.diverges_at)
+    if basin.scattered:
+        return f"{rate} diverged, though higher rates trained"
+    return f"divergence begins at {rate}"
+
+
 def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[str, ...]]:
     """Rows of a table of all basins, the first its head; of values longer than `most` characters
     the end."""
     basins = answer.basins
+    called = last_parts(list(dict.fromkeys(name for each in basins for name in each.params)))
     beyond = [
         " (... or beyond)" if any(map(any, own)) else ""
         for own in ([each.open for each in basins], [each.reached for each in basins])
@@ -256,7 +265,7 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
     for basin in basins:
         rows.append(
             (
-                format_params(basin.params, most),
+                format_params({called[n]: v for n, v in basin.params.items()}, most),
                 format_value(basin.best),
                 _open_ends(spell_span(basin.best_lr), basin.open),
                 _open_ends(spell_span(basin.safe_lr), basin.reached),
@@ -371,7 +380,7 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
         yield Span(*basin.safe_lr)
         yield Band(list(zip(basin.rates, basin.low, basin.high, strict=True)))
         yield Line(list(zip(basin.rates, basin.middle, strict=True)))
-        if basin.diverges_at is not None:
+        if basin.diverges_at is not None and not basin.scattered:
             yield Rule(basin.diverges_at, "lost")
     for end in view.bounds or ():
         yield Rule(end)
@@ -401,26 +410,24 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
         yield Points([(float(answer.recommended.params[rate]), answer.value)], "pick")
 
 
-def _rate_finding(view: RunView, rate: str) -> str:
-    answer, name = view.answer, one_line(rate)
-    if answer is None:
-        return f"No training came to its end at any {name}."
-    basin = answer.basin
+def _rate_finding(answer: Answer, rate: str) -> str:
+    name, basin = one_line(rate), answer.basin
+    if answer.steady:
+        return f"{name} made no difference: every point came to the same value."
     if basin is None:
         own = answer.recommended.params.get(rate)
         if not is_rate(own):
             return f"{name} makes no curve: too few of its values were measured."
         return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
-    told = f"{name} from {spell_safe(basin)} does as well as the best, {format_value(basin.best)}"
+    told = f"{name} from {spell_safe(basin)} does"
     if format_value(low) == format_value(high):
-        told = f"No other {name} does as well as the best, {format_value(basin.best)}"
+        told = f"No other {name} does"
+    told += f" as well as the curve's best, {format_value(basin.best)}"
     if basin.plain:
-        told += (
-            ", by the curve; noise alone could give such values: perhaps none of these is better"
-        )
+        told += "; noise alone could give such values: perhaps none of these is better"
     if basin.diverges_at is not None:
-        told += f"; training diverges from {format_value(basin.diverges_at)} on"
+        told += f"; {tell_divergence(basin)}"
     return f"{told}."
 
 

@@ -108,6 +108,7 @@ def _axes(frame: Frame) -> Iterator[str]:
 _SHAPES = {
     "cross": "m-3.5-3.5l7 7m0-7l-7 7",
     "off": "m-3-2l3 4l3-4z",
+    "high": "m-3 2l3-4l3 4z",
     "tie": "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
     "pick": "m0-6l6 6l-6 6l-6-6z",
 }
@@ -115,16 +116,19 @@ _SHAPES = {
 
 
 def _points(frame: Frame, mark: Points) -> Iterator[str]:
-    shape = _SHAPES.get(mark.kind, "h0")
+    scale = frame.panel.y
     # Of many points on one spot one is seen.
     spots = dict.fromkeys(
-        f"M{frame.across(x):.0f} {frame.down(frame.panel.y.clamp(y)):.0f}"
-        if len(mark.places) > 500
-        else f"M{frame.at(x, frame.panel.y.clamp(y))}"
+        (
+            f"M{frame.across(x):.0f} {frame.down(scale.clamp(y)):.0f}"
+            if len(mark.places) > 500
+            else f"M{frame.at(x, scale.clamp(y))}"
+        )
+        + _SHAPES.get(mark.sign(y, scale), "h0")
         for x, y in mark.places
     )
     if spots:
-        yield f'<path class="{mark.kind}" d="{"".join(spot + shape for spot in spots)}"/>'
+        yield f'<path class="{mark.kind}" d="{"".join(spots)}"/>'
 
 
 def _line(frame: Frame, mark: Line) -> Iterator[str]:

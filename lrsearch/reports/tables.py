@@ -6,6 +6,7 @@ User text enters as `Text`, never as markup, so that brackets in a name or a rea
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
 from lrsearch.analysis.reasons import merge_reasons
-from lrsearch.reports.answer import describe_cost, details, first_notes
+from lrsearch.reports.answer import describe_cost, details, first_notes, tell_trainings
 from lrsearch.reports.choosing import Chosen
 from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.rates import plot_rates
@@ -241,12 +242,10 @@ def _headline(view: RunView, console: Console, width: int) -> Iterator[Text]:
         return
     best, decimals = answer.recommended, answer.decimals
     value, spread = format_fixed(answer.value, decimals), answer.spread
-    noun = "fresh seed" if answer.confirmed else "seed"
-    origin = [count(answer.seeds, noun)] + ([f"{best.folds} folds"] if best.folds else [])
     apart = "" if spread is None else f", deviation {format_fixed(spread, decimals)}"
     at = ", best over the training" if view.objective.at == "best" else ""
     head.append(f": {view.objective.metric} ").append(value, style="green")
-    head.append(f" ({' x '.join(origin)}{apart}{at}), point {best.point}")
+    head.append(f" ({tell_trainings(answer)}{apart}{at}), point {best.point}")
     yield from hanging(Text(), head, console, width)
     if best.params:
         params = Text(format_params(best.params), style="bold green")
@@ -267,8 +266,9 @@ def _table(
     layouts = ((False, "  "), (True, "  "), (True, " "))
     verdicts = _verdict_columns(view, points)
     # Without the verdicts rather than without columns of parameters.
-    for more, (split, gap) in itertools.product([verdicts, []] if verdicts else [[]], layouts):
-        head, rows = _lines(values + _param_columns(view, points, dots, split) + more, gap)
+    beside = [verdicts, []] if verdicts else [[]]
+    for more, most, (split, gap) in itertools.product(beside, (math.inf, CELL), layouts):
+        head, rows = _lines(values + _param_columns(view, points, dots, split, most) + more, gap)
         if max(cell_len(line) for line in (*head, *rows)) <= width:
             yield from (Text(line.rstrip(), style="bold") for line in head)
             yield from (
@@ -328,16 +328,17 @@ def _verdict_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Col
 
 
 def _param_columns(
-    view: RunView, points: Sequence[PointSummary], dots: str, split: bool
+    view: RunView, points: Sequence[PointSummary], dots: str, split: bool, most: float
 ) -> list[_Column]:
+    """A column a parameter; of cells longer than `most` characters the end of `CELL`."""
     heads = last_parts(view.params)
     columns = []
     for name in view.params:
         given = [point.params[name] for point in points if name in point.params]
         cells = [
-            _shortened(format_value(point.params[name]), dots) if name in point.params else ""
-            for point in points
+            "" if name not in point.params else format_value(point.params[name]) for point in points
         ]
+        cells = [each if len(each) <= most else dots + each[len(dots) - CELL :] for each in cells]
         head = one_line(heads[name])
         if split:
             head = _broken(head, max(cell_len(cell) for cell in cells))
@@ -356,10 +357,6 @@ def _broken(head: str, width: int) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)
-
-
-def _shortened(cell: str, dots: str) -> str:
-    return cell if len(cell) <= CELL else dots + cell[len(dots) - CELL :]
 
 
 # lines below the table

@@ -84,8 +84,11 @@ def _number(value: float, digits: int) -> str:
 
 
 def format_fixed(value: float, decimals: int | None) -> str:
-    """`value` with so many decimals, of a number below 0 with so many significant digits; with four
-    of those where that is None."""
+    """`value` with so many decimals, of a number below 0 with so many significant digits, the last
+    of which may be 0, as in a column of others; with four of those where that is None."""
+    if decimals is not None and decimals < 0 and not 1e-4 <= abs(value) < 1e6 and value != 0:
+        mantissa, _, exponent = f"{value:.{-decimals - 1}e}".partition("e")
+        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
     if decimals is not None and decimals < 0:
         return format_value(float(value), -decimals)
     if decimals is None or abs(value) >= 1e6:

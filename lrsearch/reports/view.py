@@ -15,9 +15,8 @@ from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import PointSummary, best, columns, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
-from lrsearch.analysis.tied import ties
 from lrsearch.reports.ranges import RangeView
-from lrsearch.reports.text import count, enumerate_numbers, format_fixed, format_value, one_line
+from lrsearch.reports.text import count, format_fixed, format_value, one_line
 from lrsearch.reports.verdicts import advise
 from lrsearch.space import is_number
 from lrsearch.trial import Objective, Plan, Ranged, Record, Records, Result, Tested
@@ -339,15 +338,6 @@ def _comments(points: Sequence[PointSummary], objective: Objective) -> list[str]
     if winner is None or (len(known) > 1 and len(set(known)) == 1):
         return []  # Where every point came to one value, the evidence says so.
     comments = []
-    tied = ties(points, objective)
-    if tied:
-        numbers = enumerate_numbers([point.point for point in tied])
-        subject = f"point {numbers}" if len(tied) == 1 else f"points {numbers}"
-        if max(len(point.trials) for point in (winner, *tied)) > 1:
-            comments.append(f"{subject} cannot be told from the best (Student t, 95 %)")
-        else:
-            verb = "has" if len(tied) == 1 else "have"
-            comments.append(f"{subject} {verb} the best's value exactly")
     if len(known) > 1 and len(winner.trials) == 1:
         comments.append("the best has one seed: a small lead over the next may be luck")
     return comments

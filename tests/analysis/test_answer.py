@@ -36,6 +36,7 @@ from lrsearch.reports.answer import (
     evidence,
     to_plain,
 )
+from lrsearch.reports.rates import tell_divergence
 from lrsearch.reports.text import format_value, lay_out
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
@@ -1081,7 +1082,12 @@ def test_divergence_begins_above_the_best_rate():
     low = ({"lr": RATES[0]}, [None])
     assert find_basins(points_of([low, *rows]), LOSS)[0].diverges_at is None
     both = [low, *rows, ({"lr": RATES[7]}, [None])]
-    assert find_basins(points_of(both), LOSS)[0].diverges_at == pytest.approx(RATES[7])
+    (basin,) = find_basins(points_of(both), LOSS)
+    assert basin.diverges_at == pytest.approx(RATES[7]) and not basin.scattered
+    assert tell_divergence(basin) == "divergence begins at 0.316"
+    # Where as many trained above it, one that diverged is no bound.
+    (basin,) = find_basins(points_of([*both, ({"lr": RATES[8]}, [2.0])]), LOSS)
+    assert tell_divergence(basin) == "0.316 diverged, though higher rates trained"
 
 
 def test_of_values_beyond_all_reckoning_no_rate_does_as_well():

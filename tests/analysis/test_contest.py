@@ -100,7 +100,7 @@ def test_the_same_run_is_noise():
     ("changes", "words"),
     [
         ({"objective": Objective("f1", "max")}, "the objective is accuracy in one and f1"),
-        ({"objective": Objective("accuracy", "max", "best")}, "it counts at last in one and best"),
+        ({"objective": Objective("accuracy", "max", "best")}, "values count at last in one"),
         ({"data_hash": "y"}, "the data are not the same"),
         (
             {"outside": "the loop a.b", "data_hash": ""},

@@ -111,7 +111,7 @@ def test_a_session_that_was_killed_is_told() -> None:
     )
     spent["killed_seconds"] = 42.0
     view = build_view("r", "r", Objective("loss", "min", "last"), [], Context(spent=spent))
-    assert ", and at least 42s of 2 killed sessions and 1 training cut off" in describe_cost(view)
+    assert "; at least 42s of 2 killed sessions and 1 training cut off" in describe_cost(view)
 
 
 def test_the_wait_for_an_answer_costs_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ def test_a_page_is_written_without_torch(folder):
     text = (folder / "page.html").read_text("utf-8")
     assert text.startswith("<!doctype html>") and text.count("<tr>") > 6
     assert "lrsearch grid" in text and "torch.optim.SGD" in text and "data hash" in text
+    assert "<dd>1,438 training, 359 validation</dd>" in text
 
 
 def test_a_page_is_written_over_and_nothing_else_is(folder):

@@ -68,7 +68,7 @@ def say(root, name="older", **change):
     """Write what a search says of itself."""
     news = {
         "written": time.time(), "begun": time.time() - 60, "doing": "", "done": 1, "total": 6,
-        "workers": 2, "left": [40.0, 90.0], "pace": [3.5, "epochs"], "best": "accuracy 0.91",
+        "workers": 2, "left": [40.0, 90.0], "pace": [3.5, "epochs"],
         "jobs": [{"lanes": 4, "trials": [
             {"trial": 2, "share": 0.4, "params": "lr=0.1", "told": "accuracy 0.9"},
             {"trial": 3, "share": 0.25, "params": "lr=1", "told": ""}]}],
@@ -347,7 +347,7 @@ def test_what_runs_now(server, root):
         for told_of in (
             "1 of 6", "40s to 1m 30s", "trial 2", "40%, accuracy 0.9",
             "2 of 4 lanes of one program",
-            "2 free", "5,033 samples a second (3.5 epochs a second)", "accuracy 0.91", "running",
+            "2 free", "5,033 samples a second (3.5 epochs a second)", "running",
         ):  # fmt: skip
             assert told_of in text, told_of
         assert "1 of 6 now, 40s to 1m 30s left" in page(server, "/")
@@ -440,11 +440,10 @@ def test_a_search_tells_of_itself_while_it_runs(tmp_path, monkeypatch):
         progress.measured(7, 0.5, 0.9)
         progress.started(8, {"lr": 0.2})
         progress.ended(8, {"lr": 0.2}, Outcome.COMPLETED, 0.8, 1.0)
-        progress.best({"lr": 0.2}, 0.8)
         found = wait_for(
-            lambda: (content := read_now(tmp_path)) and content["best"] and read_news(content)
+            lambda: (content := read_now(tmp_path)) and content["done"] and read_news(content)
         )
-        assert (found.done, found.total, found.workers, found.best) == (1, 4, 2, "accuracy 0.8000")
+        assert (found.done, found.total, found.workers) == (1, 4, 2)
         (lane,) = [lane for job in found.jobs for lane in job.trials]
         assert (lane.trial, lane.share, lane.params) == (7, 0.5, "lr=0.1") and "0.9" in lane.told
         assert abs(found.written - time.time()) < 60 and found.begun <= found.written
@@ -472,10 +471,10 @@ def wait_for(condition):
 
 def test_the_course_of_the_best():
     goal = Objective("loss", "min")
-    assert draw_course([(1.0, 0.5), (1.0, None)], goal) is None
-    figure = draw_course([(2.0, 0.5), (1.0, 0.9), (1.0, None), (3.0, 0.25), (5.0, 0.4)], goal)
-    assert figure.rows == [("2.0s", "0.5000"), ("7.0s", "0.2500")]
-    assert "0.2500 after 7.0s of training; 5.0s since then" in figure.finding
+    assert draw_course([(1.0, 0.5), (1.0, None)], goal, 3) is None
+    figure = draw_course([(2.0, 0.5), (1.0, 0.9), (1.0, None), (3.0, 0.25), (5.0, 0.4)], goal, 3)
+    assert figure.rows == [("2.0s", "0.500"), ("7.0s", "0.250")]
+    assert "0.250 after 7.0s of training; 5.0s since then" in figure.finding
     (line,) = [mark for mark in figure.panels[0].marks if mark.kind == "best"]
     assert line.places == [(2.0, 0.5), (7.0, 0.5), (7.0, 0.25), (12.0, 0.25)]
 

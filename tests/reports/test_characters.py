@@ -15,9 +15,9 @@ from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range
 from lrsearch.reports import confirmation, svg
 from lrsearch.reports.answer import evidence
-from lrsearch.reports.characters import SIGNS, choose_signs, draw, plain
+from lrsearch.reports.characters import SIGNS, choose_signs, draw, draw_figure, plain
 from lrsearch.reports.confirmation import confirmation_notes, title_of
-from lrsearch.reports.marks import Band, Bar, Line, Panel, Points, Rule, Scale, Span
+from lrsearch.reports.marks import Band, Bar, Figure, Line, Panel, Points, Rule, Scale, Span
 from lrsearch.reports.rates import FEW, KEY, SHOWN, draw_rates, plot_rates
 from lrsearch.reports.tables import result
 from lrsearch.reports.text import format_value
@@ -91,6 +91,18 @@ def test_no_sign_means_two_things(encoding):
     own = [signs[kind] for kind in [*KEY, "end", "high"]]
     assert set(map(len, own)) == {1} and len(set(own)) == len(own)
     assert set(KEY) <= set(SIGNS)
+
+
+def test_titles_that_do_not_fit_go_on_in_a_second_line():
+    shared = "optimizer=adamw batch_size=32 schedule=constant"
+    scale = Scale(0.0, 1.0)
+    titles = [f"{shared} clip_norm={each}" for each in ("null", "1")]
+    panels = [Panel(title, scale, scale, []) for title in (*titles, "short")]
+    lines = draw_figure(Figure("rates", "", panels, (), ()), width=100, encoding="utf-8")
+    first, second, *rest = map(plain, lines)
+    assert first.split("    ") == [shared, shared]
+    assert second.split() == ["clip_norm=null", "clip_norm=1"]
+    assert rest[9] == "short" and rest[10].startswith("1.0 ┤")
 
 
 NUMBER = st.floats(-1e9, 1e9)

@@ -29,7 +29,8 @@ from lrsearch.reports.answer import evidence
 from lrsearch.reports.contest import _facts
 from lrsearch.reports.marks import Bar, Line, Panel, Points, Scale, label, spanning
 from lrsearch.reports.page import Making, rows, write_page
-from lrsearch.reports.page.figures import draw_curves, draw_finalists
+from lrsearch.reports.page.content import advise
+from lrsearch.reports.page.figures import draw_curves, draw_finalists, draw_law
 from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.view import Context, build_view
 from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Result, Trial
@@ -243,22 +244,47 @@ def test_a_trial_is_told_with_its_point_where_that_has_another_number():
 
 
 def test_values_of_the_objective_have_the_decimals_of_the_answer():
-    assert rows.show_row([3, 0.5, "completed", 0.031623], 4) == [
-        "3",
-        "0.5000",
-        "completed",
-        "0.031623",
+    assert rows.show_row([3, 0.5, "completed", 0.031623, 1e-5, 2_000_000], 4) == [
+        *("3", "0.5000", "completed", "0.031623", "1e-5", "2000000")
     ]
     assert [rows.show_row([1, value], digits)[1] for value, digits in (
-        (0.963788, 4), (None, 4), (2.5e7, 2), (0.125, None), (0.125, -3),
-    )] == ["0.9638", "", "2.5e+07", "0.125", "0.125"]  # fmt: skip
+        (0.963788, 4), (None, 4), (2.5e7, 2), (0.125, None), (0.125, -3), (1.5e12, -4),
+        (1234.56781, 4),
+    )] == ["0.9638", "", "2.5e7", "0.125", "0.125", "1.500e12", "1234.5678"]  # fmt: skip
+    # The script, which has none but these texts, and the table without it show the same.
+    view, making = made(203)
+    page = Outline(write_page(view, making))
+    shown = json.loads(page.texts["script", "application/json"][0])["rows"]
+    table = rows.list_trials(view)
+    assert shown == table.texts[:200] and shown[0][1] == view.show(view.best.objective)
+    assert rows.to_text(table, 200).split("\n")[1:] == [
+        "\t".join(each) for each in table.texts[200:]
+    ]
+
+
+def test_a_live_page_sends_nobody_to_a_report():
+    view, making = made(4)
+    view = dataclasses.replace(view, next_command="lrsearch report runs/digits")
+    alone, live = ([each.title for each in advise(view, making, live=on)] for on in (False, True))
+    assert alone[-1] == "Look again later" and live == alone[:-1]
+
+
+def test_a_rate_that_stays_is_told_once():
+    law = made(40)[0].answer.law
+    last = dataclasses.replace(law.bests[-1], lr=0.1)
+    other = dataclasses.replace(law, bests=(*law.bests[:-1], last))
+    assert [draw_law(each).finding for each in (law, other)] == [
+        "The best rate is 0.0389 at 16 and at 64; no law can be named.",
+        "The best rate goes from 0.0389 at 16 to 0.1 at 64; no law can be named.",
+    ]
 
 
 def test_a_quantised_curve_keeps_its_ends_and_its_gaps():
     curve = {"step": list(range(100)), "loss": [float(step) for step in range(100)]}
     curve["loss"][99] = math.nan
     found = rows.quantise(curve, 12)
-    low, high, levels = found["loss"]
+    *ends, levels = found["loss"]
+    low, high = map(float, ends)
     assert found["step"][0] == 0 and found["step"][-1] == 99 and len(levels) == 12
     assert (low, levels[0], levels[-1]) == (0.0, 0, None)
     for step, level in list(zip(found["step"], levels, strict=True))[:-1]:
@@ -357,7 +383,7 @@ def test_finalists_stand_with_their_fresh_seeds():
     for name in ("constant", "cosine"):
         (level,) = (each for each in view.answer.levels["schedule"] if each.value == name)
         mean, value = f"{again[name].mean:.4f}", f"{level.objective:.4f}"
-        assert f"{name} {value} ({mean})" in words and mean != value
+        assert f"{name}: {value} ({mean})" in words and mean != value
         assert f"3 fresh seeds; the search's best {value}" in words
     assert "with its best finalist on fresh seeds" in words
     assert (
@@ -468,7 +494,8 @@ def test_pages_of_every_kind_of_run(kind):
     assert len(set(ids)) == len(ids) and {"answer", "measured"} <= set(ids)
     links = {link[1:] for link in page.values("href")}
     assert links <= set(ids)
-    assert ("rate" in ids) == (kind not in ("none", "one", "lost", "flat"))
+    assert ("rate" in ids) == (kind not in ("none", "one", "lost", "diverged", "flat"))
+    assert ("1 seed x 5 folds" in text) == (kind == "folds")
     if kind in ("none", "lost", "diverged"):
         assert "law" not in ids and "likely" not in text and "PyTorch" not in text
     if kind == "none":
@@ -599,6 +626,9 @@ def test_marks_stand_where_their_values_are():
     top, bottom = svg.TOP, 210 - svg.BOTTOM
     assert f'class="dot" d="M{left} {bottom}h0M{right} {top}h0"' in drawn
     assert f"V{top}M" in drawn and drawn.count("h6") == 1  # The bar goes on beyond the axis.
+    # What lies beyond the axis points away from it.
+    drawn = svg.draw(Panel("", x, y, [Points([(1e-3, -1.0), (1.0, 2.0)], "off")]))
+    assert f'class="off" d="M{left} {bottom}m-3-2l3 4l3-4zM{right} {top}m-3 2l3-4l3 4z"' in drawn
     # Room for the name of the vertical axis is taken from the plane.
     drawn = svg.draw(Panel("", x, y, [Points([(1e-3, 0.0), (1.0, 1.0)])], y_label="a<b" + "c" * 99))
     assert f"M{left} {bottom}h0M{right} {top + svg.NAMED}h0" in drawn

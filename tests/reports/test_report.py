@@ -17,12 +17,13 @@ from rich.console import Console
 
 from lrsearch.analysis.decimals import decimals_among
 from lrsearch.analysis.edges import Range
-from lrsearch.reports.answer import evidence, first_notes, tell_ties
+from lrsearch.reports.answer import evidence, first_notes, name_ties, tell_ties
 from lrsearch.reports.apart import abbreviate, tell_apart
 from lrsearch.reports.curves import plot
 from lrsearch.reports.live import Progress
 from lrsearch.reports.machine import escape_markdown, to_csv, to_json, to_markdown, trial_json
-from lrsearch.reports.page.content import describe_notes
+from lrsearch.reports.page.content import describe_importance, describe_notes
+from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.tables import open_console, result
 from lrsearch.reports.text import (
     decimals_for,
@@ -172,11 +173,11 @@ def test_fixed_decimals_keep_four_digits(value):
         ([2.345, 2.3452, 2.346, 2.4], [], "2.34500"),
         ([0.5, 0.5], [], "0.5000"),
         ([1000.0, 215.0, 0.1], [], "1000"),
-        ([1e-9, 2e-9], [], "1e-9"),
+        ([1e-9, 2e-9], [], "1.000e-9"),
         ([1000098.0, 1000398.0, 1002158.0], [], "1.0001e6"),
-        ([1000098.0, 1000099.0, 1000158.0], [], "1.000098e6"),
+        ([1000098.0, 1000099.0, 1000158.0], [], "1.0000980e6"),
         ([-1234566.9, -1234566.8, -1234560.0], [0.1], "-1.2345669e6"),
-        ([1.00009e-7, 1.00012e-7, 1.4e-7], [], "1.00009e-7"),
+        ([1.00009e-7, 1.00012e-7, 1.4e-7], [], "1.000090e-7"),
     ],
 )
 def test_decimals_tell_the_best_values_apart(values, spreads, shown):
@@ -228,18 +229,23 @@ def test_view_adds_up_and_comments():
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     # Every point came to one value: the evidence says so, once.
     assert view.standing == ("first",) and not view.warnings and view.answer.steady
+    assert draw_rates(view).finding.startswith("lr made no difference") and view.answer.levels
+    assert describe_importance(view) == []
     # What was not trained yet is no worse than the end.
     assert view.answer.edges == ()
     worse = record(4, 4, {"lr": 0.15}, 0.5)
     view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))
     # A point away from the end has the best value, too.
     assert view.answer.edges == ()
-    tie, seeds = view.warnings
-    assert tie == "point 2 has the best's value exactly"
+    (seeds,) = view.warnings
     # Of one seed each no others are known to be worse: the evidence says no more than that.
-    assert "1 other has the same value" in evidence(view.answer)
+    assert "point 2 has the same value" in evidence(view.answer)
     more = dataclasses.replace(view.answer, tied=(2, 3))
     assert tell_ties(more) == "2 others have the same value"
+    assert name_ties(more) == "points 2 and 3 have the same value"
+    # Folds are trainings, too: a tie of theirs is no equal value.
+    folded = [dataclasses.replace(each, trials=(1, 2)) for each in more.points]
+    assert tell_ties(dataclasses.replace(more, points=folded)) == "tied with 2 others"
     assert "one seed" in seeds
     records[1] = record(2, 2, {"lr": 0.1}, 0.8)
     view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))
@@ -251,8 +257,8 @@ def test_view_adds_up_and_comments():
 
 
 def test_several_seeds_replace_the_note_on_one():
-    (tie,) = big_view().warnings
-    assert "cannot be told from the best" in tie
+    view = big_view()
+    assert not view.warnings and "; tied with points " in evidence(view.answer)
 
 
 # -- tables
@@ -304,6 +310,14 @@ def test_all_rows():
     assert len(rows_of(text)) == 30 and "--all" not in text
 
 
+def test_long_values_are_whole_where_there_is_room():
+    name = "sgd_with_nesterov_momentum_and_cosine"
+    records = [record(n, n, {"lr": n / 8, "kind": name}, n / 10) for n in (1, 2)]
+    view = build_view("r", "f", ACCURACY, records)
+    tables = [rendered(view, width).partition("  point")[2] for width in (80, 50)]
+    assert name in tables[0] and f"…{name[-23:]}" in tables[1] and name not in tables[1]
+
+
 def test_headline_counts_reasons_cost_and_what_next():
     view = big_view(hidden=2, wall_seconds=75.0, next_command="lrsearch confirm digits")
     text = " ".join(rendered(view, 120).split())
@@ -318,9 +332,9 @@ def test_headline_counts_reasons_cost_and_what_next():
     )
     assert "trials 48 completed, 6 diverged, 6 failed" in text
     assert "failed trials 9, 10, 29, 30, 49 and 1 more: RuntimeError: shapes [red](64x784)" in text
-    assert "cost 60 trials, 1200 epochs, 1m 30s of training in 1m 15s" in text
+    assert "cost 60 trials, 1200 epochs, 1m 30s of training; 1m 15s by the clock" in text
     assert "2 stored trials do not belong to this spec" in text
-    assert "in 1m 15s next lrsearch confirm digits " in text
+    assert "by the clock next lrsearch confirm digits " in text
 
 
 def engine_notes(records, plans, **more):
@@ -539,7 +553,7 @@ def test_json_has_every_note_of_the_terminal_as_it_stands_there():
     notes += [("advice", each) for each in found["advice"]]
     notes += [(name, found[name]) for name in ("retry", "resume")]
     labels = {label for label, _ in notes}
-    assert {"note", "edge", "evidence", "stopped", "advice"} <= labels and found["warnings"]
+    assert {"note", "edge", "evidence", "stopped", "advice"} <= labels
     shown = [line.split(maxsplit=1) for line in rendered(view, 2000).splitlines()]
     for label, text in notes:
         assert f"{label} {text}".split(maxsplit=1) in shown
@@ -585,9 +599,9 @@ def test_markdown_is_one_table_whatever_the_text():
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
     assert columns == {5 + 5 + 1}
     assert "\\[red\\](64x784)\\[/red\\] cannot be multiplied \\|" in text
-    assert "Best accuracy 0.9170 (deviation 0.0071 over its seeds) with lr=0.00158" in text
+    assert "Best accuracy 0.9170 (2 seeds, deviation 0.0071) with lr=0.00158" in text
     assert "\n- evidence: not confirmed" in text and "\n- cost: 24 trials" in text
-    assert "\n- points " in text
+    assert "; tied with points " in text
 
 
 def test_markdown_has_the_rate_drawn_as_the_terminal_has_it():

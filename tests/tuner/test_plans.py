@@ -603,8 +603,8 @@ def test_a_larger_generation_is_spoken_of_where_lanes_are_nearly_free(tmp_path: 
 
     # A step is 10 ms, whatever its lanes: 16 of them take a quarter of the time a trial.
     assert "generation: 16 would train a trial about 4.0 times as fast here as 4" in told(0.01, 0)
-    assert "with model: tpe" in told(0.01, 0)
-    assert "1.8 times that after 32, with model: gp" in told(0.01, 0, "bayes.model=gp")
+    assert "(model: tpe)" in told(0.01, 0)
+    assert "1.8 times as much after 32 (model: gp)" in told(0.01, 0, "bayes.model=gp")
     assert "about 1.6 times" in told(0.01, 0.0025, "bayes.generation=4")
     assert "about 16.0 times" in told(0.01, 0, "bayes.generation=1", "bayes.trials=8")
     assert told(0.0, 0.01) == "", "lanes that cost as much as they train are not free"

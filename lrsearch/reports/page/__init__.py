@@ -50,7 +50,7 @@ one alone, the height of a range test."""
 SWATCHES = {
     "dot": "M11 7h0",
     "cross": "M7.5 3.5l7 7m0-7l-7 7",
-    "off": "M8 5l3 4l3-4z",
+    "off": "M4 5l3 4l3-4zM12 9l3-4l3 4z",
     "pick": "M11 1l6 6l-6 6l-6-6z",
     "tie": "M7 7a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
     "band": "M1 2H21V12H1z",
@@ -114,7 +114,7 @@ def write_page(view: RunView, making: Making | None = None, *, served: Served | 
         "notes": content.describe_notes(view),
         "cost": describe_cost(view) if view.cost["trials"] or view.cost["range_seconds"] else "",
         "made_by": making.command,
-        "advices": content.advise(view, making),
+        "advices": content.advise(view, making, live=served is not None),
         "metric": one_line(view.objective.metric),
         "law_texts": content.law_sentences(view),
         "budgets": content.describe_budgets(view),
@@ -241,7 +241,7 @@ def _data(view: RunView, making: Making, table: rows.Table, rates: Mapping[str, 
         {
             "head": table.head,
             "numeric": table.numeric,
-            "rows": table.rows[: rows.FIRST],  # Its script reads the others from their text.
+            "rows": table.texts[: rows.FIRST],  # Its script reads the others from their text.
             "goal": view.objective.goal,
             "decimals": view.decimals,
             "run": one_line(view.folder),
@@ -370,7 +370,7 @@ def _verdicts(view: RunView) -> dict[str, Any]:
 
 
 def _trials(view: RunView, table: rows.Table, making: Making) -> dict[str, Any]:
-    first = [rows.show_row(row, view.decimals) for row in table.rows[: rows.FIRST]]
+    first = table.texts[: rows.FIRST]
     left = len(table.rows) - len(first)
     parallel = rows.draw_parallel(view, table)
     lines = min(len(table.rows), rows.LINES)

@@ -21,6 +21,7 @@ from lrsearch.reports.answer import (
     first_notes,
     tell_interval,
     tell_ties,
+    tell_trainings,
 )
 from lrsearch.reports.confirmation import describe_level, find_again
 from lrsearch.reports.lengths import list_lengths, tell_lengths
@@ -161,7 +162,7 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
             yield Chip(width, "warn" if narrow else "good")
     number = len(answer.recommended.trials)
     if not answer.confirmed:
-        yield Chip(count(answer.seeds, "seed") if number > 1 else "one training", "plain")
+        yield Chip(tell_trainings(answer) if number > 1 else "one training", "plain")
     own = [r for r in view.records if r.trial.number in answer.recommended.trials]
     # A rate that its neighbours call too high did better than they by what the search goes by.
     told = {leading(each.result) for each in own} - {"", "too_high"}
@@ -169,7 +170,7 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
         yield Chip(in_words(verdict), "good" if verdict == HEALTHY else "warn")
 
 
-def advise(view: RunView, making: Making) -> list[Advice]:
+def advise(view: RunView, making: Making, *, live: bool = False) -> list[Advice]:
     """The advices, at most three, the most pressing first."""
     found = []
     if view.retry_command and view.answer is None:
@@ -181,14 +182,14 @@ def advise(view: RunView, making: Making) -> list[Advice]:
         found.append(
             Advice(
                 f"Search beyond {one_line(edge.name)} {format_value(edge.end)}",
-                one_line(describe_edge(edge)),
+                one_line(f"{edge}. Search {edge.line}" if command else describe_edge(edge)),
                 command,
             )
         )
     found += _mend(view)
-    if not view.next_command:
-        return found[:ADVICES]
     words = view.next_command.split()
+    if not words or (live and words[1:2] == ["report"]):  # A page that is live looks by itself.
+        return found[:ADVICES]
     title, why = _STEPS.get(words[1] if len(words) > 1 else "", ("Go on with the search", ""))
     why = why or one_line(view.standing[0] if view.standing else "the search is not done")
     return [*found[: ADVICES - 1], Advice(title, why, view.next_command)]
@@ -306,7 +307,7 @@ def _miniature(config: Mapping[str, Any], samples: int) -> str:
 def describe_importance(view: RunView) -> list[dict[str, Any]]:
     """Each parameter's share of the variation, largest first, and the best of its values."""
     answer = view.answer
-    if answer is None:
+    if answer is None or answer.steady:
         return []
     decimals = answer.decimals
     shares = {share.name: share for share in answer.importance}
@@ -320,7 +321,7 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
                 "share": None if share is None else share.share,
                 "interval": None if share is None else share.interval,
                 "levels": [
-                    f"{cut(format_value(level.value), LONG_VALUE)} "
+                    f"{cut(format_value(level.value), LONG_VALUE)}: "
                     f"{describe_level(answer, name, level, decimals)}"
                     for level in levels
                 ],

@@ -107,7 +107,7 @@ def draw_finalists(view: RunView) -> Figure | None:
             fresh.setdefault("cross", []).append((place, worst_end(view, y)))
     marks += [Points(places, kind) for kind, places in fresh.items()]
     names = [
-        (float(place), "control" if each.control else f"point {each.point}")
+        (float(place), "control" if each.point is None else f"point {each.point}")
         for place, each in enumerate(finalists, 1)
     ]
     x = Scale(0.5, len(finalists) + 0.5)
@@ -171,10 +171,12 @@ def draw_law(law: Law) -> Figure:
         "bar": "its interval of 95 %",
         "unknown": "not measured: nothing is carried on into it",
     }
-    ends = f"{format_value(law.bests[0].lr)} at {format_value(sizes[0])}"
-    last = f"{format_value(law.bests[-1].lr)} at {format_value(sizes[-1])}"
+    first, last = (format_value(each.lr) for each in (law.bests[0], law.bests[-1]))
+    at, to = format_value(sizes[0]), format_value(sizes[-1])
+    ends = f"goes from {first} at {at} to {last} at {to}"
+    ends = f"is {first} at {at} and at {to}" if first == last else ends
     told = "no law can be named" if law.named is None else f"it follows the {law.named} law"
-    finding = f"The best rate goes from {ends} to {last}; {told}."
+    finding = f"The best rate {ends}; {told}."
     return Figure("law", finding, [panel], (name, "best rate", "95 %"), rows, key)
 
 

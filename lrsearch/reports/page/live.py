@@ -21,7 +21,6 @@ from lrsearch.reports.marks import Bar, Figure, Line, Mark, Panel, Points, Scale
 from lrsearch.reports.page import Served, environment, render
 from lrsearch.reports.text import (
     count,
-    decimals_for,
     format_fixed,
     format_seconds,
     format_value,
@@ -109,7 +108,6 @@ class News:
     workers: int = 0
     left: tuple[float, float] | None = None
     pace: tuple[float, str] | None = None
-    best: str = ""
     jobs: Sequence[Job] = ()
 
 
@@ -141,7 +139,6 @@ def read_news(content: Mapping[str, Any]) -> News:
         workers=_count(content["workers"]),
         left=None if left is None else (_number(left[0]), _number(left[1])),
         pace=None if pace is None else (_number(pace[0]), str(pace[1])),
-        best=str(content["best"]),
         jobs=jobs,
     )
 
@@ -263,8 +260,7 @@ def _facts(state: State, news: News, clock: float) -> Sequence[tuple[str, str]]:
             speed = f"{number * state.samples:,.0f} samples a second ({speed})"
         facts.append(("speed", speed))
     facts += [("engine", ", ".join(state.engines))] if state.engines else []
-    facts += [("workers", str(news.workers))] if news.workers else []
-    return facts + ([("best so far", news.best)] if news.best else [])
+    return facts + ([("workers", str(news.workers))] if news.workers else [])
 
 
 def _job(job: Job, kept: Sequence[Lane]) -> dict[str, Any]:
@@ -293,7 +289,9 @@ def _key(marks: Sequence[Mark], **texts: str) -> dict[str, str]:
 # how the best came about
 
 
-def draw_course(ended: Sequence[tuple[float, float | None]], objective: Objective) -> Figure | None:
+def draw_course(
+    ended: Sequence[tuple[float, float | None]], objective: Objective, decimals: int | None
+) -> Figure | None:
     """The best value so far over the seconds of training, by what each trial took and came to, in
     the order of their ends; None where fewer than two came to anything."""
     places: list[tuple[float, float]] = []
@@ -324,7 +322,7 @@ def draw_course(ended: Sequence[tuple[float, float | None]], objective: Objectiv
     if beyond := [(spot, y.clamp(value)) for spot, value in dots if not y.holds(value)]:
         marks.append(Points(beyond, "off"))
     marks.append(Line([(spot, y.clamp(value)) for spot, value in steps], "best"))
-    metric, decimals = one_line(objective.metric), decimals_for(best[-1][1])
+    metric = one_line(objective.metric)
     panel = Panel("", Scale(0.0, spent / unit or 1.0), y, marks, f"{name} of training", metric)
     since = spent - best[-1][0]
     finding = (

@@ -23,15 +23,6 @@
     return found;
   }
 
-  function show(value) {
-    if (value === null || value === undefined) return "";
-    if (typeof value !== "number") return String(value);
-    if (value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e6)) {
-      return String(Number(value.toPrecision(5)));
-    }
-    return value.toExponential(3).replace(/\.?0+e/, "e").replace("e+", "e");
-  }
-
   // The theme: as the system has it, light or dark.
   const themes = ["auto", "light", "dark"];
   const theme = $("theme");
@@ -98,14 +89,11 @@
     const data = $("data") ? JSON.parse($("data").textContent) : { rows: [] };
     const { head, numeric, curves, told, run } = data;
     const rest = $("rest") ? $("rest").querySelector("pre").textContent.split("\n").slice(1) : [];
-    const read = (cell, place) => (numeric[place] ? (cell === "" ? null : Number(cell)) : cell);
-    const rows = data.rows.concat(rest.map((line) => line.split("\t").map(read)));
+    // Cells are the texts that the page shows; what is a number is compared as one.
+    const rows = data.rows.concat(rest.map((line) => line.split("\t")));
     if (!rows.length) return;
-    const { decimals } = data;
-    const fixed = (cell) => typeof cell === "number" && decimals !== null && decimals >= 0 && Math.abs(cell) < 1e6;
-    // The objective, in place 1, as the answer has it.
-    const tell = (cell, place) => (place === 1 && fixed(cell) ? cell.toFixed(decimals) : show(cell));
-    const byNumber = new Map(rows.map((row) => [row[0], row]));
+    const read = (row, place) => (numeric[place] && row[place] !== "" ? Number(row[place]) : row[place]);
+    const byNumber = new Map(rows.map((row) => [Number(row[0]), row]));
 
     // The filter: words, and conditions such as lr > 0.01, divided by blanks or "and".
     const names = new Map();
@@ -124,7 +112,7 @@
         return { "=": same, "==": same, "!=": !same, "<": left < number, ">": left > number,
           "<=": left <= number || same, ">=": left >= number || same }[sign];
       }
-      const a = show(left).toLowerCase();
+      const a = String(left).toLowerCase();
       const b = right.toLowerCase();
       return { "=": a === b, "==": a === b, "!=": a !== b }[sign] || false;
     }
@@ -135,12 +123,12 @@
       const words = text.replace(CONDITION, (whole, name, sign, value) => {
         const place = names.get(unquote(name).toLowerCase());
         if (place === undefined) unknown.push(unquote(name));
-        else tests.push((row) => compare(row[place], sign, unquote(value)));
+        else tests.push((row) => compare(read(row, place), sign, unquote(value)));
         return " ";
       });
       for (const word of words.toLowerCase().split(/\s+/)) {
         if (word && word !== "and" && word !== "&&") {
-          tests.push((row) => row.some((cell, place) => tell(cell, place).toLowerCase().includes(word)));
+          tests.push((row) => row.some((cell) => cell.toLowerCase().includes(word)));
         }
       }
       return { tests, unknown };
@@ -159,21 +147,19 @@
     let picked = byNumber.has(chosen.trial) ? chosen.trial : null;
 
     function order(left, right) {
-      const a = left[sorted.place];
-      const b = right[sorted.place];
-      if (a === null || a === "") return b === null || b === "" ? 0 : 1;
-      if (b === null || b === "") return -1;
-      const by = typeof a === "number" && typeof b === "number" ? a - b : show(a).localeCompare(show(b), undefined, { numeric: true });
+      const [a, b] = [read(left, sorted.place), read(right, sorted.place)];
+      if (a === "" || b === "") return (a === "") - (b === "");
+      const by = numeric[sorted.place] ? a - b : a.localeCompare(b, undefined, { numeric: true });
       return sorted.down ? -by : by;
     }
 
     function fill() {
       const lines = shown.slice(0, most).map((row) => {
-        const number = row[0];
+        const number = Number(row[0]);
         const button = make("button", { type: "button", class: "row", "data-t": number,
           "aria-pressed": String(number === picked), "aria-label": `Trial ${number}` }, String(number));
         const line = make("tr", { class: number === picked && "on" }, make("td", {}, button));
-        row.slice(1).forEach((cell, place) => line.append(make("td", {}, tell(cell, place + 1))));
+        for (const cell of row.slice(1)) line.append(make("td", {}, cell));
         return line;
       });
       body.replaceChildren(...lines);
@@ -203,7 +189,7 @@
       $("count").textContent = unknown.length
         ? `no column ${unknown.join(", ")}: ${head.join(", ")}`
         : `${shown.length} of ${rows.length} trials`;
-      const present = new Set(shown.map((row) => row[0]));
+      const present = new Set(shown.map((row) => Number(row[0])));
       for (const [number, strand] of strands) strand.classList.toggle("dim", !present.has(number));
       fill();
     }
@@ -243,12 +229,12 @@
         open = level !== null;
       });
       const svg = draw("svg", { class: "plot", viewBox: `0 0 ${width} ${height}`, role: "img",
-        "aria-label": `${name} by step, from ${show(low)} to ${show(high)}` });
+        "aria-label": `${name} by step, from ${low} to ${high}` });
       svg.append(
         draw("path", { class: "axis", d: `M${left} ${height - bottom}H${width - 10}` }),
         draw("path", { class: "curve", d: path }),
-        draw("text", { x: left - 6, y: down(999), dy: "0.32em", "text-anchor": "end" }, show(high)),
-        draw("text", { x: left - 6, y: down(0), dy: "0.32em", "text-anchor": "end" }, show(low)),
+        draw("text", { x: left - 6, y: down(999), dy: "0.32em", "text-anchor": "end" }, high),
+        draw("text", { x: left - 6, y: down(0), dy: "0.32em", "text-anchor": "end" }, low),
         draw("text", { x: left, y: height - 8 }, "step 0"),
         draw("text", { x: width - 10, y: height - 8, "text-anchor": "end" }, String(last)));
       return make("div", { class: "panel" }, make("p", { class: "panel-title" }, name), svg);
@@ -261,8 +247,7 @@
       close.addEventListener("click", () => pick(null));
       const facts = make("dl", { class: "params" });
       head.forEach((name, place) => {
-        const text = tell(row[place], place);
-        if (place && text) facts.append(make("div", {}, make("dt", {}, name), make("dd", {}, text)));
+        if (place && row[place]) facts.append(make("div", {}, make("dt", {}, name), make("dd", {}, row[place])));
       });
       panel.replaceChildren(close, make("h3", {}, `Trial ${number}`), facts);
       for (const text of (told[number] || []).map((place) => data.texts[place])) panel.append(make("p", {}, text));
@@ -352,10 +337,9 @@
         tip.hidden = number === null;
         if (number === null) return;
         const row = byNumber.get(number);
-        tip.textContent = `trial ${number}: ${head[1]} ${tell(row[1], 1) || row[2]}, ` +
+        tip.textContent = `trial ${number}: ${head[1]} ${row[1] || row[2]}, ` +
           head.slice(4).map((each, place) => [each, row[place + 4]])
-            .filter(([, value]) => value !== null && value !== "").slice(0, 4)
-            .map(([each, value]) => `${each} ${show(value)}`).join(", ");
+            .filter(([, text]) => text).slice(0, 4).map((each) => each.join(" ")).join(", ");
         tip.style.left = `${Math.min(event.clientX + 14, innerWidth - 260)}px`;
         tip.style.top = `${event.clientY + 14}px`;
       });

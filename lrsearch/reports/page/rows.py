@@ -38,11 +38,12 @@ CELL = 60
 @dataclass(frozen=True)
 class Table:
     """The rows of all trials, best first: `head` names the columns, `numeric` says which hold
-    numbers, `rows` are values as JSON has them."""
+    numbers, `texts` are the `rows` as the page shows them."""
 
     head: Sequence[str]
     numeric: Sequence[bool]
     rows: Sequence[Sequence[Any]]
+    texts: Sequence[Sequence[str]]
 
 
 def list_trials(view: RunView) -> Table:
@@ -58,14 +59,15 @@ def list_trials(view: RunView) -> Table:
     head = ["trial", one_line(view.objective.metric), "outcome", "verdict"]
     head += [one_line(names[name]) for name in view.params]
     own = any(record.trial.number != record.point for record in records)
-    kept = {"point": own, "seed": seeds, "fold": folds}
-    head += [*(name for name, wanted in kept.items() if wanted), "epochs", "seconds"]
+    inside = any(record.epochs is not None for record in records)
+    kept = {"point": own, "seed": seeds, "fold": folds, "epochs": inside}
+    head += [*(name for name, wanted in kept.items() if wanted), "seconds"]
     rows = [_row(view, record, kept) for record in records]
     numeric = [
         all(row[place] is None or type(row[place]) in (int, float) for row in rows)
         for place in range(len(head))
     ]
-    return Table(head, numeric, rows)
+    return Table(head, numeric, rows, [show_row(row, view.decimals) for row in rows])
 
 
 def _row(view: RunView, record: Record, kept: Mapping[str, bool]) -> list[Any]:
@@ -73,15 +75,23 @@ def _row(view: RunView, record: Record, kept: Mapping[str, bool]) -> list[Any]:
     value = result.value(view.objective) if result is not None else None
     row: list[Any] = [
         record.trial.number,
-        float(f"{value:.6g}") if value is not None and math.isfinite(value) else None,
+        value if value is not None and math.isfinite(value) else None,
         result.outcome.replace("_", " ") if result is not None else "unfinished",
         in_words(leading(result)),
         *(_cell(record.params[name]) if name in record.params else "" for name in view.params),
     ]
-    whose = {"point": record.point, "seed": record.trial.seed, "fold": record.trial.fold}
-    row += [number for name, number in whose.items() if kept[name]]
-    spent = (record.epochs, result and result.seconds)
-    return row + [None if part is None else float(f"{part:.4g}") for part in spent]
+    own = {
+        "point": record.point,
+        "seed": record.trial.seed,
+        "fold": record.trial.fold,
+        "epochs": _brief(record.epochs),
+    }
+    row += [value for name, value in own.items() if kept[name]]
+    return [*row, _brief(None if result is None else result.seconds)]
+
+
+def _brief(number: float | None) -> float | None:
+    return None if number is None else float(f"{number:.4g}")
 
 
 def _cell(value: Any) -> Any:
@@ -94,24 +104,23 @@ def _cell(value: Any) -> Any:
 
 
 def show(value: Any) -> str:
-    """A cell as text."""
+    """A cell as text, numbers with five digits."""
     if value is None or isinstance(value, str):
         return value or ""
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return format_value(value, 5)
 
 
 def show_row(row: Sequence[Any], decimals: int | None) -> list[str]:
     """The cells of a row as text, the objective with so many decimals, as the answer has it."""
     cells = [show(cell) for cell in row]
-    if decimals is not None and decimals >= 0 and row[1] is not None and abs(row[1]) < 1e6:
+    if row[1] is not None:
         cells[1] = format_fixed(row[1], decimals)
     return cells
 
 
 def to_text(table: Table, first: int) -> str:
     """The rows from `first` on as text, columns by tabs."""
-    rows = ("\t".join(map(show, row)) for row in table.rows[first:])
-    return "\n".join(["\t".join(table.head), *rows])
+    return "\n".join("\t".join(row) for row in [table.head, *table.texts[first:]])
 
 
 def quantise(curve: Mapping[str, Sequence[float]], most: int) -> dict[str, Any]:
@@ -131,7 +140,7 @@ def quantise(curve: Mapping[str, Sequence[float]], most: int) -> dict[str, Any]:
         low, high = min(finite), max(finite)
         size = (high - low) or 1.0
         levels = [round((v - low) / size * LEVELS) if abs(v) <= HUGE else None for v in kept]
-        found[one_line(name)] = [float(f"{low:.5g}"), float(f"{high:.5g}"), levels]
+        found[one_line(name)] = [show(low), show(high), levels]
     return found
 
 

@@ -563,6 +563,12 @@ def test_outputs_held_against_the_targets_of_all_are_told(nets, part, told):
     assert found == told
 
 
+def test_a_loss_of_the_user_s_takes_the_targets_in_their_own_unit(nets):
+    for loss in ("mse", loss_of_torch("HuberLoss")):
+        told = facts(config(MLP, "diabetes", loss=loss), place=nets).data
+        assert ("which the loss takes in units of its deviation" in told) is (loss == "mse")
+
+
 @pytest.mark.parametrize(
     ("split", "metric", "samples"),
     [

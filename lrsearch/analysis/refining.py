@@ -17,9 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, fit, group, is_rate
+from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, fit
 from lrsearch.analysis.decimals import in_decimals
 from lrsearch.analysis.edges import Range, extend
+from lrsearch.analysis.groups import group, is_rate
 from lrsearch.analysis.points import PointSummary, rank, set_apart
 from lrsearch.catalogue import SETTINGS
 from lrsearch.frozen import frozen

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import agrees, is_rate
 from lrsearch.analysis.edges import Edge
+from lrsearch.analysis.groups import agrees, is_rate
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
 from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.confirmation import (

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import Basin, agrees, find_rate, group, has_values, is_rate
+from lrsearch.analysis.basin import Basin, has_values
 from lrsearch.analysis.confirmation import Finalist
+from lrsearch.analysis.groups import agrees, find_rate, group, is_rate
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.characters import Pieces, draw_figure
 from lrsearch.reports.marks import (

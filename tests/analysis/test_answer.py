@@ -13,18 +13,11 @@ from hypothesis import strategies as st
 
 from lrsearch.analysis import importance
 from lrsearch.analysis.answer import find_answer
-from lrsearch.analysis.basin import (
-    SEED_SHIFT,
-    SPLIT_SHIFT,
-    _read,
-    find_basins,
-    find_rate,
-    fit,
-    group,
-)
+from lrsearch.analysis.basin import SEED_SHIFT, SPLIT_SHIFT, _read, find_basins, fit
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range, extend, find_edges
 from lrsearch.analysis.gauge import make_gauge
+from lrsearch.analysis.groups import find_rate, group
 from lrsearch.analysis.importance import find_importance, isolate
 from lrsearch.analysis.law import BestRate, judge_law
 from lrsearch.analysis.points import summarize

@@ -369,8 +369,8 @@ def _room(point: PointSummary, basins: Sequence[Basin], rate: str | None) -> flo
     own = float(point.params[rate])
     low, high = basin.safe_lr
     nearest = min(math.log10(own / low), math.log10(high / own))
-    if basin.diverges_at is not None:
-        nearest = min(nearest, math.log10(basin.diverges_at / own))
+    if basin.fails_at is not None:
+        nearest = min(nearest, math.log10(basin.fails_at / own))
     return max(0.0, FINE * math.floor(nearest / FINE + 1e-9))
 
 

@@ -4,6 +4,7 @@ where divergence begins. docs/answer.md has the rules and their sources."""
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -59,15 +60,17 @@ class Basin:
     """The objective through the rate (the parameter `rate`), for points that have `params` in
     common.
 
-    `readings` are the measured (rate, objective), None for one that diverged; `rates` with
-    `middle`, `low` and `high` are the curve and its band of 95 %. `best` is the curve's best rate
-    of those between the outermost at which its own points trained, `value` and `interval` the
-    curve there, `best_lr` the interval of 95 % of the best rate wherever it was looked for,
-    `at_ends` the shares of it on the lowest and the highest rate measured. `within_error` are
-    the rates whose value is within one standard error of the best's, `within_percent` those that
-    lose less than a hundredth of it, `safe_lr` the wider of the two, `decades` how wide that is.
-    `diverges_at` is the lowest rate above the best one that diverged. `sensitivity` is the mean
-    loss against the best over the decade to each side of it, as far as it was measured.
+    `readings` are the measured (rate, objective), None for one that diverged or learned nothing;
+    `rates` with `middle`, `low` and `high` are the curve and its band of 95 %. `best` is the
+    curve's best rate of those between the outermost at which its own points trained, `value` and
+    `interval` the curve there, `best_lr` the interval of 95 % of the best rate wherever it was
+    looked for, `at_ends` the shares of it on the lowest and the highest rate measured.
+    `within_error` are the rates whose value is within one standard error of the best's,
+    `within_percent` those that lose less than a hundredth of it, `safe_lr` the wider of the two,
+    `decades` how wide that is. `diverges_at` is the lowest rate above the best one that diverged,
+    `idle_from` a lower one from which on all failed, having learned nothing there. `sensitivity`
+    is the mean loss against the best over the decade to each side of it, as far as it was
+    measured.
     """
 
     rate: str
@@ -85,6 +88,7 @@ class Basin:
     within_error: tuple[float, float]
     within_percent: tuple[float, float]
     diverges_at: float | None
+    idle_from: float | None
     sensitivity: float
     spread: float
     """The standard deviation of the best rate's common logarithm."""
@@ -119,6 +123,11 @@ class Basin:
         """The width of `safe_lr`, as a logarithm to base 10."""
         low, high = self.safe_lr
         return math.log10(high / low)
+
+    @property
+    def fails_at(self) -> float | None:
+        """The lowest rate above the best one from which on trainings diverge or learn nothing."""
+        return self.diverges_at if self.idle_from is None else self.idle_from
 
     @property
     def margin(self) -> float | None:
@@ -156,10 +165,10 @@ def fit(
     gauge, rate = make_gauge(points, objective), rate or find_rate(points)
     if gauge is None or rate is None:
         return None
-    groups, diverged = [], Outcome.DIVERGED
+    groups = []
     for shared, own in group(points, rate):
         measured = [point for point in own if point.objective is not None]
-        usable = measured + [point for point in own if point.outcome is diverged]
+        usable = measured + [point for point in own if point.fails]
         sound = [point for point in measured if not _is_lost(point, gauge)]
         if has_values(usable, rate, ENOUGH) and has_values(sound, rate, ENOUGH - 1):
             groups.append((shared, usable))
@@ -175,7 +184,14 @@ def fit(
 
     def join(gauge: Gauge) -> Family:
         lost = gauge.worst(known) + WORSE
-        readings = [gather(_read(own, rate, gauge, lost), lost) for _, own in groups]
+        readings = [
+            gather(
+                _read(own, rate, gauge, lost),
+                lost,
+                [math.log10(p.params[rate]) for p in own if _stood_still(p)],
+            )
+            for _, own in groups
+        ]
         return Family(weigh(readings), repeats, gauge.middle)
 
     family, finer = join(gauge), gauge.make_finer()
@@ -222,7 +238,8 @@ def _read(
     for point in points:
         place = math.log10(point.params[rate])
         if _is_lost(point, gauge):
-            found.append((place, lost))  # Once: that is how it counts, and no noise.
+            if not _stood_still(point):
+                found.append((place, lost))  # Once: that is how it counts, and no noise.
             continue
         own = [value - effects.get(key, 0.0) for key, value in point.scores.items()]
         found += [(place, each) for each in _places(own, gauge)]
@@ -316,19 +333,14 @@ def _describe(
     # What stands for a divergence is within a hundredth of values far from 0.
     sound &= grid < math.log10(min(lost, default=math.inf)) - 1e-9
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
-    known = [own for own, _ in readings]
-
-    def rate_at(place: float) -> float:
-        """The rate at a place of the grid: at its ends one that was measured, to the last bit."""
-        found = 10 ** float(place)
-        first, last = (bisect.bisect(known, found * (1 + off)) for off in (-1e-8, 1e-8))
-        near = known[first:last]
-        return next((own for own in near if math.isclose(own, found, rel_tol=1e-9)), found)
+    rate_at = functools.partial(_rate_at, [own for own, _ in readings])
 
     def around(good: Any) -> tuple[float, float]:
         first, last = _around(good, best)
         return rate_at(grid[first]), rate_at(grid[last])
 
+    error_ends = around((middle <= middle[best] + error) & sound)
+    percent_ends = around((gaps <= PERCENT * max(0.0, values[best])) & sound)
     return Basin(
         rate=rate,
         params=dict(shared),
@@ -342,18 +354,43 @@ def _describe(
         interval=(min(reach), max(reach)),
         best_lr=(rate_at(first), rate_at(last)),
         at_ends=(float((bests < left + step / 2).mean()), float((bests > right - step / 2).mean())),
-        within_error=around((middle <= middle[best] + error) & sound),
-        within_percent=around((gaps <= PERCENT * max(0.0, values[best])) & sound),
+        within_error=error_ends,
+        within_percent=percent_ends,
         diverges_at=float(min(lost)) if lost else None,
+        idle_from=_find_idle(points, rate, max(error_ends[1], percent_ends[1])),
         sensitivity=float(gaps[near].mean()),
         spread=float(bests.std()),
         flat=family.flat,
     )
 
 
+def _rate_at(known: Sequence[float], place: float) -> float:
+    """The rate at a place of the grid: at its ends one that was measured, to the last bit."""
+    found = 10 ** float(place)
+    first, last = (bisect.bisect(known, found * (1 + off)) for off in (-1e-8, 1e-8))
+    near = known[first:last]
+    return next((own for own in near if math.isclose(own, found, rel_tol=1e-9)), found)
+
+
 def _is_lost(point: PointSummary, gauge: Gauge) -> bool:
     """Whether a point diverged, or blew up for a seed."""
     return point.objective is None or any(map(gauge.is_blown, point.scores.values()))
+
+
+def _stood_still(point: PointSummary) -> bool:
+    """Whether a point that a curve is for has no value, and did not diverge: how far that is from
+    the others says nothing of how fast curves bend."""
+    return point.objective is None and point.outcome is not Outcome.DIVERGED
+
+
+def _find_idle(points: Sequence[PointSummary], rate: str, least: float) -> float | None:
+    """The lowest rate above `least` from which on all trainings failed, where it is one that
+    learned nothing and none diverged as low; None where there is none."""
+    above = [point for point in points if point.params[rate] > least]
+    trained = max((p.params[rate] for p in above if not (p.idle or p.fails)), default=least)
+    lost = [p.params[rate] for p in above if p.fails and not p.idle]
+    idle = [p.params[rate] for p in above if p.idle and p.params[rate] > trained]
+    return min(idle) if idle and min(idle) < min(lost, default=math.inf) else None
 
 
 def _find_lost(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[float]:

@@ -170,7 +170,7 @@ def _flat(name: str, measured: Sequence[PointSummary]) -> str:
 def _wanted(own: Sequence[PointSummary], name: str) -> int:
     """The number of rates that a group lacks for a curve."""
     sound = {point.params[name] for point in own if point.objective is not None}
-    lost = {point.params[name] for point in own if point.outcome is Outcome.DIVERGED}
+    lost = {point.params[name] for point in own if point.fails}
     return max(0, ENOUGH - 1 - len(sound), ENOUGH - len(sound | lost))
 
 

@@ -22,7 +22,7 @@ from lrsearch.reports.confirmation import (
     title_of,
 )
 from lrsearch.reports.lengths import describe_lengths, plain_lengths
-from lrsearch.reports.rates import describe_basins, spell_safe, spell_span
+from lrsearch.reports.rates import describe_basins, spell_failing, spell_safe, spell_span
 from lrsearch.reports.text import (
     count,
     format_fixed,
@@ -95,8 +95,8 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
             parts.append(
                 f"noise alone could give such values: perhaps none of these is better{luck}"
             )
-        if answer.basin.diverges_at is not None:
-            parts.append(f"divergence begins at {format_value(answer.basin.diverges_at)}")
+        if failing := spell_failing(answer.basin):
+            parts.append(failing)
     for edge in answer.edges if alone else ():
         if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.
@@ -352,6 +352,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 "within_percent": basin.within_percent,
                 "decades": basin.decades,
                 "diverges_at": basin.diverges_at,
+                "idle_from": basin.idle_from,
                 "margin": basin.margin,
                 "sensitivity": basin.sensitivity,
                 "value": basin.value,

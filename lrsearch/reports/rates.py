@@ -68,8 +68,8 @@ KEY = {
     "curve": "curve",
     "band": "its band of 95 %",
     "basin": "rates that do as well",
-    "lost": "divergence begins",
-    "cross": "diverged",
+    "lost": "trainings fail from here",
+    "cross": "diverged, or learned nothing",
     "off": "beyond the axis",
     "bound": "end of the search",
 }
@@ -124,7 +124,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
                 (float(p.params[rate]), _height(view, p, y), n)
                 for p in each[1]
                 for n in numbers.get(p.point, ())
-                if p.objective is not None or _lost(p)
+                if p.objective is not None or p.fails
             ],
         )
         for each in drawn
@@ -164,7 +164,7 @@ def _combine(view: RunView, rate: str) -> list[Combination]:
     groups = [
         (shared, points, basins.get(repr(shared)))
         for shared, points in group(view.points, rate)
-        if any(point.objective is not None or _lost(point) for point in points)
+        if any(point.objective is not None or point.fails for point in points)
     ]
     order = {point.point: place for place, point in enumerate(view.points)}
     if answer is not None:
@@ -208,7 +208,7 @@ def _without_value(view: RunView) -> list[str]:
         Outcome.FAILED: "failed",
         Outcome.OUT_OF_MEMORY: "out of memory",
     }
-    found = Counter(point.outcome for point in view.points)
+    found = Counter(point.outcome for point in view.points if not point.fails)
     told = [f"{found[each]} {word}" for each, word in words.items() if found[each]]
     if not told:
         return []
@@ -244,6 +244,16 @@ def spell_safe(basin: Basin) -> str:
     return max(told, key=len) if ends[0] == ends[1] else " to ".join(told)
 
 
+def spell_failing(basin: Basin) -> str:
+    """A sentence on the rate from which on trainings fail; "" where none above the best did."""
+    told = []
+    if basin.idle_from is not None:
+        told.append(f"nothing is learned from {format_value(basin.idle_from)} on")
+    if basin.diverges_at is not None:
+        told.append(f"divergence begins at {format_value(basin.diverges_at)}")
+    return ", and ".join(told)
+
+
 def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[str, ...]]:
     """Rows of a table of all basins, the first its head; of values longer than `most` characters
     the end."""
@@ -253,7 +263,9 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
         for own in ([each.open for each in basins], [each.reached for each in basins])
     ]
     heads = (f"95 %{beyond[0]}", f"do as well{beyond[1]}")
-    rows: list[tuple[str, ...]] = [("", "best rate", *heads, "decades", "diverges", "sensitivity")]
+    idle = any(each.idle_from is not None for each in basins)
+    failing = ("learns nothing", "diverges") if idle else ("diverges",)
+    rows: list[tuple[str, ...]] = [("", "best rate", *heads, "decades", *failing, "sensitivity")]
     for basin in basins:
         rows.append(
             (
@@ -262,11 +274,16 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
                 _open_ends(spell_span(basin.best_lr), basin.open),
                 _open_ends(spell_span(basin.safe_lr), basin.reached),
                 f"{basin.decades:.1f}",
-                "" if basin.diverges_at is None else format_value(basin.diverges_at),
+                *[_spell_known(basin.idle_from)] * idle,
+                _spell_known(basin.diverges_at),
                 format_value(basin.sensitivity),
             )
         )
     return rows
+
+
+def _spell_known(rate: float | None) -> str:
+    return "" if rate is None else format_value(rate)
 
 
 def _open_ends(span: str, ends: tuple[bool, bool]) -> str:
@@ -290,10 +307,6 @@ def frame_basin(basin: Basin) -> tuple[float, float]:
     low, high = min(shown), max(shown)
     room = 0.05 * (high - low) or 0.01 * abs(high) or 1.0
     return low - room, high + room
-
-
-def _lost(point: PointSummary) -> bool:
-    return point.outcome is Outcome.DIVERGED
 
 
 def _numbers(view: RunView) -> dict[int, list[int]]:
@@ -377,8 +390,8 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
         yield Span(*basin.safe_lr)
         yield Band(list(zip(basin.rates, basin.low, basin.high, strict=True)))
         yield Line(list(zip(basin.rates, basin.middle, strict=True)))
-        if basin.diverges_at is not None:
-            yield Rule(basin.diverges_at, "lost")
+        if basin.fails_at is not None:
+            yield Rule(basin.fails_at, "lost")
     for end in view.bounds or ():
         yield Rule(end)
     for point in points:
@@ -391,7 +404,7 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
     beyond = [(a, y.clamp(b)) for a, b in measured if not y.holds(b)]
     # The curve takes these for diverged, and so runs far from them (see `set_apart`).
     yield Points([(a, y.clamp(b)) for a, b, point in known if point.lost], "cross")
-    lost = [float(p.params[rate]) for p in points if _lost(p)]
+    lost = [float(p.params[rate]) for p in points if p.fails]
     again = [each for each in _finalists(view, shared) if is_rate(each.params.get(rate))]
     for each in again:
         if each.interval is not None and _meets(y, each.interval):
@@ -425,9 +438,15 @@ def _rate_finding(view: RunView, rate: str) -> str:
         told += (
             ", by the curve; noise alone could give such values: perhaps none of these is better"
         )
-    if basin.diverges_at is not None:
-        told += f"; training diverges from {format_value(basin.diverges_at)} on"
+    if failing := spell_failing(basin):
+        told += f"; {failing}"
     return f"{told}."
+
+
+def _spell_reading(point: PointSummary) -> str:
+    if point.objective is not None:
+        return format_value(point.objective, 4)
+    return "learned nothing" if point.idle else (point.outcome or "").replace("_", " ")
 
 
 def _point_rows(
@@ -437,7 +456,7 @@ def _point_rows(
         (
             format_params(shared),
             format_value(point.params[rate]),
-            "diverged" if point.objective is None else format_value(point.objective, 4),
+            _spell_reading(point),
         )
         for shared, points, _ in groups
         for point in points[:ROWS]

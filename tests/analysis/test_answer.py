@@ -32,7 +32,7 @@ from lrsearch.reports.answer import (
 from lrsearch.reports.text import format_value, lay_out
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
-from lrsearch.trial import Objective, Outcome, Record, Result, Trial
+from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Result, Trial
 
 LOSS, ACCURACY = Objective("loss", "min"), Objective("accuracy", "max")
 RATES = [10 ** (-4 + 0.5 * step) for step in range(9)]
@@ -249,6 +249,35 @@ def test_a_divergence_below_rates_that_train_is_no_cliff(lost):
         rows[each][1][0] = None
     (basin,) = find_basins(points_of(rows), LOSS)
     assert RATES[4] < basin.best < basin.safe_lr[1] < RATES[6]
+
+
+@pytest.mark.parametrize("diverging", [(), (8,), (3, 8)])
+@pytest.mark.parametrize("stopped", [True, False])
+def test_the_rate_from_which_on_nothing_is_learned_is_told(stopped, diverging):
+    """A rate far too high may learn nothing long before one diverges. Such trainings are stopped,
+    or come to the value of a net that knows nothing, and the best lies at none of them."""
+    rows = [({"lr": rate}, [bowl(rate, 0.05, 2) if rate < 0.09 else 3.0]) for rate in RATES]
+    records = records_of(
+        [(*row[:1], [None]) if n in diverging else row for n, row in enumerate(rows)]
+    )
+    for place in (0, 6, 7, 8):
+        own = records[place].result
+        if place in diverging:
+            continue
+        rule = {"outcome": Outcome.PRUNED, "rule": "no_progress", "last": {}, "best": {}}
+        told = {"verdicts": (Diagnosis("stagnating", 0.9, {}, ""),)}
+        records[place] = replace(records[place], result=replace(own, **(rule if stopped else told)))
+    answer = find_answer(summarize(records, LOSS), LOSS, [Range("lr", RATES[0], RATES[-1], "log")])
+    basin = answer.basin
+    assert basin.idle_from == basin.fails_at == RATES[6] and answer.edges == ()
+    assert basin.diverges_at == (RATES[8] if diverging else None)
+    assert RATES[2] < basin.safe_lr[0] < basin.safe_lr[1] < RATES[6]
+    if stopped:
+        assert RATES[0] < basin.best_lr[0] and basin.best_lr[1] < RATES[8]
+    beyond = ", and divergence begins at 1" if diverging else ""
+    assert evidence(answer).endswith(f"; nothing is learned from 0.1 on{beyond}")
+    head, row = describe_basins(answer)
+    assert row[head.index("learns nothing")] == "0.1" and to_plain(answer)["basins"][0]["idle_from"]
 
 
 def test_what_blew_up_is_no_rate_of_a_curve():

@@ -320,7 +320,6 @@ def _describe(
     best = int(np.where(sound if sound.any() else tried, middle, math.inf).argmin())
     first, last = nearest_ends(bests, TAIL)
     values = np.array([gauge.value(float(place)) for place in middle])
-    error = float(drawn[:, best].std())
     reach = [gauge.value(float(each[best])) for each in (low, high)]
     gaps = np.abs(values - values[best])
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
@@ -339,7 +338,10 @@ def _describe(
         first, last = _around(good, best)
         return rate_at(grid[first]), rate_at(grid[last])
 
-    error_ends = around((middle <= middle[best] + error) & sound)
+    # A cliff makes curves wide, which no rate is better for.
+    calm = family.calm.draw(index, grid)
+    level = calm.mean(axis=0)
+    error_ends = around((level <= level[best] + calm[:, best].std()) & sound)
     percent_ends = around((gaps <= PERCENT * max(0.0, values[best])) & sound)
     return Basin(
         rate=rate,

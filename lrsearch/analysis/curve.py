@@ -83,6 +83,13 @@ class Readings:
         lost = self.lost[~self.lost]
         return Readings(places, means, counts, scatter, lost, self.growth)
 
+    @property
+    def calm(self) -> Readings:
+        """The same with trainings that diverged as such that learned nothing."""
+        return replace(
+            self.sound, worst=self.worst, idle=(*self.idle, *self.places[self.lost].tolist())
+        )
+
     @cached_property
     def sureness(self) -> Array:
         """The precision of a reading at each place, of one near the best as the unit."""
@@ -320,6 +327,14 @@ class Family:
         own = [entry.weight for entry in self._table if entry.length < math.inf]
         alike = [entry.weight for entry in self._judge_alike()]
         return _add_logs([*own, *(alike or own)]) - math.log(2)
+
+    @cached_property
+    def calm(self) -> Family:
+        """The family where what diverged says nothing of how fast curves bend and how noisy they
+        are, as what learned nothing does not."""
+        if not any(curve.lost.any() for curve in self.curves):
+            return self
+        return replace(self, curves=tuple(curve.calm for curve in self.curves))
 
     @property
     def _apart(self) -> tuple[float, ...]:

@@ -231,6 +231,24 @@ def test_a_curve_that_ends_in_divergence_is_read_from_what_trained():
     assert found["cosine"].best == pytest.approx(0.4, rel=0.3)
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_divergence_makes_no_more_rates_do_as_well(seeds):
+    """Neither beside it nor on another curve, whose noise it says nothing of."""
+    noise = np.random.default_rng(0).normal(size=(2, 9, seeds)).tolist()
+    rows = [
+        ({"lr": rate, "batch_size": size}, [bowl(rate, 1e-2) + 0.01 * each for each in own])
+        for size, row in zip((32, 128), noise, strict=True)
+        for rate, own in zip(RATES, row, strict=True)
+    ]
+    before = {basin.params["batch_size"]: basin for basin in find_basins(points_of(rows), LOSS)}
+    for row in rows[16:]:
+        row[1][:] = [None] * seeds
+    for basin in find_basins(points_of(rows), LOSS):
+        own = before[basin.params["batch_size"]]
+        assert basin.decades == pytest.approx(own.decades, abs=0.12)
+        assert basin.interval[1] - basin.interval[0] > own.interval[1] - own.interval[0]
+
+
 @pytest.mark.parametrize("lost", [2, 4, 6])
 def test_only_what_lies_nearest_to_a_lone_divergence_does_not_do_as_well(lost):
     rows = [({"lr": rate}, [1e3 + bowl(rate, 1e-2)]) for rate in RATES]

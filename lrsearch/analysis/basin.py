@@ -102,6 +102,12 @@ class Basin:
         return max(self.within_error, self.within_percent, key=lambda ends: ends[1] / ends[0])
 
     @property
+    def close(self) -> bool:
+        """Whether `safe_lr` are rates of which some are worse beyond the error, by less than a
+        hundredth of the best value."""
+        return self.safe_lr != self.within_error
+
+    @property
     def reached(self) -> tuple[bool, bool]:
         """Whether `safe_lr` ends at the lowest and at the highest rate measured: what lies beyond
         may do as well."""

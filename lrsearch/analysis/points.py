@@ -68,8 +68,10 @@ class PointSummary:
 
     @property
     def fails(self) -> bool:
-        """Whether it has no value since a trial diverged, or was stopped having learned nothing."""
-        return self.objective is None and (self.outcome is Outcome.DIVERGED or self.idle)
+        """Whether it has no value since a trial diverged, came to one that is not finite, or was
+        stopped having learned nothing."""
+        lost = self.outcome in (Outcome.DIVERGED, Outcome.COMPLETED)
+        return self.objective is None and (lost or self.idle)
 
 
 def summarize(records: Iterable[Record], objective: Objective) -> list[PointSummary]:
@@ -205,11 +207,12 @@ def written(column: Sequence[Any]) -> Sequence[Any]:
 
 def set_apart(points: Sequence[PointSummary]) -> Sequence[PointSummary]:
     """The points, with `lost` ones as diverged: their values come from trainings that blew up, and
-    say nothing of the objective."""
+    say nothing of the objective; and those whose values are not finite."""
     diverged = Outcome.DIVERGED
     found = [
         replace(each, outcome=diverged, objective=None, spread=None, scores={})
-        if each.lost and each.objective is not None
+        if (each.lost and each.objective is not None)
+        or (each.objective is None and each.outcome is Outcome.COMPLETED)
         else each
         for each in points
     ]

@@ -22,7 +22,13 @@ from lrsearch.reports.confirmation import (
     title_of,
 )
 from lrsearch.reports.lengths import describe_lengths, plain_lengths
-from lrsearch.reports.rates import describe_basins, spell_failing, spell_safe, spell_span
+from lrsearch.reports.rates import (
+    describe_basins,
+    spell_close,
+    spell_failing,
+    spell_safe,
+    spell_span,
+)
 from lrsearch.reports.text import (
     count,
     format_fixed,
@@ -80,9 +86,10 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
     if answer.basin is not None:
         low, high = answer.basin.safe_lr
         rates, own = spell_safe(answer.basin), answer.recommended.params.get(answer.basin.rate)
-        told = f"rates from {rates} do as well"
+        told = f"rates from {rates} {'may ' * answer.basin.plain}do as well"
         if format_value(low) == format_value(high):
             rates, told = f"about {rates}", f"only rates about {rates} do as well"
+        told += spell_close(answer.basin)
         shown = format_value(own)
         # A rate may lie beyond an end by less than what is shown of both.
         alike = shown in (format_value(low), format_value(high))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import Basin, has_values
+from lrsearch.analysis.basin import PERCENT, Basin, has_values
 from lrsearch.analysis.confirmation import Finalist
 from lrsearch.analysis.groups import agrees, find_rate, group, is_rate
 from lrsearch.analysis.points import PointSummary
@@ -244,6 +244,11 @@ def spell_safe(basin: Basin) -> str:
     return max(told, key=len) if ends[0] == ends[1] else " to ".join(told)
 
 
+def spell_close(basin: Basin) -> str:
+    """How well the rates that do as well do, where by more than the error some are worse."""
+    return f", to within {PERCENT:.0%} of the value" if basin.close else ""
+
+
 def spell_failing(basin: Basin) -> str:
     """A sentence on the rate from which on trainings fail; "" where none above the best did."""
     told = []
@@ -431,9 +436,10 @@ def _rate_finding(view: RunView, rate: str) -> str:
             return f"{name} makes no curve: too few of its values were measured."
         return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
-    told = f"{name} from {spell_safe(basin)} does as well as the best, {format_value(basin.best)}"
+    verb, best = "may do" if basin.plain else "does", format_value(basin.best)
+    told = f"{name} from {spell_safe(basin)} {verb} as well as the best, {best}{spell_close(basin)}"
     if format_value(low) == format_value(high):
-        told = f"No other {name} does as well as the best, {format_value(basin.best)}"
+        told = f"No other {name} does as well as the best, {best}{spell_close(basin)}"
     if basin.plain:
         told += (
             ", by the curve; noise alone could give such values: perhaps none of these is better"
@@ -446,6 +452,8 @@ def _rate_finding(view: RunView, rate: str) -> str:
 def _spell_reading(point: PointSummary) -> str:
     if point.objective is not None:
         return format_value(point.objective, 4)
+    if point.outcome is Outcome.COMPLETED:
+        return "not finite"
     return "learned nothing" if point.idle else (point.outcome or "").replace("_", " ")
 
 

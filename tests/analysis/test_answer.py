@@ -20,7 +20,7 @@ from lrsearch.analysis.gauge import make_gauge
 from lrsearch.analysis.groups import find_rate, group
 from lrsearch.analysis.importance import find_importance, isolate
 from lrsearch.analysis.law import BestRate, judge_law
-from lrsearch.analysis.points import summarize
+from lrsearch.analysis.points import set_apart, summarize
 from lrsearch.analysis.tied import close, ties
 from lrsearch.reports.answer import (
     describe_basins,
@@ -247,6 +247,51 @@ def test_a_divergence_makes_no_more_rates_do_as_well(seeds):
         own = before[basin.params["batch_size"]]
         assert basin.decades == pytest.approx(own.decades, abs=0.12)
         assert basin.interval[1] - basin.interval[0] > own.interval[1] - own.interval[0]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_is_that_of_a_rate_that_was_tried(value):
+    rows = [({"lr": rate}, [bowl(rate, 0.4) if rate < 0.2 else value]) for rate in RATES]
+    (basin,) = find_basins(set_apart(points_of(rows)), LOSS)
+    assert basin.diverges_at == RATES[7] and not any(basin.reached)
+    assert basin.best_lr[1] < RATES[8]
+
+
+def moved(scale, shift, seed):
+    """What an answer says of bowls of which one ends in divergence, their values moved: a negative
+    scale makes the worst the best, by which they are then judged."""
+    noise = np.random.default_rng(seed).normal(size=(2, 9, 2)).tolist()
+    rows = [
+        (
+            {"lr": rate, "batch_size": size},
+            [scale * (bowl(rate, 0.03) + size / 400 + 0.02 * each) + shift for each in own],
+        )
+        for size, row in zip((32, 128), noise, strict=True)
+        for rate, own in zip(RATES, row, strict=True)
+    ]
+    rows[-1][1][:] = [None, None]
+    objective = Objective("score", "min" if scale > 0 else "max")
+    ranges = [Range("lr", RATES[0], RATES[-1], "log"), Range("batch_size", 32, 128)]
+    found = find_answer(points_of(rows, objective), objective, ranges)
+    edges = list(map(str, found.edges))
+    told = [
+        [basin.best, *basin.best_lr, *basin.within_error, basin.diverges_at or 0, basin.plain]
+        for basin in found.basins
+    ]
+    return (found.recommended.point, found.highest.point, found.tied, edges), told
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1, -1e6), (1e9, -1e10), (1e-12, 0), (-1e-9, 0), (-1, -1e5), (-1, 0.2)]
+)
+def test_a_metric_in_another_unit_or_from_another_zero_has_the_same_answer(scale, shift, seed):
+    """As log-likelihoods and scores are, far below 0 or far from 1; within a hundredth of the value
+    has no meaning there."""
+    chosen, basins = moved(1, 0, seed)
+    same, found = moved(scale, shift, seed)
+    assert chosen == same and len(basins) == len(found) == 2
+    assert found == [pytest.approx(each, rel=0.02) for each in basins]
 
 
 @pytest.mark.parametrize("lost", [2, 4, 6])
@@ -976,10 +1021,10 @@ def test_a_rate_that_reads_like_an_end_is_not_said_to_lie_outside(beside, told):
 def test_columns_that_have_no_room_stand_below_or_are_named():
     view = shown_view()
     title = "the best rate, and the rates that do as well"
-    wide, narrow = (dict(details(view, width))[title] for width in (200, 62))
+    wide, narrow = (dict(details(view, width))[title] for width in (200, 66))
     assert "sensitivity" in wide[0] and len(wide) == 3
     # What does not fit stands below, behind the names again.
-    assert len(narrow) == 6 and max(map(len, narrow)) <= 62
+    assert len(narrow) == 6 and max(map(len, narrow)) <= 66
     assert "sensitivity" not in narrow[0] and "sensitivity" in narrow[3]
     assert [line.split()[0] for line in narrow[1:3]] == [line.split()[0] for line in narrow[4:]]
     words = sorted(" ".join(wide).split())

@@ -790,27 +790,6 @@ def _locked(folder: Path, owner: str) -> RunLocked:
     )
 
 
-@contextlib.contextmanager
-def claim(root: Path, name: str) -> Iterator[None]:
-    """Hold the lock of a run while all is loaded that comes before its first line, so that of two
-    that begin it at one moment one is refused at once. Folders that this makes are taken away
-    again. Raises as `Run.open` does."""
-    folder = _folder(root, name)
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    with _using(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = _lock(folder)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # Where it is not empty it is a run.
-            if made:
-                (folder / "lock").unlink()
-            for each in made:
-                each.rmdir()
-        os.close(lock)
-
-
 def check_writable(folder: Path) -> None:
     """Check, before anything is loaded for a run, that it can be written. Raises RunError where it
     cannot, also where a part of it is another user's or the file system has no locks; StorageFull

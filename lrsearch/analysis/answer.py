@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
-from lrsearch.analysis.basin import Basin, agrees, find_basins, find_batch_size, find_rate, is_rate
+from lrsearch.analysis.basin import Basin, find_basins
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.decimals import decimals_among
 from lrsearch.analysis.edges import Edge, Range, find_edges, find_untrained
+from lrsearch.analysis.groups import agrees, find_batch_size, find_rate, is_rate
 from lrsearch.analysis.importance import Level, Share, find_importance, isolate
 from lrsearch.analysis.law import Law, find_law
 from lrsearch.analysis.lengths import NAME, Lengths, epochs_of, find_lengths
@@ -368,8 +369,8 @@ def _room(point: PointSummary, basins: Sequence[Basin], rate: str | None) -> flo
     own = float(point.params[rate])
     low, high = basin.safe_lr
     nearest = min(math.log10(own / low), math.log10(high / own))
-    if basin.diverges_at is not None:
-        nearest = min(nearest, math.log10(basin.diverges_at / own))
+    if basin.fails_at is not None:
+        nearest = min(nearest, math.log10(basin.fails_at / own))
     return max(0.0, FINE * math.floor(nearest / FINE + 1e-9))
 
 

@@ -4,17 +4,16 @@ where divergence begins. docs/answer.md has the rules and their sources."""
 from __future__ import annotations
 
 import bisect
-import contextlib
+import functools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrsearch import duration
 from lrsearch.analysis.gauge import LARGEST, Gauge, bound, make_gauge
-from lrsearch.analysis.points import PointSummary, clip, columns, same, written
+from lrsearch.analysis.groups import Group, find_rate, group, is_rate
+from lrsearch.analysis.points import PointSummary, clip, columns
 from lrsearch.frozen import frozen
-from lrsearch.space import is_number
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 
 ENOUGH = 4
 """The fewest rates that a curve needs; one of them may lack a completed trial."""
-
-LEVELS = 5
-"""Values of a number that part points into curves of their own: of more, as a range has when it is
-drawn from, a curve takes all together."""
-
-BATCHES = 12
-"""Batch sizes, and lengths of training, that part points into curves of their own: more, as a range
-has, are taken together, or each curve would have hardly any points."""
 
 WORSE = 1.0
 """The distance of a diverged point below the worst value, in units of `Gauge`."""
@@ -58,14 +49,6 @@ SPLIT_SHIFT, SEED_SHIFT = 0.23, 0.12
 """Decades by which the best rate of one split of the data, and of one seed, lies off that of all of
 them: standard deviations, which no reading of that split and seed shows. Set on measured tables."""
 
-RATES = ("lr", "learning_rate", "learning-rate", "eta")
-"""Names of a learning rate, the likeliest first."""
-
-BUDGET = "budget"
-"""The name of a searched length of training."""
-
-_BATCHES = ("batch_size", "batch-size", "bs", "batch")
-
 
 PLAIN = 0.06
 """The probability that the rate makes no difference from which on that is said: half as much again
@@ -77,15 +60,17 @@ class Basin:
     """The objective through the rate (the parameter `rate`), for points that have `params` in
     common.
 
-    `readings` are the measured (rate, objective), None for one that diverged; `rates` with
-    `middle`, `low` and `high` are the curve and its band of 95 %. `best` is the curve's best rate
-    of those between the outermost at which its own points trained, `value` and `interval` the
-    curve there, `best_lr` the interval of 95 % of the best rate wherever it was looked for,
-    `at_ends` the shares of it on the lowest and the highest rate measured. `within_error` are
-    the rates whose value is within one standard error of the best's, `within_percent` those that
-    lose less than a hundredth of it, `safe_lr` the wider of the two, `decades` how wide that is.
-    `diverges_at` is the lowest rate above the best one that diverged. `sensitivity` is the mean
-    loss against the best over the decade to each side of it, as far as it was measured.
+    `readings` are the measured (rate, objective), None for one that diverged or learned nothing;
+    `rates` with `middle`, `low` and `high` are the curve and its band of 95 %. `best` is the
+    curve's best rate of those between the outermost at which its own points trained, `value` and
+    `interval` the curve there, `best_lr` the interval of 95 % of the best rate wherever it was
+    looked for, `at_ends` the shares of it on the lowest and the highest rate measured.
+    `within_error` are the rates whose value is within one standard error of the best's,
+    `within_percent` those that lose less than a hundredth of it, `safe_lr` the wider of the two,
+    `decades` how wide that is. `diverges_at` is the lowest rate above the best one that diverged,
+    `idle_from` a lower one from which on all failed, having learned nothing there. `sensitivity`
+    is the mean loss against the best over the decade to each side of it, as far as it was
+    measured.
     """
 
     rate: str
@@ -103,6 +88,7 @@ class Basin:
     within_error: tuple[float, float]
     within_percent: tuple[float, float]
     diverges_at: float | None
+    idle_from: float | None
     sensitivity: float
     spread: float
     """The standard deviation of the best rate's common logarithm."""
@@ -114,6 +100,12 @@ class Basin:
     def safe_lr(self) -> tuple[float, float]:
         """The wider of `within_error` and `within_percent`."""
         return max(self.within_error, self.within_percent, key=lambda ends: ends[1] / ends[0])
+
+    @property
+    def close(self) -> bool:
+        """Whether `safe_lr` are rates of which some are worse beyond the error, by less than a
+        hundredth of the best value."""
+        return self.safe_lr != self.within_error
 
     @property
     def reached(self) -> tuple[bool, bool]:
@@ -137,6 +129,11 @@ class Basin:
         """The width of `safe_lr`, as a logarithm to base 10."""
         low, high = self.safe_lr
         return math.log10(high / low)
+
+    @property
+    def fails_at(self) -> float | None:
+        """The lowest rate above the best one from which on trainings diverge or learn nothing."""
+        return self.diverges_at if self.idle_from is None else self.idle_from
 
     @property
     def margin(self) -> float | None:
@@ -163,146 +160,6 @@ class Basin:
         return middle, low, high
 
 
-def find_rate(points: Sequence[PointSummary]) -> str | None:
-    """The name of the learning rate among the parameters, None where there is none that varies."""
-    return _find(points, RATES)
-
-
-def find_batch_size(points: Sequence[PointSummary]) -> str | None:
-    """The name of the batch size, None where it does not vary."""
-    return _find(points, _BATCHES)
-
-
-def _find(points: Sequence[PointSummary], known: Sequence[str]) -> str | None:
-    for wanted in known:
-        for name, own in columns(points).items():
-            if name.rpartition(".")[2].lower() == wanted and _varies(own):
-                return name
-    return None
-
-
-def _varies(own: Sequence[Any]) -> bool:
-    """Whether two values of a parameter are rates, and differ."""
-    values = (each for each in own if is_rate(each))
-    first = next(values, None)
-    return any(value != first for value in values)
-
-
-def is_rate(value: Any) -> bool:
-    """Whether a value is a positive number, of which there is a logarithm."""
-    if type(value) is not float and (not isinstance(value, int | float) or value is True):
-        return False
-    return 0 < value < math.inf
-
-
-def names_rate(name: str) -> bool:
-    """Whether a parameter is a learning rate by its name, as `optimizer.lr` is."""
-    return name.rpartition(".")[2].lower() in RATES
-
-
-def read_number(value: object) -> tuple[float, str] | None:
-    """A number and its unit, None for any other value. The unit of a plain number is "", that of a
-    length of training such as `2.5ep` is `ep`."""
-    if is_number(value):
-        return float(value), ""
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            length = duration.parse(value)
-            return length.value, length.unit
-    return None
-
-
-def is_length(value: object) -> bool:
-    """Whether a value is a length of training, as `2.5ep` is."""
-    found = read_number(value)
-    return found is not None and bool(found[1])
-
-
-def double(budget: object) -> object:
-    """The doubling that a budget lies in, its end left out: `4ep to 8ep` for 5.3ep; any other value
-    as it is."""
-    found = read_number(budget)
-    if found is None or not found[1] or not found[0] > 0:
-        return budget
-    low = 2.0 ** (math.frexp(found[0])[1] - 1)
-    return f"{duration.Duration(low, found[1])} to {duration.Duration(2 * low, found[1])}"
-
-
-def agrees(params: Mapping[str, Any], shared: Mapping[str, Any]) -> bool:
-    """Whether a point's parameters have what points of one curve have in common (`group`)."""
-    for name, value in shared.items():
-        own = params.get(name)
-        if own != value and (name != BUDGET or double(own) != value):
-            return False
-    return True
-
-
-Group = tuple[dict[str, Any], list[PointSummary]]
-"""The parameters that points of one curve have in common, and the points."""
-
-
-def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group]:
-    """The points that one curve is for, with what they have in common. The rate (by default the
-    learning rate) does not part points, nor does a number of more than `LEVELS` values, or a batch
-    size or a length of more than `BATCHES`. Of budgets, which the objective follows most of all,
-    so many part points by doublings (`double`)."""
-    rate = rate or find_rate(points)
-    if rate is None:
-        return []
-    params = [point.params for point in points]
-    if not _divided or _divided[0][0] != rate or not same(_divided[0][1], params):
-        # The curves and their drawing ask for the same parts, of points of the same parameters.
-        _divided[:] = [(rate, params, _divide(points, rate))]
-    return [(shared, [points[place] for place in places]) for shared, places in _divided[0][2]]
-
-
-Parts = list[tuple[dict[str, Any], list[int]]]
-"""The parameters that points have in common, and their places."""
-
-_divided: list[tuple[str, list[Mapping[str, Any]], Parts]] = []
-"""The parts that were asked for last: by which rate, of points with which parameters."""
-
-
-def _divide(points: Sequence[PointSummary], rate: str) -> Parts:
-    known, batch = columns(points), find_batch_size(points)
-    given = {name: [each for each in own if each is not ...] for name, own in known.items()}
-    parting = [name for name, own in given.items() if name != rate and _parts(own, name == batch)]
-    budgets = {repr(value): value for value in given.get(BUDGET, ())}
-    # A loop's own parameter of that name may be a plain number.
-    many = rate != BUDGET and len(budgets) > BATCHES and all(map(is_length, budgets.values()))
-    if many:  # As many lengths part no points themselves.
-        parting.append(BUDGET)
-    parts = {name: known[name] for name in parting}
-    if many:
-        parts[BUDGET] = [double(None if each is ... else each) for each in parts[BUDGET]]
-    rates = known.get(rate, [...] * len(points))
-    keys = zip(*map(written, parts.values()), strict=True) if parts else [()] * len(points)
-    found: dict[Any, tuple[dict[str, Any], list[int]]] = {}
-    for place, (own, key) in enumerate(zip(rates, keys, strict=True)):
-        if not is_rate(own):
-            continue
-        if key not in found:
-            # In the order of its own parameters, whatever point stands first of all.
-            params = points[place].params
-            names = [*(name for name in params if name in parts), *([BUDGET] if many else [])]
-            shared = {name: parts[name][place] for name in names}
-            found[key] = shared, []
-        found[key][1].append(place)
-    return list(found.values())
-
-
-def _parts(values: Sequence[Any], batch: bool) -> bool:
-    """Whether the values of a parameter part points into curves of their own."""
-    kinds = set(map(type, values))
-    # Most are texts or numbers, all of a kind: the rest is told apart by what is written.
-    plain = len(kinds) == 1 and kinds <= {str, int, float, bool}
-    distinct = {value if plain else repr(value): value for value in values}
-    units = {found[1] for found in map(read_number, distinct.values()) if found is not None}
-    different = len(distinct)
-    most = (BATCHES if batch or units - {""} else LEVELS) if units else different
-    return 1 < different <= most
-
-
 @frozen
 class Fit:
     """Curves of the objective through the parameter `rate`, on the scale of `gauge`: one of the
@@ -323,10 +180,10 @@ def fit(
     gauge, rate = make_gauge(points, objective), rate or find_rate(points)
     if gauge is None or rate is None:
         return None
-    groups, diverged = [], Outcome.DIVERGED
+    groups = []
     for shared, own in group(points, rate):
         measured = [point for point in own if point.objective is not None]
-        usable = measured + [point for point in own if point.outcome is diverged]
+        usable = measured + [point for point in own if point.fails]
         sound = [point for point in measured if not _is_lost(point, gauge)]
         if has_values(usable, rate, ENOUGH) and has_values(sound, rate, ENOUGH - 1):
             groups.append((shared, usable))
@@ -342,7 +199,14 @@ def fit(
 
     def join(gauge: Gauge) -> Family:
         lost = gauge.worst(known) + WORSE
-        readings = [gather(_read(own, rate, gauge, lost), lost) for _, own in groups]
+        readings = [
+            gather(
+                _read(own, rate, gauge, lost),
+                lost,
+                [math.log10(p.params[rate]) for p in own if _stood_still(p)],
+            )
+            for _, own in groups
+        ]
         return Family(weigh(readings), repeats, gauge.middle)
 
     family, finer = join(gauge), gauge.make_finer()
@@ -389,7 +253,8 @@ def _read(
     for point in points:
         place = math.log10(point.params[rate])
         if _is_lost(point, gauge):
-            found.append((place, lost))  # Once: that is how it counts, and no noise.
+            if not _stood_still(point):
+                found.append((place, lost))  # Once: that is how it counts, and no noise.
             continue
         own = [value - effects.get(key, 0.0) for key, value in point.scores.items()]
         found += [(place, each) for each in _places(own, gauge)]
@@ -470,7 +335,6 @@ def _describe(
     best = int(np.where(sound if sound.any() else tried, middle, math.inf).argmin())
     first, last = nearest_ends(bests, TAIL)
     values = np.array([gauge.value(float(place)) for place in middle])
-    error = float(drawn[:, best].std())
     reach = [gauge.value(float(each[best])) for each in (low, high)]
     gaps = np.abs(values - values[best])
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
@@ -483,19 +347,17 @@ def _describe(
     # What stands for a divergence is within a hundredth of values far from 0.
     sound &= grid < math.log10(min(lost, default=math.inf)) - 1e-9
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
-    known = [own for own, _ in readings]
-
-    def rate_at(place: float) -> float:
-        """The rate at a place of the grid: at its ends one that was measured, to the last bit."""
-        found = 10 ** float(place)
-        first, last = (bisect.bisect(known, found * (1 + off)) for off in (-1e-8, 1e-8))
-        near = known[first:last]
-        return next((own for own in near if math.isclose(own, found, rel_tol=1e-9)), found)
+    rate_at = functools.partial(_rate_at, [own for own, _ in readings])
 
     def around(good: Any) -> tuple[float, float]:
         first, last = _around(good, best)
         return rate_at(grid[first]), rate_at(grid[last])
 
+    # A cliff makes curves wide, which no rate is better for.
+    calm = family.calm.draw(index, grid)
+    level = calm.mean(axis=0)
+    error_ends = around((level <= level[best] + calm[:, best].std()) & sound)
+    percent_ends = around((gaps <= PERCENT * max(0.0, values[best])) & sound)
     return Basin(
         rate=rate,
         params=dict(shared),
@@ -509,18 +371,43 @@ def _describe(
         interval=(min(reach), max(reach)),
         best_lr=(rate_at(first), rate_at(last)),
         at_ends=(float((bests < left + step / 2).mean()), float((bests > right - step / 2).mean())),
-        within_error=around((middle <= middle[best] + error) & sound),
-        within_percent=around((gaps <= PERCENT * max(0.0, values[best])) & sound),
+        within_error=error_ends,
+        within_percent=percent_ends,
         diverges_at=float(min(lost)) if lost else None,
+        idle_from=_find_idle(points, rate, max(error_ends[1], percent_ends[1])),
         sensitivity=float(gaps[near].mean()),
         spread=float(bests.std()),
         flat=family.flat,
     )
 
 
+def _rate_at(known: Sequence[float], place: float) -> float:
+    """The rate at a place of the grid: at its ends one that was measured, to the last bit."""
+    found = 10 ** float(place)
+    first, last = (bisect.bisect(known, found * (1 + off)) for off in (-1e-8, 1e-8))
+    near = known[first:last]
+    return next((own for own in near if math.isclose(own, found, rel_tol=1e-9)), found)
+
+
 def _is_lost(point: PointSummary, gauge: Gauge) -> bool:
     """Whether a point diverged, or blew up for a seed."""
     return point.objective is None or any(map(gauge.is_blown, point.scores.values()))
+
+
+def _stood_still(point: PointSummary) -> bool:
+    """Whether a point that a curve is for has no value, and did not diverge: how far that is from
+    the others says nothing of how fast curves bend."""
+    return point.objective is None and point.outcome is not Outcome.DIVERGED
+
+
+def _find_idle(points: Sequence[PointSummary], rate: str, least: float) -> float | None:
+    """The lowest rate above `least` from which on all trainings failed, where it is one that
+    learned nothing and none diverged as low; None where there is none."""
+    above = [point for point in points if point.params[rate] > least]
+    trained = max((p.params[rate] for p in above if not (p.idle or p.fails)), default=least)
+    lost = [p.params[rate] for p in above if p.fails and not p.idle]
+    idle = [p.params[rate] for p in above if p.idle and p.params[rate] > trained]
+    return min(idle) if idle and min(idle) < min(lost, default=math.inf) else None
 
 
 def _find_lost(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[float]:

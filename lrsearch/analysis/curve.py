@@ -63,7 +63,8 @@ say."""
 class Readings:
     """The readings of one curve: at `places` (distinct, [n]) the mean of `counts` readings, and
     the sum of their squared deviations from it, `scatter`; the `growth` of their noise is one of
-    `GROWTHS`. Where the trainings diverged, `lost`, the mean is a value that stands for that."""
+    `GROWTHS`. Where the trainings diverged, `lost`, the mean is a value that stands for that. At
+    the `idle` places, which are no readings, they learned nothing. Either is as bad as `worst`."""
 
     places: Array
     means: Array
@@ -71,6 +72,8 @@ class Readings:
     scatter: Array
     lost: NDArray[np.bool_]
     growth: float = 0.0
+    worst: float = math.inf
+    idle: tuple[float, ...] = ()
 
     @property
     def sound(self) -> Readings:
@@ -79,6 +82,13 @@ class Readings:
         places, means, counts, scatter = (own[~self.lost] for own in columns)
         lost = self.lost[~self.lost]
         return Readings(places, means, counts, scatter, lost, self.growth)
+
+    @property
+    def calm(self) -> Readings:
+        """The same with trainings that diverged as such that learned nothing."""
+        return replace(
+            self.sound, worst=self.worst, idle=(*self.idle, *self.places[self.lost].tolist())
+        )
 
     @cached_property
     def sureness(self) -> Array:
@@ -91,9 +101,14 @@ class Readings:
         return self.counts * self.sureness
 
 
-def gather(readings: Sequence[tuple[float, float]], lost: float = math.inf) -> Readings:
+def gather(
+    readings: Sequence[tuple[float, float]],
+    lost: float = math.inf,
+    idle: Sequence[float] = (),
+) -> Readings:
     """Readings (place, value) of one curve; those of a place are taken together, and where there
-    are very many, those of a cell. `lost` is the value of trainings that diverged."""
+    are very many, those of a cell. `lost` is the value of trainings that diverged, `idle` the
+    places of those that learned nothing."""
     places = sorted({place for place, _ in readings})
     if len(places) > CELLS:
         low, width = places[0], (places[-1] - places[0]) / CELLS
@@ -114,6 +129,8 @@ def gather(readings: Sequence[tuple[float, float]], lost: float = math.inf) -> R
             [((own[:, 1] - mean[1]) ** 2).sum() for own, mean in zip(groups, means, strict=True)]
         ),
         lost=np.array(least) >= lost,
+        worst=lost,
+        idle=tuple(sorted(set(idle) - cell.keys())),
     )
 
 
@@ -311,6 +328,14 @@ class Family:
         alike = [entry.weight for entry in self._judge_alike()]
         return _add_logs([*own, *(alike or own)]) - math.log(2)
 
+    @cached_property
+    def calm(self) -> Family:
+        """The family where what diverged says nothing of how fast curves bend and how noisy they
+        are, as what learned nothing does not."""
+        if not any(curve.lost.any() for curve in self.curves):
+            return self
+        return replace(self, curves=tuple(curve.calm for curve in self.curves))
+
     @property
     def _apart(self) -> tuple[float, ...]:
         return APART if len(self.curves) > 1 else APART[:1]
@@ -398,7 +423,7 @@ class Family:
 
     def draw(self, number: int, grid: Array) -> Array:
         """Curves drawn from the posterior of one of the family, [draws, len(grid)], with the value
-        that stands for a divergence where the nearest training diverged. The same call draws the
+        that stands for a divergence where the nearest training failed. The same call draws the
         same."""
         generator = np.random.default_rng(number)
         known: dict[Entry, tuple[Array, Array]] = {}
@@ -416,15 +441,17 @@ class Family:
             noise = generator.standard_normal((DRAWS // ENTRIES, len(grid)))
             found.append(mean + np.sqrt(entry.scale / gamma) * (noise @ spread.T))
         drawn: Array = np.concatenate(found)
-        drawn[:, self.is_lost(number, grid)] = self.curves[number].means.max()
+        drawn[:, self.is_lost(number, grid)] = self.curves[number].worst
         return drawn
 
     def is_lost(self, number: int, grid: Array) -> NDArray[np.bool_]:
-        """Whether the training nearest to each place of a grid diverged. A place beside a sound
+        """Whether the training nearest to each place of a grid failed. A place beside a sound
         one is what the curve there is read from."""
         curve = self.curves[number]
         near = np.abs(grid[:, None] - curve.places[~curve.lost]).min(axis=1, initial=math.inf)
-        nearest = np.interp(grid, curve.places, curve.lost) > 0.5
+        places = np.concatenate([curve.places, curve.idle])
+        failed = np.concatenate([curve.lost, [True] * len(curve.idle)])[np.argsort(places)]
+        nearest = np.interp(grid, np.sort(places), failed) > 0.5
         return np.asarray(nearest & (near > np.diff(grid).max(initial=0.0)))
 
     def _posterior(self, number: int, grid: Array, entry: Entry) -> tuple[Array, Array]:

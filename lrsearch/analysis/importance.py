@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.basin import LEVELS, TAIL, WORSE, is_rate, read_number
+from lrsearch.analysis.basin import TAIL, WORSE
 from lrsearch.analysis.gauge import make_gauge
+from lrsearch.analysis.groups import LEVELS, is_rate, read_number
 from lrsearch.analysis.points import PointSummary, columns, rank, same, written
 from lrsearch.trial import Objective, Outcome
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lrsearch import duration
-from lrsearch.analysis.basin import BATCHES, BUDGET, Basin, double, is_length
+from lrsearch.analysis.basin import Basin
+from lrsearch.analysis.groups import BATCHES, BUDGET, double, is_length
 from lrsearch.analysis.points import PointSummary
 
 NAME = BUDGET

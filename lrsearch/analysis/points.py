@@ -13,6 +13,7 @@ from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any
 
+from lrsearch.analysis.pruning import NO_PROGRESS
 from lrsearch.catalogue import ENDS
 from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Outcome, Record, Result, combine
@@ -45,7 +46,7 @@ class PointSummary:
     without folds), `scores` holds the objective of each completed trial by its (seed, fold), and of
     larger ones `LARGEST`.
     `reason` is that of the first trial with the point's outcome. `lost` says that a trial of it was
-    trained to its end and is diagnosed as diverged.
+    trained to its end and is diagnosed as diverged, `idle` that one learned nothing.
     """
 
     point: int
@@ -63,6 +64,14 @@ class PointSummary:
     folds: int = 0
     scores: Mapping[tuple[int, int | None], float] = field(default_factory=dict)
     lost: bool = False
+    idle: bool = False
+
+    @property
+    def fails(self) -> bool:
+        """Whether it has no value since a trial diverged, came to one that is not finite, or was
+        stopped having learned nothing."""
+        lost = self.outcome in (Outcome.DIVERGED, Outcome.COMPLETED)
+        return self.objective is None and (lost or self.idle)
 
 
 def summarize(records: Iterable[Record], objective: Objective) -> list[PointSummary]:
@@ -103,6 +112,7 @@ def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
         folds=len({record.trial.fold for record in records} - {None}),
         scores=scores,
         lost=any(map(_is_lost, results)),
+        idle=any(map(_is_idle, results)),
     )
 
 
@@ -131,11 +141,18 @@ def _alone(record: Record, objective: Objective) -> PointSummary:
         0 if trial.fold is None else 1,
         scores,
         result is not None and _is_lost(result),
+        result is not None and _is_idle(result),
     )
 
 
 def _is_lost(result: Result) -> bool:
     return "diverged" in [each.verdict for each in result.verdicts or ()]
+
+
+def _is_idle(result: Result) -> bool:
+    """Whether a training learned nothing, and was stopped for it or trained to its end."""
+    nothing = [each.verdict in ("dead", "stagnating") for each in result.verdicts or ()]
+    return result.rule == NO_PROGRESS or any(nothing)
 
 
 def columns(rows: Sequence[Record] | Sequence[PointSummary]) -> dict[str, list[Any]]:
@@ -190,11 +207,12 @@ def written(column: Sequence[Any]) -> Sequence[Any]:
 
 def set_apart(points: Sequence[PointSummary]) -> Sequence[PointSummary]:
     """The points, with `lost` ones as diverged: their values come from trainings that blew up, and
-    say nothing of the objective."""
+    say nothing of the objective; and those whose values are not finite."""
     diverged = Outcome.DIVERGED
     found = [
         replace(each, outcome=diverged, objective=None, spread=None, scores={})
-        if each.lost and each.objective is not None
+        if (each.lost and each.objective is not None)
+        or (each.objective is None and each.outcome is Outcome.COMPLETED)
         else each
         for each in points
     ]

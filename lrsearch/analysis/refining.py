@@ -17,9 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, fit, group, is_rate
+from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, fit
 from lrsearch.analysis.decimals import in_decimals
 from lrsearch.analysis.edges import Range, extend
+from lrsearch.analysis.groups import group, is_rate
 from lrsearch.analysis.points import PointSummary, rank, set_apart
 from lrsearch.catalogue import SETTINGS
 from lrsearch.frozen import frozen
@@ -169,7 +170,7 @@ def _flat(name: str, measured: Sequence[PointSummary]) -> str:
 def _wanted(own: Sequence[PointSummary], name: str) -> int:
     """The number of rates that a group lacks for a curve."""
     sound = {point.params[name] for point in own if point.objective is not None}
-    lost = {point.params[name] for point in own if point.outcome is Outcome.DIVERGED}
+    lost = {point.params[name] for point in own if point.fails}
     return max(0, ENOUGH - 1 - len(sound), ENOUGH - len(sound | lost))
 
 

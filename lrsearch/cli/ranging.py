@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -176,8 +176,7 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
         progress.start(first_words(spec, executor))
         stored = read(folder) if (folder / "run.json").exists() else None
         held = find_settled(stored) if stored is not None else {}
-        with nullcontext() if place.dry else claim(place.runs, spec.name):
-            facts = prepare(spec, executor, workplace, held=held, note=progress.note)
+        facts = prepare(spec, executor, workplace, held=held, note=progress.note)
         for note in filter(None, (facts.data, *(f"note: {each}" for each in facts.notes))):
             progress.note(note)
         given = settle_data(spec, facts.settled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -317,7 +317,6 @@ def _run(asked: _Search, command: Sequence[str]) -> History | None:
     """Search, or confirm; None where it was only said what would be trained. Exits with 130 after
     an interruption."""
     from lrsearch.reports.live import Progress
-    from lrsearch.store import claim
     from lrsearch.store import fresh as set_aside
     from lrsearch.tuner.events import Left
 
@@ -328,8 +327,7 @@ def _run(asked: _Search, command: Sequence[str]) -> History | None:
         progress.note(f"note: {note}")
     with Interruptible() as interruptible, ExitStack() as closing, progress:
         try:
-            with nullcontext() if given.dry_run else claim(given.runs, spec.name):
-                begun = _begin(asked, closing, progress)
+            begun = _begin(asked, closing, progress)
             if given.dry_run:
                 progress.close()
                 _show_plan(asked, begun)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.groups import is_rate
 from lrsearch.analysis.points import rank, summarize
 from lrsearch.analysis.refining import find_rounds, pick
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.basin import names_rate
+from lrsearch.analysis.groups import names_rate
 from lrsearch.analysis.points import columns
 from lrsearch.trial import Record
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
-from lrsearch.analysis.basin import is_rate, names_rate
+from lrsearch.analysis.groups import is_rate, names_rate
 from lrsearch.analysis.points import columns, written
 from lrsearch.diagnosis.advice import HEALTHY, Witness, advise
 from lrsearch.diagnosis.nearby import find_near

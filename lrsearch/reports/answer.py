@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import agrees, is_rate
 from lrsearch.analysis.edges import Edge
+from lrsearch.analysis.groups import agrees, is_rate
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
 from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.confirmation import (
@@ -22,7 +22,13 @@ from lrsearch.reports.confirmation import (
     title_of,
 )
 from lrsearch.reports.lengths import describe_lengths, plain_lengths
-from lrsearch.reports.rates import describe_basins, spell_safe, spell_span, tell_divergence
+from lrsearch.reports.rates import (
+    describe_basins,
+    spell_close,
+    spell_failing,
+    spell_safe,
+    spell_span,
+)
 from lrsearch.reports.text import (
     count,
     enumerate_numbers,
@@ -104,9 +110,10 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
     if answer.basin is not None:
         low, high = answer.basin.safe_lr
         rates, own = spell_safe(answer.basin), answer.recommended.params.get(answer.basin.rate)
-        told = f"rates from {rates} do as well"
+        told = f"rates from {rates} {'may ' * answer.basin.plain}do as well"
         if format_value(low) == format_value(high):
             rates, told = f"about {rates}", f"only rates about {rates} do as well"
+        told += spell_close(answer.basin)
         shown = format_value(own)
         # A rate may lie beyond an end by less than what is shown of both.
         alike = shown in (format_value(low), format_value(high))
@@ -119,8 +126,8 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
             parts.append(
                 f"noise alone could give such values: perhaps none of these is better{luck}"
             )
-        if answer.basin.diverges_at is not None:
-            parts.append(tell_divergence(answer.basin))
+        if failing := spell_failing(answer.basin):
+            parts.append(failing)
     for edge in answer.edges if alone else ():
         if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.
@@ -372,6 +379,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 "within_percent": basin.within_percent,
                 "decades": basin.decades,
                 "diverges_at": basin.diverges_at,
+                "idle_from": basin.idle_from,
                 "margin": basin.margin,
                 "sensitivity": basin.sensitivity,
                 "value": basin.value,

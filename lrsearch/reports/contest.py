@@ -13,7 +13,7 @@ from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.answer import describe_cost, tell_interval, tell_trainings
 from lrsearch.reports.cells import write_json
 from lrsearch.reports.machine import FORMAT, escape_markdown
-from lrsearch.reports.rates import spell_safe, spell_span
+from lrsearch.reports.rates import spell_failing, spell_safe, spell_span
 from lrsearch.reports.text import (
     format_fixed,
     format_params,
@@ -75,11 +75,8 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
         if basin is not None:
             yield "best rate", f"{format_value(basin.best)} ({spell_span(basin.best_lr)})"
             yield "do as well", spell_safe(basin)
-            if basin.diverges_at is not None:
-                yield (
-                    "diverges",
-                    f"{'at' if basin.scattered else 'from'} {format_value(basin.diverges_at)}",
-                )
+            if failing := spell_failing(basin):
+                yield "fails", failing
         for place, point in enumerate(_finalists(view), start=1):
             spread = (
                 ""

@@ -14,7 +14,7 @@ from typing import Any, Self, TextIO
 
 from rich.text import Text
 
-from lrsearch.analysis.basin import is_rate
+from lrsearch.analysis.groups import is_rate
 from lrsearch.analysis.remaining import Work, foresee
 from lrsearch.display import Axis, Outlook, Place
 from lrsearch.reports.apart import shorten

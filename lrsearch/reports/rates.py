@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import Basin, agrees, find_rate, group, has_values, is_rate
+from lrsearch.analysis.basin import PERCENT, Basin, has_values
 from lrsearch.analysis.confirmation import Finalist
+from lrsearch.analysis.groups import agrees, find_rate, group, is_rate
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.characters import Pieces, draw_figure
 from lrsearch.reports.marks import (
@@ -67,8 +68,8 @@ KEY = {
     "curve": "curve",
     "band": "its band of 95 %",
     "basin": "rates that do as well",
-    "lost": "divergence begins",
-    "cross": "diverged",
+    "lost": "trainings fail from here",
+    "cross": "diverged, or learned nothing",
     "off": "beyond the axis",
     "bound": "end of the search",
 }
@@ -123,7 +124,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
                 (float(p.params[rate]), _height(view, p, y), n)
                 for p in each[1]
                 for n in numbers.get(p.point, ())
-                if p.objective is not None or _lost(p)
+                if p.objective is not None or p.fails
             ],
         )
         for each in drawn
@@ -162,7 +163,7 @@ def _combine(view: RunView, rate: str) -> list[Combination]:
     groups = [
         (shared, points, basins.get(repr(shared)))
         for shared, points in group(view.points, rate)
-        if any(point.objective is not None or _lost(point) for point in points)
+        if any(point.objective is not None or point.fails for point in points)
     ]
     order = {point.point: place for place, point in enumerate(view.points)}
     if answer is not None:
@@ -206,7 +207,7 @@ def _without_value(view: RunView) -> list[str]:
         Outcome.FAILED: "failed",
         Outcome.OUT_OF_MEMORY: "out of memory",
     }
-    found = Counter(point.outcome for point in view.points)
+    found = Counter(point.outcome for point in view.points if not point.fails)
     told = [f"{found[each]} {word}" for each, word in words.items() if found[each]]
     if not told:
         return []
@@ -242,13 +243,24 @@ def spell_safe(basin: Basin) -> str:
     return max(told, key=len) if ends[0] == ends[1] else " to ".join(told)
 
 
-def tell_divergence(basin: Basin) -> str:
-    """The lowest rate above the best one that diverged, of a curve that has one."""
-    assert basin.diverges_at is not None
-    rate = format_value(basin.diverges_at)
-    if basin.scattered:
-        return f"{rate} diverged, though higher rates trained"
-    return f"divergence begins at {rate}"
+def spell_close(basin: Basin) -> str:
+    """How well the rates that do as well do, where by more than the error some are worse."""
+    return f", to within {PERCENT:.0%} of the value" if basin.close else ""
+
+
+def spell_failing(basin: Basin) -> str:
+    """A sentence on the rate from which on trainings fail; "" where none above the best did."""
+    told = []
+    if basin.idle_from is not None:
+        told.append(f"nothing is learned from {format_value(basin.idle_from)} on")
+    if basin.diverges_at is not None:
+        rate = format_value(basin.diverges_at)
+        told.append(
+            f"{rate} diverged, though higher rates trained"
+            if basin.scattered
+            else f"divergence begins at {rate}"
+        )
+    return ", and ".join(told)
 
 
 def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[str, ...]]:
@@ -261,7 +273,9 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
         for own in ([each.open for each in basins], [each.reached for each in basins])
     ]
     heads = (f"95 %{beyond[0]}", f"do as well{beyond[1]}")
-    rows: list[tuple[str, ...]] = [("", "best rate", *heads, "decades", "diverges", "sensitivity")]
+    idle = any(each.idle_from is not None for each in basins)
+    failing = ("learns nothing", "diverges") if idle else ("diverges",)
+    rows: list[tuple[str, ...]] = [("", "best rate", *heads, "decades", *failing, "sensitivity")]
     for basin in basins:
         rows.append(
             (
@@ -270,11 +284,16 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
                 _open_ends(spell_span(basin.best_lr), basin.open),
                 _open_ends(spell_span(basin.safe_lr), basin.reached),
                 f"{basin.decades:.1f}",
-                "" if basin.diverges_at is None else format_value(basin.diverges_at),
+                *[_spell_known(basin.idle_from)] * idle,
+                _spell_known(basin.diverges_at),
                 format_value(basin.sensitivity),
             )
         )
     return rows
+
+
+def _spell_known(rate: float | None) -> str:
+    return "" if rate is None else format_value(rate)
 
 
 def _open_ends(span: str, ends: tuple[bool, bool]) -> str:
@@ -298,10 +317,6 @@ def frame_basin(basin: Basin) -> tuple[float, float]:
     low, high = min(shown), max(shown)
     room = 0.05 * (high - low) or 0.01 * abs(high) or 1.0
     return low - room, high + room
-
-
-def _lost(point: PointSummary) -> bool:
-    return point.outcome is Outcome.DIVERGED
 
 
 def _numbers(view: RunView) -> dict[int, list[int]]:
@@ -380,8 +395,8 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
         yield Span(*basin.safe_lr)
         yield Band(list(zip(basin.rates, basin.low, basin.high, strict=True)))
         yield Line(list(zip(basin.rates, basin.middle, strict=True)))
-        if basin.diverges_at is not None and not basin.scattered:
-            yield Rule(basin.diverges_at, "lost")
+        if basin.fails_at is not None and not basin.scattered:
+            yield Rule(basin.fails_at, "lost")
     for end in view.bounds or ():
         yield Rule(end)
     for point in points:
@@ -394,7 +409,7 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
     beyond = [(a, y.clamp(b)) for a, b in measured if not y.holds(b)]
     # The curve takes these for diverged, and so runs far from them (see `set_apart`).
     yield Points([(a, y.clamp(b)) for a, b, point in known if point.lost], "cross")
-    lost = [float(p.params[rate]) for p in points if _lost(p)]
+    lost = [float(p.params[rate]) for p in points if p.fails]
     again = [each for each in _finalists(view, shared) if is_rate(each.params.get(rate))]
     for each in again:
         if each.interval is not None and each.interval[0] <= y.high and each.interval[1] >= y.low:
@@ -420,15 +435,26 @@ def _rate_finding(answer: Answer, rate: str) -> str:
             return f"{name} makes no curve: too few of its values were measured."
         return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
-    told = f"{name} from {spell_safe(basin)} does"
+    verb, best = "may do" if basin.plain else "does", format_value(basin.best)
+    end = f" as well as the curve's best, {best}{spell_close(basin)}"
+    told = f"{name} from {spell_safe(basin)} {verb}{end}"
     if format_value(low) == format_value(high):
-        told = f"No other {name} does"
-    told += f" as well as the curve's best, {format_value(basin.best)}"
+        told = f"No other {name} does{end}"
     if basin.plain:
-        told += "; noise alone could give such values: perhaps none of these is better"
-    if basin.diverges_at is not None:
-        told += f"; {tell_divergence(basin)}"
+        told += (
+            ", by the curve; noise alone could give such values: perhaps none of these is better"
+        )
+    if failing := spell_failing(basin):
+        told += f"; {failing}"
     return f"{told}."
+
+
+def _spell_reading(point: PointSummary) -> str:
+    if point.objective is not None:
+        return format_value(point.objective, 4)
+    if point.outcome is Outcome.COMPLETED:
+        return "not finite"
+    return "learned nothing" if point.idle else (point.outcome or "").replace("_", " ")
 
 
 def _point_rows(
@@ -438,7 +464,7 @@ def _point_rows(
         (
             format_params(shared),
             format_value(point.params[rate]),
-            "diverged" if point.objective is None else format_value(point.objective, 4),
+            _spell_reading(point),
         )
         for shared, points, _ in groups
         for point in points[:ROWS]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lrsearch.analysis.basin import is_rate, names_rate
+from lrsearch.analysis.groups import is_rate, names_rate
 from lrsearch.diagnosis import HEALTHY, Agreement, agreements, remedy
 from lrsearch.diagnosis.agreement import TOLD, VERBS, holds, is_steady
 from lrsearch.reports.curves import plot

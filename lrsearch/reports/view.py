@@ -10,9 +10,9 @@ from operator import attrgetter
 from typing import Any
 
 from lrsearch.analysis.answer import Answer, find_answer
-from lrsearch.analysis.basin import find_rate
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.groups import find_rate
 from lrsearch.analysis.points import PointSummary, best, columns, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.reports.ranges import RangeView

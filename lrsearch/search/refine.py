@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lrsearch.analysis.basin import RATES
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.groups import RATES
 from lrsearch.analysis.refining import Round, refine
 from lrsearch.errors import UsageError
 from lrsearch.search.strategy import Request, Unlearning

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch import catalogue
-from lrsearch.analysis.basin import names_rate
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.groups import names_rate
 from lrsearch.space import Choice, Dimension, Float, parameters, parse_name
 from lrsearch.spec.model import Spec
 

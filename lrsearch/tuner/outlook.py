@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lrsearch.analysis.basin import is_rate
+from lrsearch.analysis.groups import is_rate
 from lrsearch.analysis.race import LEAST
 from lrsearch.analysis.refining import CURVES, EACH
 from lrsearch.display import Axis, Outlook

@@ -13,21 +13,14 @@ from hypothesis import strategies as st
 
 from lrsearch.analysis import importance
 from lrsearch.analysis.answer import find_answer
-from lrsearch.analysis.basin import (
-    SEED_SHIFT,
-    SPLIT_SHIFT,
-    _read,
-    find_basins,
-    find_rate,
-    fit,
-    group,
-)
+from lrsearch.analysis.basin import SEED_SHIFT, SPLIT_SHIFT, _read, find_basins, fit
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range, extend, find_edges
 from lrsearch.analysis.gauge import make_gauge
+from lrsearch.analysis.groups import find_rate, group
 from lrsearch.analysis.importance import find_importance, isolate
 from lrsearch.analysis.law import BestRate, judge_law
-from lrsearch.analysis.points import summarize
+from lrsearch.analysis.points import set_apart, summarize
 from lrsearch.analysis.tied import close, ties
 from lrsearch.reports.answer import (
     describe_basins,
@@ -40,7 +33,7 @@ from lrsearch.reports.rates import tell_divergence
 from lrsearch.reports.text import format_value, lay_out
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
-from lrsearch.trial import Objective, Outcome, Record, Result, Trial
+from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Result, Trial
 
 LOSS, ACCURACY = Objective("loss", "min"), Objective("accuracy", "max")
 RATES = [10 ** (-4 + 0.5 * step) for step in range(9)]
@@ -239,6 +232,69 @@ def test_a_curve_that_ends_in_divergence_is_read_from_what_trained():
     assert found["cosine"].best == pytest.approx(0.4, rel=0.3)
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_divergence_makes_no_more_rates_do_as_well(seeds):
+    """Neither beside it nor on another curve, whose noise it says nothing of."""
+    noise = np.random.default_rng(0).normal(size=(2, 9, seeds)).tolist()
+    rows = [
+        ({"lr": rate, "batch_size": size}, [bowl(rate, 1e-2) + 0.01 * each for each in own])
+        for size, row in zip((32, 128), noise, strict=True)
+        for rate, own in zip(RATES, row, strict=True)
+    ]
+    before = {basin.params["batch_size"]: basin for basin in find_basins(points_of(rows), LOSS)}
+    for row in rows[16:]:
+        row[1][:] = [None] * seeds
+    for basin in find_basins(points_of(rows), LOSS):
+        own = before[basin.params["batch_size"]]
+        assert basin.decades == pytest.approx(own.decades, abs=0.12)
+        assert basin.interval[1] - basin.interval[0] > own.interval[1] - own.interval[0]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_is_that_of_a_rate_that_was_tried(value):
+    rows = [({"lr": rate}, [bowl(rate, 0.4) if rate < 0.2 else value]) for rate in RATES]
+    (basin,) = find_basins(set_apart(points_of(rows)), LOSS)
+    assert basin.diverges_at == RATES[7] and not any(basin.reached)
+    assert basin.best_lr[1] < RATES[8]
+
+
+def moved(scale, shift, seed):
+    """What an answer says of bowls of which one ends in divergence, their values moved: a negative
+    scale makes the worst the best, by which they are then judged."""
+    noise = np.random.default_rng(seed).normal(size=(2, 9, 2)).tolist()
+    rows = [
+        (
+            {"lr": rate, "batch_size": size},
+            [scale * (bowl(rate, 0.03) + size / 400 + 0.02 * each) + shift for each in own],
+        )
+        for size, row in zip((32, 128), noise, strict=True)
+        for rate, own in zip(RATES, row, strict=True)
+    ]
+    rows[-1][1][:] = [None, None]
+    objective = Objective("score", "min" if scale > 0 else "max")
+    ranges = [Range("lr", RATES[0], RATES[-1], "log"), Range("batch_size", 32, 128)]
+    found = find_answer(points_of(rows, objective), objective, ranges)
+    edges = list(map(str, found.edges))
+    told = [
+        [basin.best, *basin.best_lr, *basin.within_error, basin.diverges_at or 0, basin.plain]
+        for basin in found.basins
+    ]
+    return (found.recommended.point, found.highest.point, found.tied, edges), told
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1, -1e6), (1e9, -1e10), (1e-12, 0), (-1e-9, 0), (-1, -1e5), (-1, 0.2)]
+)
+def test_a_metric_in_another_unit_or_from_another_zero_has_the_same_answer(scale, shift, seed):
+    """As log-likelihoods and scores are, far below 0 or far from 1; within a hundredth of the value
+    has no meaning there."""
+    chosen, basins = moved(1, 0, seed)
+    same, found = moved(scale, shift, seed)
+    assert chosen == same and len(basins) == len(found) == 2
+    assert found == [pytest.approx(each, rel=0.02) for each in basins]
+
+
 @pytest.mark.parametrize("lost", [2, 4, 6])
 def test_only_what_lies_nearest_to_a_lone_divergence_does_not_do_as_well(lost):
     rows = [({"lr": rate}, [1e3 + bowl(rate, 1e-2)]) for rate in RATES]
@@ -257,6 +313,35 @@ def test_a_divergence_below_rates_that_train_is_no_cliff(lost):
         rows[each][1][0] = None
     (basin,) = find_basins(points_of(rows), LOSS)
     assert RATES[4] < basin.best < basin.safe_lr[1] < RATES[6]
+
+
+@pytest.mark.parametrize("diverging", [(), (8,), (3, 8)])
+@pytest.mark.parametrize("stopped", [True, False])
+def test_the_rate_from_which_on_nothing_is_learned_is_told(stopped, diverging):
+    """A rate far too high may learn nothing long before one diverges. Such trainings are stopped,
+    or come to the value of a net that knows nothing, and the best lies at none of them."""
+    rows = [({"lr": rate}, [bowl(rate, 0.05, 2) if rate < 0.09 else 3.0]) for rate in RATES]
+    records = records_of(
+        [(*row[:1], [None]) if n in diverging else row for n, row in enumerate(rows)]
+    )
+    for place in (0, 6, 7, 8):
+        own = records[place].result
+        if place in diverging:
+            continue
+        rule = {"outcome": Outcome.PRUNED, "rule": "no_progress", "last": {}, "best": {}}
+        told = {"verdicts": (Diagnosis("stagnating", 0.9, {}, ""),)}
+        records[place] = replace(records[place], result=replace(own, **(rule if stopped else told)))
+    answer = find_answer(summarize(records, LOSS), LOSS, [Range("lr", RATES[0], RATES[-1], "log")])
+    basin = answer.basin
+    assert basin.idle_from == basin.fails_at == RATES[6] and answer.edges == ()
+    assert basin.diverges_at == (RATES[8] if diverging else None)
+    assert RATES[2] < basin.safe_lr[0] < basin.safe_lr[1] < RATES[6]
+    if stopped:
+        assert RATES[0] < basin.best_lr[0] and basin.best_lr[1] < RATES[8]
+    beyond = ", and divergence begins at 1" if diverging else ""
+    assert evidence(answer).endswith(f"; nothing is learned from 0.1 on{beyond}")
+    head, row = describe_basins(answer)
+    assert row[head.index("learns nothing")] == "0.1" and to_plain(answer)["basins"][0]["idle_from"]
 
 
 def test_what_blew_up_is_no_rate_of_a_curve():
@@ -937,10 +1022,10 @@ def test_a_rate_that_reads_like_an_end_is_not_said_to_lie_outside(beside, told):
 def test_columns_that_have_no_room_stand_below_or_are_named():
     view = shown_view()
     title = "the best rate, and the rates that do as well"
-    wide, narrow = (dict(details(view, width))[title] for width in (200, 62))
+    wide, narrow = (dict(details(view, width))[title] for width in (200, 66))
     assert "sensitivity" in wide[0] and len(wide) == 3
     # What does not fit stands below, behind the names again.
-    assert len(narrow) == 6 and max(map(len, narrow)) <= 62
+    assert len(narrow) == 6 and max(map(len, narrow)) <= 66
     assert "sensitivity" not in narrow[0] and "sensitivity" in narrow[3]
     assert [line.split()[0] for line in narrow[1:3]] == [line.split()[0] for line in narrow[4:]]
     words = sorted(" ".join(wide).split())

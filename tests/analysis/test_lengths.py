@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from test_answer import ACCURACY, RATES, points_of, records_of
 
 from lrsearch.analysis.answer import find_answer
-from lrsearch.analysis.basin import agrees, double, group
 from lrsearch.analysis.confirmation import Confirmation, Finalist
+from lrsearch.analysis.groups import agrees, double, group
 from lrsearch.analysis.importance import find_importance
 from lrsearch.analysis.law import Law
 from lrsearch.analysis.lengths import MOST

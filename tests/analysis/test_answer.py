@@ -29,7 +29,7 @@ from lrsearch.reports.answer import (
     evidence,
     to_plain,
 )
-from lrsearch.reports.rates import tell_divergence
+from lrsearch.reports.rates import spell_failing
 from lrsearch.reports.text import format_value, lay_out
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
@@ -1169,10 +1169,10 @@ def test_divergence_begins_above_the_best_rate():
     both = [low, *rows, ({"lr": RATES[7]}, [None])]
     (basin,) = find_basins(points_of(both), LOSS)
     assert basin.diverges_at == pytest.approx(RATES[7]) and not basin.scattered
-    assert tell_divergence(basin) == "divergence begins at 0.316"
+    assert spell_failing(basin) == "divergence begins at 0.316"
     # Where as many trained above it, one that diverged is no bound.
     (basin,) = find_basins(points_of([*both, ({"lr": RATES[8]}, [2.0])]), LOSS)
-    assert tell_divergence(basin) == "0.316 diverged, though higher rates trained"
+    assert spell_failing(basin) == "0.316 diverged, though higher rates trained"
 
 
 def test_of_values_beyond_all_reckoning_no_rate_does_as_well():

@@ -34,7 +34,8 @@ from lrsearch.train.engines.sizes import (
     find_sizes,
     where_wide,
 )
-from lrsearch.train.engines.solo import build, calibrate
+from lrsearch.train.engines.solo import calibrate
+from lrsearch.train.engines.start import build
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes.draws import Noise

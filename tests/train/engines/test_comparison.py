@@ -74,7 +74,14 @@ REFUSED = {
 FUSED = (
     *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
-    *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
+    *(
+        "ScalesLate",
+        "ReadsInEvaluation",
+        "Checkpoints",
+        "OwnFunction",
+        "Differentiates",
+        "ReplacesItsWeights",
+    ),
     *("Pads", "KeepsRowsOfAGlobal", "LeavesItsHidden", "Squeezes"),
     *(
         "Hooked",

@@ -190,6 +190,9 @@ def _check(model: nn.Module) -> None:
         told = " and ".join(sorted(types))
         real = "; torch.view_as_complex makes complex numbers of real ones" * ("complex" in told)
         raise _Differs(f"its parameters are not all float32, but {told}{real}")
+    for name, each in skeleton.fixed.items():
+        if each.layout is not torch.strided:
+            raise _Differs(f"its buffer {name} is sparse; made dense, by to_dense(), it has lanes")
     known = skeleton.state_dict(skeleton.parameters, skeleton.fixed)
     if extra := sorted(state_of(model).keys() ^ known.keys()):
         raise _Differs(f"its state dict has {extra[0]}, which is no parameter and no buffer")

@@ -42,7 +42,8 @@ from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
-from lrsearch.train.models.attributes import count_places, find_hooks, tensors_of, untouchable
+from lrsearch.train.lanes.untouchable import untouchable
+from lrsearch.train.models.attributes import count_places, find_hooks, tensors_of
 from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.models.validation import LEAST_CHUNK, validation_sums
 from lrsearch.train.optimizers.registry import STACKED

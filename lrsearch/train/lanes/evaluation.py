@@ -26,10 +26,11 @@ from lrsearch.train.lanes.graphs import Recorded, replayable
 from lrsearch.train.lanes.places import placeless
 from lrsearch.train.lanes.stack import Stack, copy_all, copy_lane, view_lane
 from lrsearch.train.lanes.state import Tensors, stack_like
-from lrsearch.train.models.attributes import tensors_of, untouchable
+from lrsearch.train.lanes.untouchable import refuse_reading, untouchable
+from lrsearch.train.models.attributes import tensors_of
 from lrsearch.train.models.criterion import CHUNK, lane_of
 from lrsearch.train.models.metrics import SUMS, stacked_loss
-from lrsearch.train.models.validation import in_chunks, refuse_reading, validation_sums
+from lrsearch.train.models.validation import in_chunks, validation_sums
 from lrsearch.train.optimizers.stacked import StackedOptimizer, beside
 from lrsearch.train.tape import NotRecordable, Tape, record
 

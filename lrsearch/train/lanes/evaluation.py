@@ -150,10 +150,11 @@ class Evaluation:
     def _evaluate_singly(self, lanes: Sequence[int]) -> Iterator[Tensor]:
         """The sums of lanes one after the other, of code that remembers nothing in between: what an
         evaluation leaves in an attribute neither another one nor a step may read."""
-        self.stack.skeleton.model.eval()
+        model = self.stack.skeleton.model.eval()
         left, seen = self._left, self._remember()
         for lane in lanes:
-            with untouchable(self.stack.skeleton.model, left or ()):
+            held = tensors_of(model, left or ()).keys() & (left or set())
+            with untouchable(model, held):
                 found = self._evaluate_lane(lane)
             yield found
             if self._left is None or lane == lanes[-1]:  # To look takes as long as a small model.

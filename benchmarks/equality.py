@@ -39,7 +39,7 @@ from lrsearch.train.batches.batch import take  # noqa: E402
 from lrsearch.train.batches.resident import Resident, load_raw, place  # noqa: E402
 from lrsearch.train.device import describe_device, find_device, repeatable_dropout  # noqa: E402
 from lrsearch.train.engines.comparison import refuse  # noqa: E402
-from lrsearch.train.engines.solo import build  # noqa: E402
+from lrsearch.train.engines.start import build  # noqa: E402
 from lrsearch.train.engines.timetable import learning_rates  # noqa: E402
 from lrsearch.train.engines.training import Training  # noqa: E402
 from lrsearch.train.lanes.program import Program, needs_of  # noqa: E402

@@ -55,7 +55,7 @@ from lrsearch.train.device import (  # noqa: E402
     release,
 )
 from lrsearch.train.engines.cohort import run_cohort  # noqa: E402
-from lrsearch.train.engines.solo import build  # noqa: E402
+from lrsearch.train.engines.start import build  # noqa: E402
 from lrsearch.train.engines.timetable import learning_rates  # noqa: E402
 from lrsearch.train.engines.training import Training  # noqa: E402
 from lrsearch.train.lanes.program import Program, needs_of  # noqa: E402

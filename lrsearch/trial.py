@@ -250,7 +250,7 @@ class Records:
     `gradient_norm` the norm of its gradients, over all trained parameters and before any clipping;
     `update_ratio` the root mean square of what the update changed over that of the weights before
     it; `lr` its learning rate. Any of them but `step` and `lr` may be nan, where there is no such
-    number, or not finite. `start` and `baseline` are the losses of `solo.start_losses`, which
+    number, or not finite. `start` and `baseline` are the losses of `start.start_losses`, which
     `divergence.find_scale` takes; nan where they are not known."""
 
     step: tuple[int, ...] = ()

@@ -47,11 +47,11 @@ from torch import Tensor
 
 from lrsearch.cli.executors import VISIBLE, find_gpus
 from lrsearch.store import read
-from lrsearch.train.engines import solo
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.comparison import LOW_TOLERANCE, refuse
 from lrsearch.train.engines.course import open_data
 from lrsearch.train.engines.probe import probe
+from lrsearch.train.engines.start import build
 from lrsearch.train.lanes import draws, graphs
 from lrsearch.train.lanes.graphs import Graph
 from lrsearch.train.lanes.program import Program, needs_of
@@ -80,7 +80,7 @@ class Lanes:
         self.train = own["train"]
         given = cohort(own)
         self.data: Any = open_data(given, given.trials[0], DEVICE)
-        model = solo.build(given.trials[0], self.data, given.workplace)
+        model = build(given.trials[0], self.data, given.workplace)
         optimizer = STACKED[self.train["optimizer"]["name"]]
         self.state = initial_state(model, optimizer, make_generator(5).get_state())
         criterion = make_criterion(

@@ -29,6 +29,7 @@ from lrsearch.train import recording
 from lrsearch.train.batches.batch import take
 from lrsearch.train.engines import sharing, solo, training
 from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.engines.start import build
 from lrsearch.train.engines.timetable import (
     APART,
     MOST_RECORDS,
@@ -76,7 +77,7 @@ def by_hand(own):
     """The records of a training on the first seed, by PyTorch alone, at every step."""
     trial = cohort(own).trials[0]
     train, data = own["train"], placed_data(own)
-    model = solo.build(trial, data, test_train.Workplace(str(DEVICE)))
+    model = build(trial, data, test_train.Workplace(str(DEVICE)))
     seed_everything(trial_seeds(0).noise)
     model.train()
     kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[train["optimizer"]["name"]]

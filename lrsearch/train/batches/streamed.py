@@ -40,7 +40,7 @@ from lrsearch.train.batches.averaging import BATCHES, recalibration_batches
 from lrsearch.train.batches.batch import NOTHING, Batch, join
 from lrsearch.train.randomness import batches
 from lrsearch.train.tape import NotRecordable
-from lrsearch.train.users.memory import Memory, Unseen, global_tensors
+from lrsearch.train.users.memory import Memory, Unseen, global_values
 from lrsearch.train.users.reading import find_readers
 
 SAMPLED = 4
@@ -185,13 +185,13 @@ class Streamed:
 
     def sample(self, size: int) -> dict[str, Any]:
         """Some batches, as the fields of a `Resident`, to try lanes on. Raises NotRecordable for
-        data that lanes cannot share, and where reading changes tensors in globals: a model may read
-        them, and what it does with them is recorded once."""
+        data that lanes cannot share, and where reading changes tensors or numbers in globals: a
+        model may read them, and what it does with them is recorded once."""
         if self._train.stream.make is not None:
             raise NotRecordable(OWN_ORDER)
         readers = find_readers([self._train.stream, self._validation.stream])
         owners = [each.value for each in readers]
-        shared = global_tensors(owners)
+        shared = global_values(owners)
         parts = list(itertools.islice(self.batches(size, 0), SAMPLED))
         held = next(self.validation_batches(self.chunk(LOADED_CHUNK)))
         if len({str([each.shape for _, each in leaves(tuple(part))]) for part in parts}) > 1:
@@ -199,8 +199,8 @@ class Streamed:
         for each in readers:
             if counted := each.changes()[0]:
                 raise NotRecordable(f"{each.name}.{counted[0]} changes as it is read")
-        now = global_tensors(owners)
-        if changed := [name for name, value in shared.items() if now.get(name) != value]:
+        now = global_values(owners)
+        if changed := [name for name, value in now.items() if shared.get(name, value) != value]:
             raise NotRecordable(f"{changed[0]} changes as samples are read")
         x, y, weight = (join([part[place] for part in parts]) for place in range(3))
         return {

@@ -34,14 +34,16 @@ from lrsearch.train.engines.sizes import (
     find_sizes,
     where_wide,
 )
-from lrsearch.train.engines.solo import build, calibrate
+from lrsearch.train.engines.solo import calibrate
+from lrsearch.train.engines.start import build
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
-from lrsearch.train.models.attributes import count_places, find_hooks, tensors_of, untouchable
+from lrsearch.train.lanes.untouchable import untouchable
+from lrsearch.train.models.attributes import count_places, find_hooks, tensors_of
 from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.models.validation import LEAST_CHUNK, validation_sums
 from lrsearch.train.optimizers.registry import STACKED
@@ -189,6 +191,9 @@ def _check(model: nn.Module) -> None:
         told = " and ".join(sorted(types))
         real = "; torch.view_as_complex makes complex numbers of real ones" * ("complex" in told)
         raise _Differs(f"its parameters are not all float32, but {told}{real}")
+    for name, each in skeleton.fixed.items():
+        if each.layout is not torch.strided:
+            raise _Differs(f"its buffer {name} is sparse; made dense, by to_dense(), it has lanes")
     known = skeleton.state_dict(skeleton.parameters, skeleton.fixed)
     if extra := sorted(state_of(model).keys() ^ known.keys()):
         raise _Differs(f"its state dict has {extra[0]}, which is no parameter and no buffer")

@@ -132,7 +132,7 @@ class Course:
     """The `pulse.clock` reading since which more seconds count; None while it does not train
     alone."""
     start: float = math.nan
-    """The loss before the first step, and `baseline`: see `solo.start_losses`."""
+    """The loss before the first step, and `baseline`: see `start.start_losses`."""
     baseline: float = math.nan
     lowest: float = math.inf
     """The lowest loss since the start."""

@@ -46,6 +46,7 @@ from lrsearch.train.engines.saving import (
     save,
 )
 from lrsearch.train.engines.sharing import Sharing, cannot_share, tell_measured
+from lrsearch.train.engines.start import build, start_losses
 from lrsearch.train.engines.telling import Events, Telling, tell_once
 from lrsearch.train.lanes.graphs import fewest_lanes
 from lrsearch.train.lanes.program import Program, needs_of
@@ -360,13 +361,13 @@ class _Session:
         yield from self.sharing.save(last=True)
 
     def _initial(self, trial: Trial) -> tuple[LaneState, list[float]]:
-        """The state before the first step, and `solo.start_losses` there: both follow from the seed
+        """The state before the first step, and `start_losses` there: both follow from the seed
         alone."""
         train = trial.config["train"]
         smoothing = float(train["label_smoothing"])
         if trial.seed not in self.initial:
             anew.put_back(self.cohort.workplace)
-            model = solo.build(trial, self.data, self.cohort.workplace)
+            model = build(trial, self.data, self.cohort.workplace)
             noise = torch.Generator(self.device).manual_seed(trial_seeds(trial.seed).noise)
             optimizer = STACKED[train["optimizer"]["name"]]
             self.initial[trial.seed] = initial_state(model, optimizer, noise.get_state()), {}
@@ -378,7 +379,7 @@ class _Session:
             model = self._skeleton.load(state)
             criterion = self._make_criterion(trial)
             seed_everything(trial_seeds(trial.seed).noise)
-            starts[smoothing] = solo.start_losses(model, self.data, criterion).tolist()
+            starts[smoothing] = start_losses(model, self.data, criterion).tolist()
         return state, starts[smoothing]
 
     def _make_criterion(self, trial: Trial) -> Criterion:

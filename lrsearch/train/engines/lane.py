@@ -88,7 +88,7 @@ def begin(
     sharing: Sharing,
     initial: tuple[LaneState, Sequence[float]],
 ) -> Lane:
-    """A trial before its first step: at its `initial` state, with `solo.start_losses` there."""
+    """A trial before its first step: at its `initial` state, with `start.start_losses` there."""
     train, samples = trial.config["train"], data.samples
     state, (start, baseline) = initial
     evaluations = evaluation_steps(train, samples)

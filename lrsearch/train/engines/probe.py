@@ -26,7 +26,7 @@ from lrsearch.train.device import (
 )
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import Data, check_sources, open_data
-from lrsearch.train.engines.solo import build
+from lrsearch.train.engines.start import build
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes.graphs import fewest_lanes

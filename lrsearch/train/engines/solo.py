@@ -23,7 +23,7 @@ from lrsearch.errors import DataError
 from lrsearch.schedules import Plateau
 from lrsearch.states import Unusable
 from lrsearch.train.batches.averaging import evaluation_weights, recalibrate
-from lrsearch.train.batches.batch import Batch, copy, shape_of
+from lrsearch.train.batches.batch import Batch
 from lrsearch.train.batches.streamed import Streamed
 from lrsearch.train.device import (
     check_alive,
@@ -66,6 +66,7 @@ from lrsearch.train.engines.saving import (
     take_optimizer,
 )
 from lrsearch.train.engines.sharing import Sharing, cannot_share, tell_measured
+from lrsearch.train.engines.start import build, make_start
 from lrsearch.train.engines.timetable import (
     evaluation_steps,
     learning_rates,
@@ -73,10 +74,8 @@ from lrsearch.train.engines.timetable import (
 )
 from lrsearch.train.engines.training import Training
 from lrsearch.train.jobs import await_verdict
-from lrsearch.train.models.build import build_model
-from lrsearch.train.models.criterion import Criterion, baseline_loss, make_criterion
-from lrsearch.train.models.metrics import SUMS
-from lrsearch.train.models.validation import in_chunks, validation_sums
+from lrsearch.train.models.criterion import Criterion
+from lrsearch.train.models.validation import validation_sums
 from lrsearch.train.randomness import (
     get_generators,
     seed_everything,
@@ -98,7 +97,6 @@ from lrsearch.trial import (
     Started,
     Trial,
     Verdict,
-    Workplace,
 )
 
 # trials
@@ -184,43 +182,6 @@ def _finish(
             "sparse, quantized or nested tensors",
         )
     return result, serialize(state)
-
-
-@torch.no_grad()
-def start_losses(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
-    """The losses that `divergence` compares later ones with, [2]: the loss before the first step,
-    and that of a model that knows nothing, `criterion.baseline_loss`.
-
-    They are over samples spread over the training split, since the first batch says little where
-    batches are small; without transforms and in evaluation mode, as validation losses are. They
-    stay on the device.
-    """
-    model.eval()  # Leaves the statistics of batch norm alone.
-
-    def compute(size: int) -> Tensor:
-        batch = data.spread_out(size)
-        kept = copy(batch)  # A user's code may change it in place.
-        wide = sum_type(data.device)
-        with torch.set_grad_enabled(criterion.step is not None):  # Which may take gradients itself.
-            loss = criterion.loss(model, batch).detach().to(wide)
-        return torch.stack([loss, baseline_loss(criterion, model, kept, data.outputs).to(wide)])
-
-    return in_chunks(compute, data, criterion)
-
-
-def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
-    """The model of a trial on the data's device, its weights drawn by the trial's seed."""
-    seed_everything(trial_seeds(trial.seed).weights)
-    example = data.example
-    model = build_model(
-        trial.config["model"],
-        shape_of(example),
-        data.outputs,
-        workplace,
-        example,
-        fits=data.task in SUMS,
-    )
-    return model.to(data.device)
 
 
 # a training from start to end
@@ -330,17 +291,14 @@ def _begin(
     taken: bool,
 ) -> _Run:
     """A training before its first step; `taken` says that its state will be."""
-    train, device, seeds = trial.config["train"], data.device, trial_seeds(trial.seed)
+    train, device = trial.config["train"], data.device
     course.samples, course.batch = data.measure_epoch(train["batch_size"])
     timed = {**train, "batch_size": course.batch}  # What durations are counted by.
-    criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
-    model = build(trial, data, cohort.workplace)
+    model, criterion, start = make_start(trial, data, cohort.workplace)
     course.model = weakref.ref(model)
     rates = learning_rates(timed, course.samples, cohort.workplace).tolist()
     wide = sum_type(device)
-    seed_everything(seeds.noise)
-    start = start_losses(model, data, criterion)
-    seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
+    seed_everything(trial_seeds(trial.seed).noise)  # Also a model may draw noise in evaluation.
     model.train()
     evaluations = evaluation_steps(timed, course.samples)
     course.whole = evaluations[-1]

@@ -28,7 +28,7 @@ from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import Data, check_sources, open_data
 from lrsearch.train.engines.losing import find_loss, tell_error
 from lrsearch.train.engines.orders import Order, advance
-from lrsearch.train.engines.solo import build
+from lrsearch.train.engines.start import build
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import Skeleton, initial_state

@@ -21,6 +21,7 @@ from lrsearch.train.engines.course import (
     validation_metrics,
 )
 from lrsearch.train.engines.saving import is_kept, restore
+from lrsearch.train.engines.start import build
 from lrsearch.train.engines.telling import Telling
 from lrsearch.train.models.criterion import make_criterion
 from lrsearch.train.models.validation import validation_sums
@@ -56,7 +57,7 @@ def _look(cohort: Cohort, trial: Trial, device: torch.device, weights: bytes) ->
     pulse.enter("looking at the test part")
     data: Data = open_data(cohort, trial, device, tested=True)
     criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
-    model = solo.build(trial, data, cohort.workplace)
+    model = build(trial, data, cohort.workplace)
     stored = safetensors.torch.load(weights)
     with torch.no_grad():
         for name, tensor in state_of(model).items():

@@ -26,10 +26,11 @@ from lrsearch.train.lanes.graphs import Recorded, replayable
 from lrsearch.train.lanes.places import placeless
 from lrsearch.train.lanes.stack import Stack, copy_all, copy_lane, view_lane
 from lrsearch.train.lanes.state import Tensors, stack_like
-from lrsearch.train.models.attributes import tensors_of, untouchable
+from lrsearch.train.lanes.untouchable import refuse_reading, untouchable
+from lrsearch.train.models.attributes import tensors_of
 from lrsearch.train.models.criterion import CHUNK, lane_of
 from lrsearch.train.models.metrics import SUMS, stacked_loss
-from lrsearch.train.models.validation import in_chunks, refuse_reading, validation_sums
+from lrsearch.train.models.validation import in_chunks, validation_sums
 from lrsearch.train.optimizers.stacked import StackedOptimizer, beside
 from lrsearch.train.tape import NotRecordable, Tape, record
 
@@ -149,10 +150,11 @@ class Evaluation:
     def _evaluate_singly(self, lanes: Sequence[int]) -> Iterator[Tensor]:
         """The sums of lanes one after the other, of code that remembers nothing in between: what an
         evaluation leaves in an attribute neither another one nor a step may read."""
-        self.stack.skeleton.model.eval()
+        model = self.stack.skeleton.model.eval()
         left, seen = self._left, self._remember()
         for lane in lanes:
-            with untouchable(self.stack.skeleton.model, left or ()):
+            held = tensors_of(model, left or ()).keys() & (left or set())
+            with untouchable(model, held):
                 found = self._evaluate_lane(lane)
             yield found
             if self._left is None or lane == lanes[-1]:  # To look takes as long as a small model.

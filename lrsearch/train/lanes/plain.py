@@ -80,6 +80,7 @@ def mapped() -> Iterator[None]:
         (nn.RNNBase, "flatten_parameters", lambda layer: None),
         (functions, "torch", _UNMAPPED),
         *((checkpointing, name, plain) for name, plain in _CHECKPOINTING.items()),
+        *((owner, name, _refuse_states) for owner in (torch, torch.random) for name in _STATES),
     ]
     # Where another torch has other names, code that comes upon them is refused by vmap.
     kept = [each for each in kept if each[1] in vars(each[0])]
@@ -122,6 +123,14 @@ def as_traced(function: Callable[..., Any]) -> Callable[..., Any]:
             _JIT.is_tracing = before
 
     return run
+
+
+_STATES = ("manual_seed", "seed", "get_rng_state", "set_rng_state")
+"""Functions of torch's global generator, from which no lane draws."""
+
+
+def _refuse_states(*_: Any) -> Any:
+    raise NotRecordable("it reads or sets the state of torch's random numbers")
 
 
 def _keep(

@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.overrides import TorchFunctionMode
 
@@ -170,9 +170,9 @@ class Rules(TorchFunctionMode):
             return self.rules[func](*args, **(kwargs or {}))
         if kwargs and isinstance(kwargs.get("out"), Tensor) and not isinstance(func, FunctionType):
             return _write(func, *args, **kwargs)
-        if isinstance(func, FunctionType) and func.__module__ == F.__name__ and _asks(func):
+        if isinstance(func, FunctionType) and func.__module__ in _ASKING and _asks(func):
             with self:  # Functions that it calls, as multi_head_attention_forward calls linear.
-                return _unwrap(func)(*args, **(kwargs or {}))
+                return _unwrap(func, _ASKING[func.__module__])(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -377,6 +377,20 @@ def _sums_by_place(matrix: Tensor) -> bool:
 
 _QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 """Names of the functions by which torch.nn.functional asks whether a mode wants to see a call."""
+
+
+class _Unasking:
+    """The module torch, by which functions of torch.nn.init find no mode that wants to see a
+    call."""
+
+    overrides = SimpleNamespace(**dict.fromkeys(_QUESTIONS, lambda *_: False))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+_ASKING = {F.__name__: torch, nn.init.__name__: _Unasking()}
+"""Modules whose functions ask so, and the module torch for what is called without the question."""
 
 
 def _asks(function: FunctionType) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -13,11 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lrsearch import pulse
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree
-from lrsearch.train.batches.batch import Batch, copy, join
+from lrsearch.train.batches.batch import copy, join
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
 from lrsearch.train.device import free_memory, is_out_of_memory, release
-from lrsearch.train.models.attributes import untouchable
 from lrsearch.train.models.criterion import CHUNK, Criterion
 from lrsearch.train.randomness import get_generators, get_noise, set_generators, set_noise
 
@@ -83,14 +83,12 @@ def validation_sums(
     return in_chunks(partial(_sum_up, model, data, criterion), data, criterion, most)
 
 
-def refuse_reading(names: set[str], model: nn.Module, batch: Batch, criterion: Criterion) -> None:
-    """Raise NotRecordable where a training step of a model reads attributes that evaluations have
-    written, before it writes them itself. The model's buffers are those after a step, then."""
-    device = next(model.parameters()).device
+@contextlib.contextmanager
+def draws_kept(device: torch.device) -> Iterator[None]:
+    """Context after which the global generators are as they were before."""
     before = get_generators(device)
     try:
-        with untouchable(model.train(), names):
-            criterion.training_loss(model, batch)
+        yield
     finally:
         set_generators(before, device)
 

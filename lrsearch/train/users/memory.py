@@ -89,16 +89,24 @@ def _reached(scopes: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def global_tensors(owners: Iterable[object]) -> dict[str, object]:
-    """The tensors, by name, in the globals of the modules that objects come from, and of those that
-    these import: values to compare with later ones."""
-    homes = _reached(type(each).__module__ for each in owners)
-    return {
-        f"{home}.{name}": (_Same(value), value._version)
-        for home in homes
-        for name, value in _globals(sys.modules[home])
-        if isinstance(value, Tensor)
-    }
+def global_values(owners: Iterable[object]) -> dict[str, object]:
+    """The tensors, arrays and numbers, by name, in the globals of the modules that objects come
+    from, and of those that these import: values to compare with later ones. Numbers stand also in
+    attributes of a global, and in a dict by names; what is kept by places, such as a cache, is left
+    out."""
+    look, found = _Look(), dict[str, object]()
+    for home in _reached(type(each).__module__ for each in owners):
+        for name, value in _globals(sys.modules[home]):
+            if isinstance(value, (Tensor, np.ndarray, *PLAIN)):
+                found[f"{home}.{name}"] = look.at(value)
+            elif not isinstance(value, FunctionType | ModuleType):
+                inner = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+                found |= {
+                    f"{home}.{name}.{key}": look.at(each)
+                    for key, each in inner.items()
+                    if isinstance(key, str) and isinstance(each, PLAIN)
+                }
+    return found
 
 
 def _globals(owner: ModuleType | type) -> list[tuple[str, object]]:

@@ -28,7 +28,7 @@ from lrsearch.train.batches.batch import Batch
 from lrsearch.train.engines import solo
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
-from lrsearch.train.engines.solo import build
+from lrsearch.train.engines.start import build, start_losses
 from lrsearch.train.models.criterion import make_criterion
 from lrsearch.trial import Cohort, Objective, Workplace
 from lrsearch.tuner.ledger import content_of
@@ -266,7 +266,7 @@ def test_the_start_and_batch_norm_s_calibration_see_the_data_as_they_are() -> No
         data = open_data(job, job.trials[0], DEVICE)
         model = build(job.trials[0], data, job.workplace)
         criterion = make_criterion(own_config, data.task, 10, job.workplace, DEVICE)
-        start = solo.start_losses(model, data, criterion)
+        start = start_losses(model, data, criterion)
         solo.calibrate(model, data, own_config["train"], criterion)
         found.append([start, *model.buffers()])
     assert all(same(plain, changed) for plain, changed in zip(*found, strict=True))

@@ -61,6 +61,7 @@ REFUSED = {
     "LooksBack": "changes left, which",
     "AnnealsByItsCalls": "changes calls, which",
     "Half": "not all float32",
+    "HasASparseBuffer": "its buffer near is sparse; made dense, by to_dense()",
     "HookedBackward": "hooks of the backward pass are registered on its module first",
     "HookedAccumulation": "hooks of the backward pass are registered on its module first",
     "DiffersALittle": "in lanes the loss differs",
@@ -74,7 +75,14 @@ REFUSED = {
 FUSED = (
     *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
-    *("ReadsInEvaluation", "Checkpoints", "OwnFunction", "Differentiates", "ReplacesItsWeights"),
+    *(
+        "ScalesLate",
+        "ReadsInEvaluation",
+        "Checkpoints",
+        "OwnFunction",
+        "Differentiates",
+        "ReplacesItsWeights",
+    ),
     *("Pads", "KeepsRowsOfAGlobal", "LeavesItsHidden", "Squeezes"),
     *(
         "Hooked",

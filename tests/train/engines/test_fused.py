@@ -58,7 +58,7 @@ from lrsearch.train.engines import fused
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.course import open_data
 from lrsearch.train.engines.orders import Order, gather_batches
-from lrsearch.train.engines.solo import build
+from lrsearch.train.engines.start import build
 from lrsearch.train.engines.sweep import sweep
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.engines.training import Training

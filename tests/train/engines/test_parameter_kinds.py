@@ -65,6 +65,21 @@ NETS = """
 
         def forward(self, x):
             return x.flatten(1) @ self.weight.T
+
+
+    class SetsItself(nn.Module):
+        "Weights that are set by the first batch that it sees."
+
+        def __init__(self, num_classes):
+            super().__init__()
+            self.a, self.head, self.set = nn.Linear(64, 16), nn.Linear(16, num_classes), False
+
+        def forward(self, x):
+            h = self.a(x.flatten(1))
+            if not self.set:
+                self.set = True
+                self.a.bias.data.sub_(h.detach().mean(0))
+            return self.head(h.tanh())
 """
 HELD = """
     import torch
@@ -93,6 +108,7 @@ MODELS = {
     ),
     "sparse": (code("Bag"), "it has sparse tensors"),
     "gaps": (code("Gaps"), ""),
+    "set": (code("SetsItself"), "its forward changes a.bias in evaluation"),
 }
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1),

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrsearch.train.batches.resident import load_raw, place
-from lrsearch.train.engines import solo
 from lrsearch.train.engines.course import Course
+from lrsearch.train.engines.start import start_losses
 from lrsearch.train.models.criterion import baseline_loss, make_criterion
 from lrsearch.trial import Measurement, Objective, Outcome, Workplace
 
@@ -356,6 +356,6 @@ def test_what_a_loss_remembers_is_the_training_s(tmp_path):
     placed = place(load_raw(own["data"], where), own["data"], None, DEVICE, own["train"])
     criterion = make_criterion(own, placed.task, placed.outputs, where, DEVICE)
     model = nn.Linear(10, 1).to(DEVICE)
-    start, baseline = solo.start_losses(model, placed, criterion).tolist()
+    start, baseline = start_losses(model, placed, criterion).tolist()
     assert next(iter(criterion.objects.values())).seen == 1
     assert start > 1 and baseline > 2

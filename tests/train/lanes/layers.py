@@ -830,6 +830,17 @@ class ReadsInEvaluation(Net):
         return h if self.training else h / max(1.0, h.abs().max().item())
 
 
+class HasASparseBuffer(Net):
+    """Neighbours' means, as of graphs."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("near", torch.eye(16).to_sparse(), persistent=False)
+
+    def hidden(self, x):
+        return torch.sparse.mm(self.near, super().hidden(x).T).T
+
+
 class ScalesLate(Net):
     """An attribute that evaluations change once the weights have moved, and training reads."""
 

@@ -21,7 +21,7 @@ from devices import (
 from hypothesis import given
 from hypothesis import strategies as st
 from test_train import cohort, config
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from lrsearch.train.engines.cohort import run_cohort
@@ -105,6 +105,10 @@ DRAWINGS: dict[str, Drawing] = {
     "random_": lambda x: x + torch.empty(18).random_(4) + x.new_zeros(18).random_(1, 9),
     "exponential_": lambda x: x + torch.zeros_like(x).exponential_(0.5),
     "into an empty one": into_an_empty_one,
+    "nn.init": lambda x: (
+        nn.init.normal_(torch.zeros_like(x), std=0.1)
+        + x @ nn.init.kaiming_uniform_(torch.empty(18, 18, device=DEVICE))
+    ),
     "in place": mutated,
     "in place, differentiated": through_a_learned_share,
     "distributions": sampled,
@@ -211,6 +215,7 @@ OWN = make_generator(0)
         (lambda x: (x * 2)[:, 0].normal_(), "into a part of a tensor"),
         (lambda x: vmap(lambda y: y + torch.rand(18), randomness="same")(x), "of torch.func"),
         (lambda x: x + torch.poisson(x.detach().abs()), "that no lane could repeat"),
+        (lambda x: x + torch.get_rng_state()[0], "the state of torch's random numbers"),
         (
             lambda x: x[0, torch.multinomial(x.detach().abs(), 4, replacement=True)],
             "draws several numbers of the same probabilities, with replacement",

@@ -11,7 +11,7 @@ from devices import DEVICE
 from test_draws import assert_lanes_train_as_alone
 from test_train import cohort, config
 from torch import Tensor
-from torch.func import vmap
+from torch.func import hessian, vmap
 
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
@@ -406,3 +406,19 @@ def test_batch_norm_and_pooling_of_all_lanes_are_each_lane_s_own(
     assert "aten.native_batch_norm.default" in called and "aten.mul.Tensor" not in called
     # Lanes beside each other need no copies.
     assert axis == 0 or "aten.clone.default" not in called
+
+
+def test_second_derivatives_by_forward_over_reverse_are_recorded() -> None:
+    """Of these functorch makes zeros that no operation tells of."""
+    weights = torch.randn(3, 4, device=DEVICE, requires_grad=True)
+    first, other = torch.randn(2, 4, device=DEVICE).unbind(0)
+
+    def curve(weight: Tensor, x: Tensor) -> Tensor:
+        return hessian(lambda x: (x * weight).tanh().square().sum())(x).square().sum()
+
+    def step(x: Tensor) -> list[Tensor]:
+        return [*torch.autograd.grad(vmap(curve, (0, None))(weights, x).sum(), weights)]
+
+    tape, out = record(step, [first], [weights])
+    assert torch.equal(out[0], step(first)[0])
+    assert torch.equal(tape.replay(other)[0], step(other)[0])

@@ -35,6 +35,7 @@ from lrsearch.train.batches.batch import take
 from lrsearch.train.batches.resident import Resident, load_raw, place
 from lrsearch.train.device import repeatable_dropout
 from lrsearch.train.engines import solo
+from lrsearch.train.engines.start import build, start_losses
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes import graphs
 from lrsearch.train.lanes.draws import Noise
@@ -163,7 +164,7 @@ class Ready:
         raw = load_raw(config["data"], HERE)
         self.real = place(raw, config["data"], None, torch.device("cpu"), train)
         assert isinstance(self.real, Resident)
-        self.model = solo.build(self.trials[0], self.real, HERE)
+        self.model = build(self.trials[0], self.real, HERE)
 
     def move(self) -> None:
         """To be called where tensors are fake."""
@@ -352,7 +353,7 @@ def test_alone_never_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeTensorMode(allow_non_fake_inputs=True):
         ready.move()
         batch = take(ready.data.train, ready.rows(BATCH))
-        start = solo.start_losses(ready.model, ready.data, ready.criterion)
+        start = start_losses(ready.model, ready.data, ready.criterion)
         ready.model.train()
         training = Training(ready.model, ready.train, HERE, ready.criterion)
         total = torch.zeros((), dtype=torch.float64, device=GPU)

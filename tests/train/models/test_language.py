@@ -29,6 +29,7 @@ from lrsearch.errors import DataError, ModelError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.train.engines import solo
 from lrsearch.train.engines.comparison import refuse
+from lrsearch.train.engines.start import start_losses
 from lrsearch.train.lanes import evaluation
 from lrsearch.train.models import metrics, validation
 from lrsearch.train.models.build import build_model
@@ -353,7 +354,7 @@ def test_a_model_that_knows_nothing_needs_log_of_the_vocabulary():
         validation.validation_sums(model, data, criterion).tolist(), data, criterion
     )
     assert found["loss"] == pytest.approx(math.log(data.outputs), rel=1e-6)
-    for each in solo.start_losses(model, data, criterion).tolist():  # It knows nothing.
+    for each in start_losses(model, data, criterion).tolist():  # It knows nothing.
         assert each == pytest.approx(found["loss"])
     first = (data.y_validation == 0).double().mean().item()  # What argmax takes of all alike.
     assert found["accuracy"] == pytest.approx(first)

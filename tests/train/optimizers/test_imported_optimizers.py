@@ -11,7 +11,7 @@ from test_train import MLP, SGD, cohort, config, facts, net, placed_data, run
 from lrsearch.errors import ImportRefused, ModelError
 from lrsearch.spec.model import locate, resolve
 from lrsearch.train.engines.probe import probe
-from lrsearch.train.engines.solo import build
+from lrsearch.train.engines.start import build
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.trial import Outcome, Probe, Trial, Workplace

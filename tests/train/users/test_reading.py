@@ -19,7 +19,7 @@ NETS = """
 
     found = load_digits()
     X, Y = (found.images[:128, None] / 16).astype("float32"), found.target[:128]
-    SCALE = torch.ones(1)
+    SCALE, EPOCH, SHARED = torch.ones(1), 0, {"epoch": 0, "seen": {}}
 
 
     class Counts(Dataset):
@@ -41,6 +41,12 @@ NETS = """
                 self.reads += 1
             if self.kind == "scale":  # As a curriculum does that a model follows.
                 SCALE.mul_(0.9)
+            if self.kind == "epoch":
+                global EPOCH
+                EPOCH += 1
+            if self.kind == "shared":
+                SHARED["epoch"] += 1
+                SHARED["seen"][index] = 1
             noise = np.random.rand() / 100
             return (X[index] * (1 + noise + self.reads / 1000)).astype("float32"), Y[index]
 
@@ -116,6 +122,8 @@ def test_a_cache_stays_and_what_is_counted_beside_it_is_named(nets):
         ("reads", "the training dataset.reads changes as it is read"),
         ("draws", "the training dataset.draws changes as it is read"),
         ("scale", "SCALE changes as samples are read"),
+        ("epoch", "EPOCH changes as samples are read"),
+        ("shared", "SHARED.epoch changes as samples are read"),
         ("cache", ""),
     ],
 )

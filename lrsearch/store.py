@@ -430,10 +430,10 @@ _FLOAT = {float}
 
 def _diagnosis(body: Mapping[str, Any]) -> Diagnosis:
     return Diagnosis(
-        body["verdict"],
+        str(body["verdict"]),
         float(body["confidence"]),
         _floats(body["evidence"]),
-        body["advice"],
+        str(body["advice"]),
     )
 
 

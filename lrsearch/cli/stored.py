@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -182,9 +182,11 @@ def open_to_report(target: str | None, root: Path) -> StoredRun | Unsearched:
 
 def see_tests(folder: Path, history: History) -> Unsearched | None:
     """View a run in which nothing was searched and range tests were made; None of any other."""
-    if history.sessions or not (ranges := _ranges(history)):
+    if history.sessions:
         return None
-    return Unsearched(folder.resolve().name, tuple(ranges))
+    with _making_sense(folder):
+        ranges = tuple(_ranges(history))
+    return Unsearched(folder.resolve().name, ranges) if ranges else None
 
 
 def _asked(target: str | None, run: StoredRun) -> StoredRun:
@@ -197,8 +199,17 @@ def _asked(target: str | None, run: StoredRun) -> StoredRun:
 def _open(folder: Path, history: History) -> StoredRun:
     if not history.sessions:
         raise RunError(f"nothing was searched in {folder} yet", hint="run lrsearch grid CONFIG")
-    try:
+    with _making_sense(folder):
+        _ranges(history)  # These, and what they cost, are looked at later.
+        find_spent(history)
         return see(folder, history)
+
+
+@contextlib.contextmanager
+def _making_sense(folder: Path) -> Iterator[None]:
+    """Raise RunDamaged for a journal whose lines are whole and say nothing sensible."""
+    try:
+        yield
     except NO_SENSE as error:
         raise RunDamaged(
             f"its journal says what no version of lrsearch has written: {type(error).__name__}",

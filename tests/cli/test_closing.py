@@ -443,6 +443,19 @@ def test_a_signal_during_the_start_ends_as_one_later(number, tmp_path):
     assert process.returncode == 130 and err == b""
 
 
+@pytest.mark.parametrize("searched", [False, True])
+def test_a_range_test_that_makes_no_sense_is_named(here, trained, searched):
+    """Its line is whole: a run folder may come from anyone."""
+    if searched:
+        shutil.copytree(trained, here / "runs")
+    with Run.open(here / "runs", "small", spec_text=SPEC) as run:
+        run.noted("range", {"key": "none", "lr": ["much"]})
+    for more in ([], ["--json"]):
+        said = CliRunner().invoke(app, ["report", "small.yaml", *more])
+        assert said.exit_code == 2, said.exception
+        assert "its journal says what no version of lrsearch has written" in said.stderr
+
+
 @pytest.mark.parametrize("command", ["grid", "range"])
 def test_a_start_beside_another_is_refused_before_anything_is_loaded(here, command):
     with claim(here / "runs", "small"):

@@ -245,7 +245,7 @@ def spell_safe(basin: Basin) -> str:
 
 
 def spell_close(basin: Basin) -> str:
-    """How well the rates that do as well do, where by more than the error some are worse."""
+    """Words on how far below the best some of the rates that do as well are, "" within the error."""
     return f", to within {PERCENT:.0%} of the value" if basin.close else ""
 
 

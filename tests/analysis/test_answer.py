@@ -316,7 +316,7 @@ def test_a_divergence_below_rates_that_train_is_no_cliff(lost):
 
 @pytest.mark.parametrize("diverging", [(), (8,), (3, 8)])
 @pytest.mark.parametrize("stopped", [True, False])
-def test_the_rate_from_which_on_nothing_is_learned_is_told(stopped, diverging):
+def test_the_rate_at_which_trainings_begin_to_learn_nothing_is_told(stopped, diverging):
     """A rate far too high may learn nothing long before one diverges. Such trainings are stopped,
     or come to the value of a net that knows nothing, and the best lies at none of them."""
     rows = [({"lr": rate}, [bowl(rate, 0.05, 2) if rate < 0.09 else 3.0]) for rate in RATES]
@@ -332,15 +332,15 @@ def test_the_rate_from_which_on_nothing_is_learned_is_told(stopped, diverging):
         records[place] = replace(records[place], result=replace(own, **(rule if stopped else told)))
     answer = find_answer(summarize(records, LOSS), LOSS, [Range("lr", RATES[0], RATES[-1], "log")])
     basin = answer.basin
-    assert basin.idle_from == basin.fails_at == RATES[6] and answer.edges == ()
+    assert basin.idle_at == basin.fails_at == RATES[6] and answer.edges == ()
     assert basin.diverges_at == (RATES[8] if diverging else None)
     assert RATES[2] < basin.safe_lr[0] < basin.safe_lr[1] < RATES[6]
     if stopped:
         assert RATES[0] < basin.best_lr[0] and basin.best_lr[1] < RATES[8]
     beyond = ", and divergence begins at 1" if diverging else ""
-    assert evidence(answer).endswith(f"; nothing is learned from 0.1 on{beyond}")
+    assert evidence(answer).endswith(f"; trainings that learn nothing begin at 0.1{beyond}")
     head, row = describe_basins(answer)
-    assert row[head.index("learns nothing")] == "0.1" and to_plain(answer)["basins"][0]["idle_from"]
+    assert row[head.index("learns nothing")] == "0.1" and to_plain(answer)["basins"][0]["idle_at"]
 
 
 def test_what_blew_up_is_no_rate_of_a_curve():

@@ -257,10 +257,10 @@ def test_a_value_that_is_not_finite_is_that_of_a_rate_that_was_tried(value):
     assert basin.best_lr[1] < RATES[8]
 
 
-def moved(scale, shift, seed):
+def moved(scale, shift):
     """What an answer says of bowls of which one ends in divergence, their values moved: a negative
     scale makes the worst the best, by which they are then judged."""
-    noise = np.random.default_rng(seed).normal(size=(2, 9, 2)).tolist()
+    noise = np.random.default_rng(0).normal(size=(2, 9, 2)).tolist()
     rows = [
         (
             {"lr": rate, "batch_size": size},
@@ -281,15 +281,14 @@ def moved(scale, shift, seed):
     return (found.recommended.point, found.highest.point, found.tied, edges), told
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     ("scale", "shift"), [(1, -1e6), (1e9, -1e10), (1e-12, 0), (-1e-9, 0), (-1, -1e5), (-1, 0.2)]
 )
-def test_a_metric_in_another_unit_or_from_another_zero_has_the_same_answer(scale, shift, seed):
+def test_a_metric_in_another_unit_or_from_another_zero_has_the_same_answer(scale, shift):
     """As log-likelihoods and scores are, far below 0 or far from 1; within a hundredth of the value
     has no meaning there."""
-    chosen, basins = moved(1, 0, seed)
-    same, found = moved(scale, shift, seed)
+    chosen, basins = moved(1, 0)
+    same, found = moved(scale, shift)
     assert chosen == same and len(basins) == len(found) == 2
     assert found == [pytest.approx(each, rel=0.02) for each in basins]
 

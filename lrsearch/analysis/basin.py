@@ -68,7 +68,7 @@ class Basin:
     `within_error` are the rates whose value is within one standard error of the best's,
     `within_percent` those that lose less than a hundredth of it, `safe_lr` the wider of the two,
     `decades` how wide that is. `diverges_at` is the lowest rate above the best one that diverged,
-    `idle_from` a lower one from which on all failed, having learned nothing there. `sensitivity`
+    `idle_at` a lower one, above those that do as well, that learned nothing. `sensitivity`
     is the mean loss against the best over the decade to each side of it, as far as it was
     measured.
     """
@@ -88,7 +88,7 @@ class Basin:
     within_error: tuple[float, float]
     within_percent: tuple[float, float]
     diverges_at: float | None
-    idle_from: float | None
+    idle_at: float | None
     sensitivity: float
     spread: float
     """The standard deviation of the best rate's common logarithm."""
@@ -132,8 +132,8 @@ class Basin:
 
     @property
     def fails_at(self) -> float | None:
-        """The lowest rate above the best one from which on trainings diverge or learn nothing."""
-        return self.diverges_at if self.idle_from is None else self.idle_from
+        """The lowest rate above the best one that diverged or learned nothing."""
+        return self.diverges_at if self.idle_at is None else self.idle_at
 
     @property
     def margin(self) -> float | None:
@@ -374,7 +374,7 @@ def _describe(
         within_error=error_ends,
         within_percent=percent_ends,
         diverges_at=float(min(lost)) if lost else None,
-        idle_from=_find_idle(points, rate, max(error_ends[1], percent_ends[1])),
+        idle_at=_find_idle(points, rate, max(error_ends[1], percent_ends[1])),
         sensitivity=float(gaps[near].mean()),
         spread=float(bests.std()),
         flat=family.flat,
@@ -401,12 +401,10 @@ def _stood_still(point: PointSummary) -> bool:
 
 
 def _find_idle(points: Sequence[PointSummary], rate: str, least: float) -> float | None:
-    """The lowest rate above `least` from which on all trainings failed, where it is one that
-    learned nothing and none diverged as low; None where there is none."""
+    """The lowest rate above `least` that learned nothing, None where one as low diverged."""
     above = [point for point in points if point.params[rate] > least]
-    trained = max((p.params[rate] for p in above if not (p.idle or p.fails)), default=least)
     lost = [p.params[rate] for p in above if p.fails and not p.idle]
-    idle = [p.params[rate] for p in above if p.idle and p.params[rate] > trained]
+    idle = [p.params[rate] for p in above if p.idle]
     return min(idle) if idle and min(idle) < min(lost, default=math.inf) else None
 
 

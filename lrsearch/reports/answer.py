@@ -379,7 +379,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
                 "within_percent": basin.within_percent,
                 "decades": basin.decades,
                 "diverges_at": basin.diverges_at,
-                "idle_from": basin.idle_from,
+                "idle_at": basin.idle_at,
                 "margin": basin.margin,
                 "sensitivity": basin.sensitivity,
                 "value": basin.value,

@@ -244,15 +244,15 @@ def spell_safe(basin: Basin) -> str:
 
 
 def spell_close(basin: Basin) -> str:
-    """How well the rates that do as well do, where by more than the error some are worse."""
+    """Words on how far from the best the rates that do as well are, "" within the error."""
     return f", to within {PERCENT:.0%} of the value" if basin.close else ""
 
 
 def spell_failing(basin: Basin) -> str:
     """A sentence on the rate from which on trainings fail; "" where none above the best did."""
     told = []
-    if basin.idle_from is not None:
-        told.append(f"nothing is learned from {format_value(basin.idle_from)} on")
+    if basin.idle_at is not None:
+        told.append(f"trainings that learn nothing begin at {format_value(basin.idle_at)}")
     if basin.diverges_at is not None:
         rate = format_value(basin.diverges_at)
         told.append(
@@ -273,7 +273,7 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
         for own in ([each.open for each in basins], [each.reached for each in basins])
     ]
     heads = (f"95 %{beyond[0]}", f"do as well{beyond[1]}")
-    idle = any(each.idle_from is not None for each in basins)
+    idle = any(each.idle_at is not None for each in basins)
     failing = ("learns nothing", "diverges") if idle else ("diverges",)
     rows: list[tuple[str, ...]] = [("", "best rate", *heads, "decades", *failing, "sensitivity")]
     for basin in basins:
@@ -284,7 +284,7 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
                 _open_ends(spell_span(basin.best_lr), basin.open),
                 _open_ends(spell_span(basin.safe_lr), basin.reached),
                 f"{basin.decades:.1f}",
-                *[_spell_known(basin.idle_from)] * idle,
+                *[_spell_known(basin.idle_at)] * idle,
                 _spell_known(basin.diverges_at),
                 format_value(basin.sensitivity),
             )

@@ -258,10 +258,10 @@ def test_a_value_that_is_not_finite_is_that_of_a_rate_that_was_tried(value):
     assert basin.best_lr[1] < RATES[8]
 
 
-def moved(scale, shift, seed):
+def moved(scale, shift):
     """What an answer says of bowls of which one ends in divergence, their values moved: a negative
     scale makes the worst the best, by which they are then judged."""
-    noise = np.random.default_rng(seed).normal(size=(2, 9, 2)).tolist()
+    noise = np.random.default_rng(0).normal(size=(2, 9, 2)).tolist()
     rows = [
         (
             {"lr": rate, "batch_size": size},
@@ -282,15 +282,14 @@ def moved(scale, shift, seed):
     return (found.recommended.point, found.highest.point, found.tied, edges), told
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     ("scale", "shift"), [(1, -1e6), (1e9, -1e10), (1e-12, 0), (-1e-9, 0), (-1, -1e5), (-1, 0.2)]
 )
-def test_a_metric_in_another_unit_or_from_another_zero_has_the_same_answer(scale, shift, seed):
+def test_a_metric_in_another_unit_or_from_another_zero_has_the_same_answer(scale, shift):
     """As log-likelihoods and scores are, far below 0 or far from 1; within a hundredth of the value
     has no meaning there."""
-    chosen, basins = moved(1, 0, seed)
-    same, found = moved(scale, shift, seed)
+    chosen, basins = moved(1, 0)
+    same, found = moved(scale, shift)
     assert chosen == same and len(basins) == len(found) == 2
     assert found == [pytest.approx(each, rel=0.02) for each in basins]
 
@@ -317,7 +316,7 @@ def test_a_divergence_below_rates_that_train_is_no_cliff(lost):
 
 @pytest.mark.parametrize("diverging", [(), (8,), (3, 8)])
 @pytest.mark.parametrize("stopped", [True, False])
-def test_the_rate_from_which_on_nothing_is_learned_is_told(stopped, diverging):
+def test_the_rate_at_which_trainings_begin_to_learn_nothing_is_told(stopped, diverging):
     """A rate far too high may learn nothing long before one diverges. Such trainings are stopped,
     or come to the value of a net that knows nothing, and the best lies at none of them."""
     rows = [({"lr": rate}, [bowl(rate, 0.05, 2) if rate < 0.09 else 3.0]) for rate in RATES]
@@ -333,15 +332,15 @@ def test_the_rate_from_which_on_nothing_is_learned_is_told(stopped, diverging):
         records[place] = replace(records[place], result=replace(own, **(rule if stopped else told)))
     answer = find_answer(summarize(records, LOSS), LOSS, [Range("lr", RATES[0], RATES[-1], "log")])
     basin = answer.basin
-    assert basin.idle_from == basin.fails_at == RATES[6] and answer.edges == ()
+    assert basin.idle_at == basin.fails_at == RATES[6] and answer.edges == ()
     assert basin.diverges_at == (RATES[8] if diverging else None)
     assert RATES[2] < basin.safe_lr[0] < basin.safe_lr[1] < RATES[6]
     if stopped:
         assert RATES[0] < basin.best_lr[0] and basin.best_lr[1] < RATES[8]
     beyond = ", and divergence begins at 1" if diverging else ""
-    assert evidence(answer).endswith(f"; nothing is learned from 0.1 on{beyond}")
+    assert evidence(answer).endswith(f"; trainings that learn nothing begin at 0.1{beyond}")
     head, row = describe_basins(answer)
-    assert row[head.index("learns nothing")] == "0.1" and to_plain(answer)["basins"][0]["idle_from"]
+    assert row[head.index("learns nothing")] == "0.1" and to_plain(answer)["basins"][0]["idle_at"]
 
 
 def test_what_blew_up_is_no_rate_of_a_curve():

@@ -233,6 +233,9 @@ def test_what_stands_between_round_brackets_is_one_value():
     text = "{a: f(1, 2), b: (3, 4, 5), c: {d: (6, 7)}, e: 8}"
     data = {"a": "f(1, 2)", "b": "(3, 4, 5)", "c": {"d": "(6, 7)"}, "e": 8}
     assert parse(text, "f.yaml").data == data
+    text = "a: {b: (c, d: e), f: g(1, 2)}\nh: (i\nj:\nk: l)\n"  # No brackets of one value.
+    data = {"a": {"b": "(c", "d": "e)", "f": "g(1, 2)"}, "h": "(i", "j": None, "k": "l)"}
+    assert parse(text, "f.yaml").data == data
 
 
 def test_a_slip_hides_no_other_fault(tmp_path):

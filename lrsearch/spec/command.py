@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.catalogue import METRICS
 from lrsearch.errors import nearest, suggest
 from lrsearch.reporting import LONGEST_NAME, is_name
 from lrsearch.space import Dimension
@@ -257,7 +258,10 @@ def read_patterns(reader: Reader, raw: Any, kind: str, objective: str) -> dict[s
     if objective and objective not in raw:
         close = nearest(objective, [each for each in found if each != "step"])
         line = Line((*path, objective), f"{objective}: ([\\d.]+)", "one group, which is the number")
-        line = Line(("objective", "metric"), close) if close else line
+        if close and objective in METRICS:  # The pattern's name is the slip.
+            line = Line((*path, objective), found[close], f"in the place of {close}")
+        elif close:
+            line = Line(("objective", "metric"), close)
         message = f"the objective's metric '{objective}' has no pattern"
         reader.fault(path, message, reader.hint(path, [line]))
     return found

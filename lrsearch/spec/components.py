@@ -325,8 +325,11 @@ def is_class_path(reader: Reader, path: Path, raw: Any) -> bool:
 
 def _dotted(path: Path, raw: Any) -> str:
     """The hint for a path of a file, or of an entry point, in place of a class path."""
+    named = {"model": "nn.Linear", "optimizer": "optim.SGD", "loss": "nn.CrossEntropyLoss"}
+    example = next((named[each] for each in path if each in named), "")
+    usual = f"write {path[-1]}: torch.{example}; for example" if example else ""
     if not isinstance(raw, str):
-        return ""
+        return usual
     plain = re.sub(r"\(\)$", "", raw.strip("'\"`\u201c\u201d \t")).removeprefix("./")
     plain = re.sub(r"\.py(?=:|/|$)|/$", "", plain)
     plain = re.sub(r"\s*[./:]+\s*", ".", plain).strip(".").replace("-", "_")
@@ -340,7 +343,7 @@ def _dotted(path: Path, raw: Any) -> str:
     if re.fullmatch(r"[A-Za-z_][\w.]*", plain):
         what = "the function" if path == ("loop",) else "a class or a function"
         return f"write {path[-1]}: {plain}.NAME, with the name of {what} in it"
-    return ""
+    return usual
 
 
 _SCHEDULERS = ("torch.optim.lr_scheduler.", "keras.", "tensorflow.", "transformers.", "timm.")

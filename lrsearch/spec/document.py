@@ -329,9 +329,9 @@ class _Builder:
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(event, events, path)
         if event.flow_style and (put := _PUT_IN.match(self.text, event.start_mark.index)):
-            self._mapping(events, path)
+            self._mapping(event, events, path)
             return put[0]
-        return self._mapping(events, path)
+        return self._mapping(event, events, path)
 
     def _hint_value(self, path: Path, value: str | None) -> str:
         """The hint to write a value as it is, "" where there is none, or it does not read so."""
@@ -411,7 +411,7 @@ class _Builder:
         self._fault(event, key, told, f"write {named}[{', '.join(meant)}]")
         return [float(each) for each in meant]
 
-    def _mapping(self, events: Iterator[Any], path: Path) -> dict[str, Any]:
+    def _mapping(self, begun: Any, events: Iterator[Any], path: Path) -> dict[str, Any]:
         import yaml
 
         mapping: dict[str, Any] = {}
@@ -436,7 +436,7 @@ class _Builder:
             else:
                 mapping |= self._entry(name, last, events, path, mapping)
                 before = last
-            call = call or next(reversed(mapping), "")
+            call = next(reversed(mapping), "") if begun.flow_style else ""
             text = mapping.get(call)
             call = call if isinstance(text, str) and text.count("(") > text.count(")") else ""
         return mapping

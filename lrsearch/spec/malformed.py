@@ -28,9 +28,6 @@ _ASSIGNED = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*(\S.*)")
 _TIGHT = re.compile(r"\s*([A-Za-z_][\w.-]*):([^\s/:].*)")
 _COLONS = re.compile(r"(['\"]).*?\1|:\s")
 
-_JSON = re.compile(r"""("[\w.]+":\s*"[^"]*")\s+("[\w.]+":)""")
-"""Two entries of JSON without a comma between them."""
-
 _QUOTING = {
     "unknown escape character": "between double quotes a backslash begins an escape: write the "
     "text between single quotes, such as 'loss: ([\\d.]+)'",
@@ -98,14 +95,8 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
     given = _line(lines, line)
     if PLACED.search(given):
         hint = _quoted(given, "a text that begins with { stands in quotes")
-    elif missed := _JSON.search(given) if "<scalar>" in problem else None:
-        hint = f"a comma is missing: write {missed[1]}, {missed[2]}"
-    elif "flow mapping" in told and (missed := re.search(r"[{,]\s*(\w+)=([^,}]*)", given)):
-        hint = f"write {missed[1]}: {_short(missed[2].strip())}"
     elif re.search(r":\s+(['\"]).*?\1\s+\S", given) and "<scalar>" in problem:
         hint = _quoted(given, "a text that begins with a quote ends with it")
-    elif re.search(r"[:]\s[^;]+;\s*[\w.]+:\s", given) and "mapping values" in problem:
-        hint = f"each key stands on a line of its own: write {given.partition(';')[0].strip()}"
     elif "mapping values are not allowed" in problem or "but got ':'" in problem:
         hint = _quoted(given, _COLON)
     return line, f"not valid YAML: {told}", hint

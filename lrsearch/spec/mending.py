@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LONGEST = 200
 """Characters of a line that is mended."""
 
-_PAIRS = {"{": "}", "[": "]"}
+_PAIRS = {"{": "}", "[": "]", "(": ")"}
 
 _KEY = r"[A-Za-z_](?:[\w.-]*\w)?"
 _ALONE = re.compile(rf"[^\w\[\]]*({_KEY})[^\w\[\]]*")
@@ -467,9 +467,9 @@ def _balanced(content: str) -> Iterator[str]:
             yield content.replace(sign * 2, sign)
     opened: list[str] = []
     for at, char in enumerate(content):
-        if char in _PAIRS:
+        if char in "[{":
             opened.append(char)
-        elif char in _PAIRS.values():
+        elif char in "]}":
             sign = next(sign for sign, end in _PAIRS.items() if end == char)
             if sign not in opened:
                 for match in reversed([*re.finditer(rf"{_KEY}:\s+|^-\s+", content[:at])]):

@@ -152,7 +152,8 @@ def _last_word(fault: Fault, others: Sequence[Fault]) -> str:
     same = [
         each.hint
         for each in others
-        if key and not fault.key and each.line == fault.line and each.hint.startswith(key[0])
+        if key and not fault.key and not fault.hint.endswith("before it")
+        if each.line == fault.line and each.hint.startswith(key[0])
     ]
     return same[-1] if same else fault.hint
 

@@ -240,7 +240,7 @@ def test_a_tab_is_told_where_it_stands(tmp_path):
         ("nets", "write class_path: nets.NAME, with the name of a class or a function in it"),
         ("nets . Net", "write class_path: nets.Net"),
         ("nets::Net", "write class_path: nets.Net"),
-        ("my nets", ""),
+        ("my nets", "write class_path: torch.nn.Linear; for example"),
     ],
 )
 def test_a_file_or_an_entry_point_is_told_its_dotted_path(tmp_path, given, written):

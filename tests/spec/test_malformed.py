@@ -217,7 +217,8 @@ def test_both_parsers_read_the_same(text, monkeypatch):
          {"a": "mse", "b": {"c": "d", "e": "f"}}),
         ("a: {b: #1e-3, c: 2}\nd: {e: ?, f: 3}\n",
          {"a": {"b": 1e-3, "c": 2}, "d": {"e": "?", "f": 3}}),
-        ("a: {b: c]\nd: [e: 1, f: 2}\n", {"a": {"b": "c"}, "d": {"e": 1, "f": 2}}),
+        ("a: {b: c]\nd: [e: 1, f: 2}\ng: [3, 4)\n",
+         {"a": {"b": "c"}, "d": {"e": 1, "f": 2}, "g": [3, 4]}),
         ("&a: {b: 1}\nc: {!d: 2, &e f: 3}\n", {"a": {"b": 1}, "c": {"d": 2, "f": 3}}),
         ("a: {{b}}\nc: {d: {{ e.f }}}\n", {"a": "{{b}}", "c": {"d": "{{ e.f }}"}}),
         ("a: !true\nb: !!int '2'\nc: \u201c3\u201d\n", {"a": True, "b": 2, "c": 3}),
@@ -231,6 +232,9 @@ def test_what_is_no_yaml_is_read_as_what_it_was_meant_to_be(text, data):
 def test_what_stands_between_round_brackets_is_one_value():
     text = "{a: f(1, 2), b: (3, 4, 5), c: {d: (6, 7)}, e: 8}"
     data = {"a": "f(1, 2)", "b": "(3, 4, 5)", "c": {"d": "(6, 7)"}, "e": 8}
+    assert parse(text, "f.yaml").data == data
+    text = "a: {b: (c, d: e), f: g(1, 2)}\nh: (i\nj:\nk: l)\n"  # No brackets of one value.
+    data = {"a": {"b": "(c", "d": "e)", "f": "g(1, 2)"}, "h": "(i", "j": None, "k": "l)"}
     assert parse(text, "f.yaml").data == data
 
 

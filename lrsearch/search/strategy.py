@@ -75,14 +75,7 @@ class Unlearning:
     """The part of strategies that keep no results: they follow none, or ask for them when they
     propose."""
 
-    def tell(
-        self,
-        point: Point,
-        outcome: Outcome,
-        value: float | None,
-        replicates: tuple[float, ...] = (),
-        partial: Partial = (),
-    ) -> None:
+    def tell(self, *told: Any, **more: Any) -> None:
         """Learn nothing."""
 
 

@@ -102,7 +102,7 @@ def generation_size(generation: int, startup: int, told: int) -> int:
     if told < startup:
         return min(generation, startup - told)
     few = FIRST if told < startup + FIRST else told
-    return min(generation, few, max(told, 1))
+    return min(generation, few, told)
 
 
 class Repeats:

@@ -713,29 +713,24 @@ def _lock(folder: Path) -> int:
     """Take the folder's lock: a descriptor, which holds it until it is closed or the process dies.
     Raises RunLocked, also where the lock file was deleted while another process still writes the
     journal."""
+    path = folder / "lock"
     _refuse_links(folder)
     with _using(folder):
-        while (descriptor := _try_lock(folder)) is None:
-            pass
-        return descriptor
-
-
-def _try_lock(folder: Path) -> int | None:
-    """The lock's descriptor; None where `fresh` renamed the folder between the open and the
-    lock."""
-    path = folder / "lock"
-    descriptor = _open(path, os.O_RDWR | os.O_CREAT)
-    with contextlib.ExitStack() as unless_held:
-        unless_held.callback(os.close, descriptor)
-        _flock(descriptor, folder)
-        if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.lstat()):
-            return None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-        if _is_held(folder / "journal.jsonl"):
-            raise _locked(folder, "")
-        unless_held.pop_all()
-    return descriptor
+        while True:
+            descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+            try:
+                _flock(descriptor, folder)
+                # `fresh` may have renamed the folder between the open and the lock.
+                if path.exists() and os.path.samestat(os.fstat(descriptor), path.lstat()):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+                    if _is_held(folder / "journal.jsonl"):
+                        raise _locked(folder, "")
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
 
 
 def _flock(descriptor: int, folder: Path) -> None:

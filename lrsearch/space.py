@@ -145,10 +145,7 @@ class Choice:
     @property
     def ordered(self) -> bool:
         """Whether the options are plain numbers, so that neighbours resemble each other."""
-        return all(
-            isinstance(option.value, int | float) and not isinstance(option.value, bool)
-            for option in self.options
-        )
+        return all(is_number(option.value) for option in self.options)
 
 
 Dimension = Float | Int | Choice
@@ -261,14 +258,8 @@ _ATOMS = (str, int, float, bool, type(None))
 
 def same(left: Any, right: Any) -> bool:
     """Equality that tells true from 1, and lists from tuples no more than JSON does."""
-    kind = type(left)
-    if kind is type(right):  # As nearly always: the rest asks what else they may be.
-        if kind in _ATOMS:
-            return bool(left == right)
-        if kind is dict:
-            return left.keys() == right.keys() and all(
-                same(part, right[key]) for key, part in left.items()
-            )
+    if type(left) is type(right) and type(left) in _ATOMS:  # As nearly always.
+        return bool(left == right)
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, Mapping) and isinstance(right, Mapping):

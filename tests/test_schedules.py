@@ -450,6 +450,10 @@ def test_what_does_not_fit_is_named(schedule, argument, message):
     assert error.value.argument == argument
 
 
+def test_as_many_cycles_as_steps_fit():
+    assert set(ours(named("cosine_restarts", cycles=100), 100)) == {1.0}
+
+
 def test_warmup_as_long_as_the_budget_is_refused():
     with pytest.raises(ScheduleError, match="200 steps, the whole budget has 200") as error:
         ours({"name": "constant"}, 200, warm("2ep"))

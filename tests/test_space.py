@@ -17,6 +17,7 @@ from lrsearch.space import (
     Int,
     Option,
     Space,
+    automatic,
     build,
     corners,
     draw,
@@ -29,12 +30,14 @@ from lrsearch.space import (
     grid,
     grid_size,
     levels,
+    options_above,
     parameters,
     parse_name,
     point_at,
     round_value,
     same,
     set_path,
+    settle_ends,
     size,
     without_points,
 )
@@ -228,6 +231,29 @@ def test_extremes_are_the_lowest_and_the_highest_of_listed_numbers():
     assert extremes(Choice(tuple(map(Option, [0.1, 0.01, 1.0])))) == [1, 2]
     assert extremes(Choice(tuple(map(Option, ["a", "c", "b"])))) == [0, 1, 2]
     assert extremes(Float(0.1, 1.0)) == [0.1, 1.0] and extremes(Int(3, 3)) == [3]
+
+
+def test_true_and_false_are_no_numbers_in_an_order():
+    orders = [Choice(tuple(map(Option, values))).ordered for values in ([1, 2.0], [True, False])]
+    assert orders == [True, False]
+
+
+def test_the_end_of_all_shares_is_the_last_option_or_the_highest_value():
+    space = Space((("a", Choice(tuple(map(Option, "xyz")))), ("b", Int(1, 4))))
+    assert draw(space, {"a": 1.0, "b": 1.0}) == {"a": "z", "b": 4}
+
+
+def test_of_several_parameters_the_first_says_under_which_option():
+    assert options_above(["a[1].b[2].c", "a[0].d"]) == {"a": 1, "a[1].b": 2}
+
+
+def test_ends_that_were_found_are_the_range_s_own():
+    inner = Space((("lr", Float(1e-6, 10.0, True, auto=True)), ("momentum", Float(0.0, 1.0))))
+    space = Space((("optimizer", Choice((Option("sgd"), Option({"name": "adam"}, inner)))),))
+    settled = settle_ends(space, {"optimizer[1].lr": (0.01, 0.1)})
+    found = dict(parameters(settled))
+    assert found["optimizer[1].lr"] == Float(0.01, 0.1, True) and not automatic(settled)
+    assert found["optimizer[1].momentum"] == Float(0.0, 1.0)
 
 
 def test_a_point_without_a_parameter_is_outside():

@@ -212,13 +212,13 @@ def read_csv(
     forced, numeric = set(categorical), set()
     for index, survey in surveys.items():
         with file.together.kept():
-            if survey.name not in forced and _is_numeric(survey, rows, target, task, file):
+            if survey.name not in forced and _holds_numbers(survey, rows, target, task, file):
                 numeric.add(index)
     file.together.raise_all()
     return _convert(file, len(names), surveys, numeric, target, task)
 
 
-def _is_numeric(survey: _Survey, rows: int, target: str, task: str | None, file: _File) -> bool:
+def _holds_numbers(survey: _Survey, rows: int, target: str, task: str | None, file: _File) -> bool:
     """Whether a column is one of numbers. Raises DataError where most of its cells are, but not
     all."""
     here = survey.name == target

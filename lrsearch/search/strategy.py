@@ -75,14 +75,7 @@ class Unlearning:
     """The part of strategies that keep no results: they follow none, or ask for them when they
     propose."""
 
-    def tell(
-        self,
-        point: Point,
-        outcome: Outcome,
-        value: float | None,
-        replicates: tuple[float, ...] = (),
-        partial: Partial = (),
-    ) -> None:
+    def tell(self, *told: Any, **more: Any) -> None:
         """Learn nothing."""
 
 
@@ -109,7 +102,7 @@ def generation_size(generation: int, startup: int, told: int) -> int:
     if told < startup:
         return min(generation, startup - told)
     few = FIRST if told < startup + FIRST else told
-    return min(generation, few, max(told, 1))
+    return min(generation, few, told)
 
 
 class Repeats:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_answer import ACCURACY, LOSS, RATES, bowl, points_of
 
 from lrsearch.analysis.stopping import find_noise, judge_patience
+from lrsearch.analysis.tied import POOLED
 
 VALUES = st.lists(st.one_of(st.none(), st.integers(-20, 20).map(float)), max_size=30)
 NOISE = st.sampled_from([0.0, 0.5, 3.0])
@@ -88,6 +89,17 @@ def test_the_noise_of_seeds_is_that_of_a_difference_of_means():
     assert found.basis == "seeds"
     assert found.error == pytest.approx(math.sqrt(2 * square / 4))
     assert found.error == pytest.approx(0.1 * math.sqrt(2 / 4), rel=0.4)
+
+
+def test_the_noise_of_seeds_is_that_of_the_best_measured_alike():
+    """Of two seeds each; the others are worse and noisier, or have a seed more."""
+    rates = [10.0**-at for at in range(POOLED + 3)]
+    best = [[at, at + 0.1 * (-1) ** at] for at in range(POOLED)]
+    others = [[50.0, 50.5], [60.5, 60.0], [0.1, 3.0, -2.8]]
+    rows = [({"lr": rate}, values) for rate, values in zip(rates, best + others, strict=True)]
+    found = find_noise(points_of(rows), LOSS)
+    assert found.basis == "seeds" and found.error > 0
+    assert found == find_noise(points_of(rows[:POOLED]), LOSS)
 
 
 def test_the_noise_of_single_trainings_is_read_from_the_curve():

@@ -866,8 +866,8 @@ class Net(nn.Linear):
 
 def test_a_run_is_held_while_its_data_are_loaded(here: Path) -> None:
     (here / "held.py").write_text(
-        "from pathlib import Path\n\nfrom lrsearch.store import is_locked\n\n\ndef load():\n"
-        f"    print('held:', is_locked(Path({str(here / 'held' / 'held')!r})))\n"
+        "from pathlib import Path\n\n\ndef load():\n"
+        f"    print('held:', Path({str(here / 'held' / '.held.starting')!r}).exists())\n"
         "    return {}\n"
     )
     (here / "held.yaml").write_text(

@@ -108,7 +108,7 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     message = f"lrsearch {name} takes {' '.join(taken) or 'no argument'}: '{words}' is too much"
     parts = words.split()
     first = parts[0] if parts else ""
-    given = [each for each in _split(command, args)[0] if each not in parts]
+    given = [each for each in _split(command, args)[0] if not {*each.split()} <= {*parts}]
     known = [option for each in command.params for option in each.opts if option[:2] == "--"]
     dashed = _DASHED.match(first)
     meant, equals, value = first[dashed.end() if dashed else 0 :].partition("=")
@@ -138,12 +138,13 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
         return message, f"one command for each: {rest}" if len(given) < _LISTED else f"write {form}"
     if first.isdigit() and "--trials" in known:
         return message, f"write {_with_option(command, name, given, '--trials', first)}"
-    if (before := [*args[: args.index(first)]])[-2:-1] == ["--time"] and len(before) > 1:
+    before = args[: args.index(first)] if first in args else ()
+    if [*before[-2:-1]] == ["--time"]:
         with contextlib.suppress(ValueError):  # --time 5 minutes
             given = [each for each in given if each != before[-1]]
             time = find_time(f"{before[-1]} {words}")
             return message, f"write {_with_option(command, name, given, '--time', time)}"
-    left = [each for each in args if each not in parts]
+    left = [each for each in args if not {*each.split()} <= {*parts}]
     return message, f"write {command_line(['lrsearch', name, *left]) if given else form}"
 
 

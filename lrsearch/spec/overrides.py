@@ -23,7 +23,7 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     source = f"--set {given or text}"
     name, equals, value_text = text.partition("=")
     name = name.strip()
-    strange = name[:1] in "+-~" or re.search(r"[/:]|^[\w.]+\[", name) or value_text[:1] == "="
+    strange = name[:1] in "+-~" or re.search(r"/|^[\w.]+[\[:]", name) or value_text[:1] == "="
     if not equals or not name or strange or any(not part for part in name.split(".")):
         raise UsageError(
             f"{given or text!r} is no override", where="--set", hint=_meant(given or text)

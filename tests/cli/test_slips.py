@@ -51,6 +51,8 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("bayes", "a.yaml", "50", "-q"), "write lrsearch bayes a.yaml --trials 50"),
         (("grid", "a.yaml", "--time", "5", "minutes"), "write lrsearch grid a.yaml --time 5m"),
         (("grid", "a.yaml", "b.py", "-q"), "'b.py' is too much write lrsearch grid a.yaml -q"),
+        (("grid", "a.yaml", "two words"), "'two words' is too much write lrsearch grid a.yaml"),
+        (("grid", "a.yaml", ""), "'' is too much write lrsearch grid a.yaml"),
         (("grid", "a.yaml", "-\u2013workers", "2"), "no option -\u2013workers write --workers"),
         (("grid", "-help"), "there is no option -help write --help, with two hyphens"),
         (("-help",), "there is no option -help write lrsearch --help"),

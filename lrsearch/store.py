@@ -1327,19 +1327,26 @@ class Run:
         """
         line = _encode(self._lines + 1, event, body)
         self._check_journal()
+        self._make_room(line, sync=sync)
+        if sync:
+            self._spare.clear()
+
+    def _make_room(self, line: bytes, *, sync: bool) -> None:
+        """Write a line, where there is no room in the place of what may be spared."""
         try:
-            self._write_line(line, sync=sync)
+            return self._write_line(line, sync=sync)
         except StorageFull as error:
             if not self._spare:
                 raise
-            for path in self._spare:
-                self._given_up[path] = error
-                with _using(path):
-                    path.unlink(missing_ok=True)
-            self._spare.clear()
-            self._write_line(line, sync=sync)
-        if sync:
-            self._spare.clear()
+            full = error
+        with contextlib.suppress(StorageFull):  # It may have failed for a moment alone.
+            return self._write_line(line, sync=sync)
+        for path in self._spare:
+            self._given_up[path] = full
+            with _using(path):
+                path.unlink(missing_ok=True)
+        self._spare.clear()
+        self._write_line(line, sync=sync)
 
     def _write_line(self, line: bytes, *, sync: bool) -> None:
         end = self._end + len(line)

@@ -488,7 +488,7 @@ def test_the_report_says_what_was_found_and_what_it_cost(path: Path, tmp_path: P
     assert f"lr is searched from {ranged.low:g} to {ranged.high:g}" in words
     assert "batch_size=16 optimizer=sgd: lr" in words
     epochs = sum(body["epochs"] for body in stored_tests(history).values())
-    assert f"and {epochs:.4g} epochs," in words and "of range tests" in words
+    assert f"; {epochs:.4g} epochs," in words and "of range tests" in words
     again = lrsearch("report", path, "--runs", tmp_path, "--json")
     shown = json.loads(again.out)
     assert shown["cost"]["range_epochs"] == pytest.approx(epochs)

@@ -31,21 +31,25 @@ def make_start(
     model = build(trial, data, workplace)
     seed_everything(trial_seeds(trial.seed).noise)
     own = "class_path" in trial.config["model"] or criterion.objects
-    before = _remember(model, criterion) if own else {}
+    before = _remember(model, criterion) if own else None
     start = start_losses(model, data, criterion)
-    if own and _remember(model, criterion) != before:
+    if before is not None and _remember(model, criterion) != before:
         anew.put_back(workplace)
         model = build(trial, data, workplace)
         criterion = make_criterion(trial.config, data.task, data.outputs, workplace, data.device)
     return model, criterion, start
 
 
-def _remember(model: nn.Module, criterion: Criterion) -> Mapping[str, object]:
-    """All that a model could remember, but for the states of global generators."""
+def _remember(model: nn.Module, criterion: Criterion) -> Mapping[str, object] | None:
+    """All that a model could remember, but for the states of global generators; None where its
+    objects raise when they are looked at, which trains as it is."""
     model.eval()
     held = (*model.named_parameters(), *model.named_buffers())
     versions = {f"the version of {name}": each._version for name, each in held}
-    known = criterion.remember(model).items()
+    try:
+        known = criterion.remember(model).items()
+    except Exception:  # Of a user's `__class__` or `__eq__` anything may come.
+        return None
     return {key: each for key, each in known if not key.startswith("the state of")} | versions
 
 

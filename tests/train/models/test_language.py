@@ -176,7 +176,7 @@ def written(tmp_path, data="", model="char_transformer", train="", search=""):
         ({"data": ", validation: {folds: 5}"}, "data.validation", "not by folds"),
         ({"data": ", validation: source"}, "data.validation", "no split of its own"),
         ({"data": ", test: source"}, "data.test", "no split of its own"),
-        ({"data": ", standardize: true"}, "data.standardize", "nothing to standardize"),
+        ({"data": ", standardize: true"}, "data.standardize", "have no mean"),
         ({"data": ", split_seed: 1"}, "data.split_seed", "not drawn"),
         ({"data": ", context: 0"}, "data.context", "too small"),
         ({"data": ", contxt: 8"}, "data.contxt", "unknown key"),

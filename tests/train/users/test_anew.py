@@ -344,22 +344,20 @@ LOOKED = """
 """
 
 
-def test_globals_are_looked_at_once_a_trial(nets, tmp_path):
+def test_globals_are_looked_at_as_often_however_long_a_trial_is(nets, tmp_path):
     write_nets(tmp_path, NETS + LOOKED)
-    own = own_config(code("digits"), code("Split"), **SHORT)
 
-    def looks(trials):
+    def looks(trials, **given):
+        own = own_config(code("digits"), code("Split"), **SHORT | given)
         importing.forget_imports()
         before = getattr(functorch, "looks", 0)
         ended = run(*[own] * trials, seeds=list(range(trials)), place=nets)
         assert [each.result.outcome for each in ended] == [Outcome.COMPLETED] * trials
         return functorch.looks - before
 
-    two, four = looks(2), looks(4)
-    before = functorch.looks
-    anew.put_back(nets)
-    once = functorch.looks - before
-    assert once > 0 and four - two == 2 * once
+    two, three, four = map(looks, (2, 3, 4))
+    assert 0 < three - two == four - three
+    assert looks(2, budget="30ba") == two
 
 
 def test_a_default_type_set_by_a_model_is_no_other_s(nets):

@@ -16,6 +16,7 @@ from lrsearch.train.models.metrics import SUMS
 from lrsearch.train.models.validation import in_chunks
 from lrsearch.train.randomness import seed_everything, trial_seeds
 from lrsearch.train.users import anew
+from lrsearch.train.users.memory import version_of
 from lrsearch.trial import Trial, Workplace
 
 
@@ -44,7 +45,7 @@ def _remember(model: nn.Module, criterion: Criterion) -> Mapping[str, object]:
     """All that a model could remember, but for the states of global generators."""
     model.eval()
     held = (*model.named_parameters(), *model.named_buffers())
-    versions = {f"the version of {name}": each._version for name, each in held}
+    versions = {f"the version of {name}": version_of(each) for name, each in held}
     known = criterion.remember(model).items()
     return {key: each for key, each in known if not key.startswith("the state of")} | versions
 

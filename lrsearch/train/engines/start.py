@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.train.batches.batch import copy, shape_of
 from lrsearch.train.device import sum_type
 from lrsearch.train.engines.course import Data
@@ -32,21 +31,25 @@ def make_start(
     model = build(trial, data, workplace)
     seed_everything(trial_seeds(trial.seed).noise)
     own = "class_path" in trial.config["model"] or criterion.objects
-    before = _remember(model, criterion) if own else {}
+    before = _remember(model, criterion) if own else None
     start = start_losses(model, data, criterion)
     if own and _remember(model, criterion) != before:
         anew.put_back(workplace)
-        model = build(trial, data, workplace)
         criterion = make_criterion(trial.config, data.task, data.outputs, workplace, data.device)
+        model = build(trial, data, workplace)
     return model, criterion, start
 
 
-def _remember(model: nn.Module, criterion: Criterion) -> Mapping[str, object]:
-    """All that a model could remember, but for the states of global generators."""
+def _remember(model: nn.Module, criterion: Criterion) -> object:
+    """All that a model could remember, but for the states of global generators; unlike any other
+    where it cannot be looked at."""
     model.eval()
     held = (*model.named_parameters(), *model.named_buffers())
     versions = {f"the version of {name}": version_of(each) for name, each in held}
-    known = criterion.remember(model).items()
+    try:
+        known = criterion.remember(model).items()
+    except any_but_interrupts():  # Objects of the user's may raise anything.
+        return object()
     return {key: each for key, each in known if not key.startswith("the state of")} | versions
 
 

@@ -84,20 +84,21 @@ NETS = """
 HELD = '''
     import torch
     from torch import nn
+    from collections import UserDict
+
+
+    class Closed(UserDict):
+        def items(self):
+            raise OSError("the file is closed")
 
 
     class Holds(nn.Module):
-        """A spectrum of numbers that weights are seldom kept in, and neighbours; and what has no
-        content to look at: a table made in inference mode, a layer without a size, a function of
-        what is not there yet."""
+        """A spectrum of numbers that weights are seldom kept in, and neighbours; and a mapping
+        that cannot be looked at."""
 
         def __init__(self, in_features, num_classes):
             super().__init__()
-            self.later, self.aside = lambda: late, [nn.LazyLinear(2)]
-            with torch.inference_mode():
-                self.table = torch.ones(3)
-            if num_classes < 0:
-                late = 0
+            self.closed = Closed()
             self.a = nn.Linear(in_features, num_classes, dtype=torch.float64)
             self.turn = nn.Parameter(torch.ones(num_classes, dtype=torch.complex128))
             self.register_buffer("near", torch.eye(num_classes).to_sparse())

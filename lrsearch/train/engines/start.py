@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.train.batches.batch import copy, shape_of
 from lrsearch.train.device import sum_type
 from lrsearch.train.engines.course import Data
@@ -16,6 +15,7 @@ from lrsearch.train.models.metrics import SUMS
 from lrsearch.train.models.validation import in_chunks
 from lrsearch.train.randomness import seed_everything, trial_seeds
 from lrsearch.train.users import anew
+from lrsearch.train.users.memory import version_of
 from lrsearch.trial import Trial, Workplace
 
 
@@ -35,21 +35,21 @@ def make_start(
     start = start_losses(model, data, criterion)
     if before is not None and _remember(model, criterion) != before:
         anew.put_back(workplace)
-        model = build(trial, data, workplace)
         criterion = make_criterion(trial.config, data.task, data.outputs, workplace, data.device)
+        model = build(trial, data, workplace)
     return model, criterion, start
 
 
-def _remember(model: nn.Module, criterion: Criterion) -> Mapping[str, object] | None:
-    """All that a model could remember, but for the states of global generators; None where its
-    objects raise when they are looked at, which trains as it is."""
+def _remember(model: nn.Module, criterion: Criterion) -> object:
+    """All that a model could remember, but for the states of global generators; unlike any other
+    where it cannot be looked at."""
     model.eval()
     held = (*model.named_parameters(), *model.named_buffers())
-    versions = {f"the version of {name}": each._version for name, each in held}
+    versions = {f"the version of {name}": version_of(each) for name, each in held}
     try:
         known = criterion.remember(model).items()
-    except Exception:  # Of a user's `__class__` or `__eq__` anything may come.
-        return None
+    except any_but_interrupts():  # Objects of the user's may raise anything.
+        return object()
     return {key: each for key, each in known if not key.startswith("the state of")} | versions
 
 

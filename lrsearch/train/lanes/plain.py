@@ -129,7 +129,7 @@ _STATES = ("manual_seed", "seed", "get_rng_state", "set_rng_state")
 """Functions of torch's global generator, from which no lane draws."""
 
 
-def _refuse_states(*_: Any) -> Any:
+def _refuse_states(*_: Any, **__: Any) -> Any:
     raise NotRecordable("it reads or sets the state of torch's random numbers")
 
 

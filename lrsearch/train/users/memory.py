@@ -18,12 +18,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType, GeneratorType, MethodType, ModuleType
+from types import CellType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lrsearch.data.raised import PACKAGES
 
@@ -180,10 +181,10 @@ class _Look:
             value, bool | int | float | complex | str | bytes | None | np.generic | itertools.count
         ):
             return True, repr(value)
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and not is_lazy(value):
             apart = id(value) in self.held or _memory_of(value) in self.memory
-            return True, (_Same(value), apart or (value._version, _numbers_of(value)))
-        if id(value) in self.held or isinstance(value, logging.Logger):
+            return True, (_Same(value), apart or (version_of(value), _numbers_of(value)))
+        if id(value) in self.held or isinstance(value, logging.Logger | Tensor):
             return True, _Same(value)
         if isinstance(value, np.ndarray):
             whole = value.nbytes < 2**20
@@ -208,9 +209,15 @@ _OPEN = frozenset({FunctionType, MethodType, type, ModuleType, dict, list, tuple
 def _memory_of(tensor: Tensor) -> int | None:
     """The place in memory of a tensor's numbers; None for one without any, or of another layout."""
     try:
-        return tensor.untyped_storage().data_ptr() or None
+        return None if is_lazy(tensor) else tensor.untyped_storage().data_ptr() or None
     except (RuntimeError, NotImplementedError):
         return None
+
+
+def version_of(tensor: Tensor) -> int | None:
+    """The number of a tensor's changes in place; None where torch counts none, as it does not of
+    what inference mode has made."""
+    return None if is_lazy(tensor) or tensor.is_inference() else tensor._version
 
 
 def _numbers_of(tensor: Tensor) -> bytes | None:
@@ -233,7 +240,7 @@ def _parts(value: Any) -> Iterable[Any] | None:
     """Parts of a value other than a container, which may change; None for one without."""
     if isinstance(value, FunctionType):
         defaults = (value.__defaults__ or (), (value.__kwdefaults__ or {}).values())
-        cells = [each.cell_contents for each in value.__closure__ or ()]
+        cells = [_within(each) for each in value.__closure__ or ()]
         return [*cells, *itertools.chain(*defaults), *vars(value).values()]
     if isinstance(value, MethodType):
         return [value.__self__, value.__func__]
@@ -253,6 +260,14 @@ def _parts(value: Any) -> Iterable[Any] | None:
     slots = [name for kind in type(value).__mro__ for name in names_of(vars(kind).get("__slots__"))]
     held = [getattr(value, name, None) for name in slots]
     return [*held, *vars(value).values()] if hasattr(value, "__dict__") else held or None
+
+
+def _within(cell: CellType) -> object:
+    """The value of a closure's variable, None before there is one."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 def names_of(slots: Any) -> Iterable[str]:

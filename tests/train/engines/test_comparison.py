@@ -185,6 +185,18 @@ def test_a_generator_that_hands_on_another_s_values_is_looked_into() -> None:
     assert seen[0] != seen[1] != seen[2]
 
 
+def test_what_tells_no_changes_is_looked_at() -> None:
+    """A tensor of inference mode has no versions, a lazy layer no memory, a closure no content
+    yet."""
+    with torch.inference_mode():
+        table = torch.ones(3)
+    held = [table, torch.nn.LazyLinear(2), lambda: late]
+    seen = look_at(held)
+    assert look_at(held) == seen
+    late = table.data_ptr()
+    assert look_at(held) != seen
+
+
 @pytest.mark.filterwarnings("error:Casting complex values")
 @pytest.mark.parametrize("name", FUSED)
 def test_what_looks_odd_and_is_sound_trains_in_lanes(name: str) -> None:

@@ -81,23 +81,31 @@ NETS = """
                 self.a.bias.data.sub_(h.detach().mean(0))
             return self.head(h.tanh())
 """
-HELD = """
+HELD = '''
     import torch
     from torch import nn
+    from collections import UserDict
+
+
+    class Closed(UserDict):
+        def items(self):
+            raise OSError("the file is closed")
 
 
     class Holds(nn.Module):
-        "A spectrum of numbers that weights are seldom kept in, and neighbours."
+        """A spectrum of numbers that weights are seldom kept in, and neighbours; and a mapping
+        that cannot be looked at."""
 
         def __init__(self, in_features, num_classes):
             super().__init__()
+            self.closed = Closed()
             self.a = nn.Linear(in_features, num_classes, dtype=torch.float64)
             self.turn = nn.Parameter(torch.ones(num_classes, dtype=torch.complex128))
             self.register_buffer("near", torch.eye(num_classes).to_sparse())
 
         def forward(self, x):
             return (self.a(x.flatten(1).double()) * self.turn).real
-"""
+'''
 MODELS = {
     "bfloat16": (code("Low", dtype="bfloat16"), "its parameters are not all float32, but bfloat16"),
     "float16": (code("Low", dtype="float16"), "its parameters are not all float32, but float16"),

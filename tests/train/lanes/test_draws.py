@@ -216,6 +216,7 @@ OWN = make_generator(0)
         (lambda x: vmap(lambda y: y + torch.rand(18), randomness="same")(x), "of torch.func"),
         (lambda x: x + torch.poisson(x.detach().abs()), "that no lane could repeat"),
         (lambda x: x + torch.get_rng_state()[0], "the state of torch's random numbers"),
+        (lambda x: x + torch.manual_seed(seed=1).seed(), "the state of torch's random numbers"),
         (
             lambda x: x[0, torch.multinomial(x.detach().abs(), 4, replacement=True)],
             "draws several numbers of the same probabilities, with replacement",

@@ -362,6 +362,21 @@ def test_what_is_a_thousandfold_off_says_nothing_of_what_trained(values, ends):
     assert not make_gauge(points_of(rows), LOSS).is_blown(900 * answer.value)
 
 
+@pytest.mark.parametrize(
+    ("trained", "told"),
+    [
+        (RATES[:1], "1 of 9 rates trained, and it takes 3, so search 0.0001 and below"),
+        (RATES[7:], "2 of 9 rates trained, and it takes 3, so search 0.316 and above"),
+        ([RATES[3], RATES[7]], "2 of 9 rates trained, and it takes 3"),
+        (RATES[:3], ""),
+    ],
+)
+def test_why_there_is_no_curve_is_told_where_most_rates_diverged(trained, told):
+    rows = [({"lr": r}, [bowl(r, 1e-2) if r in trained else None]) for r in RATES]
+    parts = evidence(find_answer(points_of(rows), LOSS)).split("; ")
+    assert [each for each in parts if "curve: " in each] == [f"no curve: {told}"] * bool(told)
+
+
 def test_what_blew_up_is_no_rate_of_a_curve():
     rows = [({"lr": rate, "schedule": "cosine"}, [bowl(rate, 1e-2)]) for rate in RATES]
     values = [2.0, 1.0, 1e9, 1e9]

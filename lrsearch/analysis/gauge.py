@@ -31,6 +31,11 @@ BLOWN_UP = 1e5
 """The ratio to the usual gap and to the best value from which on a gap is that of a blow-up."""
 
 
+LEAP = 1e3
+"""The same ratio to the widest gap below it and to the best value: with nothing between, fewer
+decades part a blow-up from what trained badly."""
+
+
 FINER = 10.0
 """The ratio of the median gap to the best value from which on a loss may be one whose noise is a
 share of it (`Gauge.make_finer`)."""
@@ -49,6 +54,8 @@ class Gauge:
     """The least and the greatest value that there is, see `find_ends`."""
     middle: float = math.asinh(1)
     """The place of the median gap."""
+    widest: float = math.inf
+    """The largest gap of a training that did not blow up."""
 
     def measure(self, value: float) -> float:
         """A value of the objective on this scale."""
@@ -64,7 +71,8 @@ class Gauge:
 
     @cached_property
     def _limit(self) -> float:
-        return BLOWN_UP * max(self.size * math.sinh(self.middle), abs(self.best))
+        usual, widest = self.size * math.sinh(self.middle), self.widest
+        return min(BLOWN_UP * max(usual, abs(self.best)), LEAP * max(widest, abs(self.best)))
 
     def make_finer(self) -> Gauge | None:
         """The scale of a loss whose noise is a share of it, however low it is: its unit is the best
@@ -104,7 +112,12 @@ def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | 
     apart = [gap for gap in gaps if gap]
     # Each is held against those below it, of which one may be a tie but for rounding.
     sound = range(2, len(apart))
-    blown = (n for n in sound if apart[n] > BLOWN_UP * max(apart[n // 2], abs(best)))
+    near = abs(best)
+    blown = (
+        n
+        for n in sound
+        if apart[n] > min(BLOWN_UP * max(apart[n // 2], near), LEAP * max(apart[n - 1], near))
+    )
     apart = apart[: next(blown, len(apart))]
     gaps = [0.0] * gaps.count(0.0) + apart
     # Of half the points, or of half of those that are worse than the best at all.
@@ -113,4 +126,5 @@ def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | 
         return None
     if BLOWN_UP * max(size, abs(best)) >= measured.LARGEST:  # Where trials' values are cut.
         return None
-    return Gauge(best, size, sign, find_ends(objective, values))
+    ends = find_ends(objective, values)
+    return Gauge(best, size, sign, ends, widest=max(apart, default=0.0))

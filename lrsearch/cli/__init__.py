@@ -40,9 +40,9 @@ def plain_command(words: Sequence[str]) -> Callable[[], None] | None:
     run and `list`, without the parser, which takes longer to load than most runs to be read. None
     of any other command line, and of what is no run: it may be an option without its hyphens."""
     from lrsearch.cli import showing
-    from lrsearch.cli.places import USUAL_RUNS
+    from lrsearch.cli.places import USUAL_RUNS, find_runs
 
-    runs = Path(os.environ.get("LRSEARCH_RUNS") or USUAL_RUNS)
+    runs = find_runs(os.environ.get("LRSEARCH_RUNS") or USUAL_RUNS)
     if os.path.isfile(runs):  # noqa: PTH113
         return None
     target = (*words, None)[1] if words[:1] == ["report"] and len(words) <= 2 else "-"

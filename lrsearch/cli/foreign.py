@@ -343,7 +343,7 @@ def _find_hint(
         return "write --set prune=none"
     if setting := _setting(command, _bare(name), value, text):
         return setting
-    if word in ("j", "np", "p") or word in words.WORKER_WORDS:
+    if word in ("j", "np", "p") or word in words.WORKER_WORDS or (word, type(value)) == ("w", int):
         return f"write --workers {value if type(value) is int else 'N'}"
     if word in words.DEVICE_WORDS:
         meant = words.device_of(word, value)

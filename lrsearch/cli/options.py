@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lrsearch.cli.places import USUAL_RUNS as USUAL_RUNS
+from lrsearch.cli.places import find_runs
 
 
 def unset(name: str, metavar: str, help: str, **more: Any) -> Any:
@@ -45,7 +46,7 @@ def _read_folder(text: str | Path) -> Path:
     if str(text).startswith("--"):
         told = f"'{text}' is an option: --runs takes a folder"
         raise typer.BadParameter(f"{told}; one of that name is ./{text}")
-    return Path(text)
+    return find_runs(text)
 
 
 def _check_folder(value: Path) -> Path:

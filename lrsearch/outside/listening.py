@@ -42,7 +42,12 @@ PATIENCE = 2.0
 def read_json(text: str) -> Any:
     """The JSON that a whole text is, None for any other text."""
     try:
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return None
+        except ValueError:  # Of more digits than Python reads as a whole number.
+            return json.loads(text, parse_int=float)
     except (ValueError, RecursionError):
         return None
 

@@ -28,6 +28,7 @@ from lrsearch.reports.rates import (
     spell_failing,
     spell_safe,
     spell_span,
+    spell_uncurved,
 )
 from lrsearch.reports.text import (
     count,
@@ -128,6 +129,8 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
             )
         if failing := spell_failing(answer.basin):
             parts.append(failing)
+    elif few := spell_uncurved(answer):
+        parts.append(few)
     for edge in answer.edges if alone else ():
         if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import PERCENT, Basin, has_values
+from lrsearch.analysis.basin import ENOUGH, PERCENT, Basin, has_values
 from lrsearch.analysis.confirmation import Finalist
 from lrsearch.analysis.groups import agrees, find_rate, group, is_rate
-from lrsearch.analysis.points import PointSummary
+from lrsearch.analysis.points import PointSummary, set_apart
 from lrsearch.reports.characters import Pieces, draw_figure
 from lrsearch.reports.marks import (
     Band,
@@ -261,6 +261,27 @@ def spell_failing(basin: Basin) -> str:
             else f"divergence begins at {rate}"
         )
     return ", and ".join(told)
+
+
+def spell_uncurved(answer: Answer) -> str:
+    """A sentence on why the recommended point has no curve where enough rates were tried for one;
+    "" where it has one, or fewer were tried."""
+    points = set_apart(answer.points)
+    name = find_rate(points)
+    if name is None or answer.basin is not None:
+        return ""
+    own = next((o for s, o in group(points, name) if agrees(answer.recommended.params, s)), [])
+    trained = {point.params[name] for point in own if point.objective is not None}
+    failed = {point.params[name] for point in own if point.fails} - trained
+    if not trained or len(trained) >= ENOUGH - 1 or len(trained | failed) < ENOUGH:
+        return ""
+    told = f"no curve: {len(trained)} of {len(trained | failed)} rates trained"
+    told += f", and it takes {ENOUGH - 1}"
+    if max(trained) < min(failed):
+        told += f", so search {format_value(max(trained))} and below"
+    elif min(trained) > max(failed):
+        told += f", so search {format_value(min(trained))} and above"
+    return told
 
 
 def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[str, ...]]:

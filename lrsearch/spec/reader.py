@@ -46,7 +46,7 @@ TOP_LEVEL = (
 """The keys of a spec."""
 
 PLAIN: dict[str, Parameter] = {
-    "seeds": Parameter("int", 1, low=1),
+    "seeds": Parameter("int", 1, low=1, high=10**6),
     "seed": Parameter("int", 0, low=0, high=2**31 - 1),
     "max_failures": Parameter("int", 10, low=0),
 }

@@ -150,6 +150,8 @@ def _look(
     elif path.is_dir():
         inside = FilePath(raw, example_of("source", data, path))
         yield place, f"{path}: it is a folder, and a file is needed", f"write source: {inside}"
+    elif path.is_char_device() or path.is_block_device():
+        yield place, f"{path}: it is a device, and a file is needed", ""
     elif path.is_file():  # A pipe would be empty afterwards.
         if not os.access(path, os.R_OK):
             yield place, f"{path}: the file cannot be read: Permission denied", ""

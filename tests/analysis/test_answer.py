@@ -343,6 +343,40 @@ def test_the_rate_at_which_trainings_begin_to_learn_nothing_is_told(stopped, div
     assert row[head.index("learns nothing")] == "0.1" and to_plain(answer)["basins"][0]["idle_at"]
 
 
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([2.63, 0.3, 3.46, 2e4, 5e7], (0.0, 4.0)),
+        ([0.9, 0.4, 0.25, 1e3, 1e8], (0.1, 1.0)),
+        ([2.3, 2.3, 2.2, 1e-4, 1.1e-4, 1.2e-4, 2.31, 2.32, 2.4], (5e-5, 5e-4)),
+    ],
+    ids=["five rates", "of two leaps", "three that trained"],
+)
+def test_what_is_a_thousandfold_off_says_nothing_of_what_trained(values, ends):
+    """The value's interval reached to the thousandfold of what was measured."""
+    rows = [({"lr": rate}, [value]) for rate, value in zip(RATES, values, strict=False)]
+    answer = find_answer(points_of(rows), LOSS)
+    low, high = answer.interval
+    assert ends[0] <= low <= answer.value <= high <= ends[1]
+    # What is worse by less is one that trained.
+    assert not make_gauge(points_of(rows), LOSS).is_blown(900 * answer.value)
+
+
+@pytest.mark.parametrize(
+    ("trained", "told"),
+    [
+        (RATES[:1], "1 of 9 rates trained, and it takes 3, so search 0.0001 and below"),
+        (RATES[7:], "2 of 9 rates trained, and it takes 3, so search 0.316 and above"),
+        ([RATES[3], RATES[7]], "2 of 9 rates trained, and it takes 3"),
+        (RATES[:3], ""),
+    ],
+)
+def test_why_there_is_no_curve_is_told_where_most_rates_diverged(trained, told):
+    rows = [({"lr": r}, [bowl(r, 1e-2) if r in trained else None]) for r in RATES]
+    parts = evidence(find_answer(points_of(rows), LOSS)).split("; ")
+    assert [each for each in parts if "curve: " in each] == [f"no curve: {told}"] * bool(told)
+
+
 def test_what_blew_up_is_no_rate_of_a_curve():
     rows = [({"lr": rate, "schedule": "cosine"}, [bowl(rate, 1e-2)]) for rate in RATES]
     values = [2.0, 1.0, 1e9, 1e9]

@@ -11,6 +11,7 @@ import pytest
 
 import lrsearch
 from lrsearch.cli import plain_command
+from lrsearch.cli.places import find_runs
 
 ROOT = Path(lrsearch.__file__).parent
 OLDER = Path(__file__).parents[1] / "tuner" / "older"
@@ -83,6 +84,14 @@ def test_the_folder_of_the_environment_is_looked_in(runs):
     assert found.returncode == 0 and found.stdout.startswith("older: accuracy")
     assert lrsearch_at(runs, "list", LRSEARCH_RUNS="others").stdout.count("grid") == 2
     assert "no runs in" in lrsearch_at(runs, "list", LRSEARCH_RUNS="").stdout
+
+
+def test_a_tilde_in_quotes_is_the_home_where_no_folder_has_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert find_runs("~/runs") == tmp_path / "home" / "runs"
+    (tmp_path / "~" / "runs").mkdir(parents=True)
+    assert find_runs("~/runs") == Path("~/runs")
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,8 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("grid", "a.yaml", "--confirm", "3"), "write --set confirm.top=3"),
         (("grid", "a.yaml", "--confirm-top", "3"), "write --set confirm.top=3"),
         (("grid", "a.yaml", "--n-jbos", "3"), "write --workers 3"),
+        (("grid", "a.yaml", "-w", "2"), "write --workers 2"),
+        (("grid", "a.yaml", "-w", "1e-4"), "weight_decay: 1e-4"),
         (("confirm", "a.yaml", "--seedss", "3"), "did you mean --seeds?"),
         (("check", "a.yaml", "--workers", "2"), "an option of lrsearch range, grid, random, bayes"),
         (("check", "a.yaml", "--dry-run"), "it is an option of lrsearch range, grid, random"),

@@ -148,6 +148,8 @@ def test_json_of_any_kind_still_counts_on_a_line_of_stdout_alone() -> None:
     assert objects(b'{"other": 1, "lr": 0.1}\n') == [{"other": 1, "lr": 0.1}]
     assert objects(b'{"ts": 17, "level": "info"}\n', plain=False) == []
     assert objects(f"INFO:root:{LINE}\n".encode(), plain=False) == FOUND
+    long = b"1" * 5000  # Of more digits than Python reads as a whole number.
+    assert objects(b'{"loss": %b}\n' % long) == [{"loss": math.inf}]
 
 
 def test_objects_of_processes_that_print_at_once_are_told_apart() -> None:

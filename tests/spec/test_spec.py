@@ -166,6 +166,7 @@ def test_every_value_remembers_its_line():
         ('a: 1\nb: "\\ud800"\n', 2, "an escape names half a character"),
         ("a: " + "[" * 33 + "]" * 33, 1, "nested deeper than 32"),
         ("a: 1\nb: \x00", 2, "a control character (U+0000)"),
+        ("a\0:\0 \x001\0\n\0", 0, "it is UTF-16"),
         ("a: \udcff", 0, "not a text file"),
         ("a: " + "x" * 65536, 0, "64 KiB"),
     ],
@@ -339,6 +340,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         ("search:", "random: {sampler: soobol}\nsearch:", 10, "random.sampler", "mean 'sobol'"),
         ("search:", "bayes: {trial: 4}\nsearch:", 10, "bayes.trial", "did you mean 'trials'?"),
         ("search:", "seeds: 0\nsearch:", 10, "seeds", "from 1"),
+        ("search:", "seeds: 1e9\nsearch:", 10, "seeds", "from 1 up to 1000000"),
         ("search:", "seed: 2147483648\nsearch:", 10, "seed", "up to"),
     ],
 )

@@ -250,6 +250,11 @@ def test_a_link_that_leads_nowhere(here: Path) -> None:
     assert fault.message == f"a.npz is a link to {here / 'b.npz'}: there is no such file"
 
 
+def test_a_device_is_no_file_of_data(here: Path) -> None:
+    (fault,) = faults_of(here, "data: {name: csv, source: /dev/null, target: y}")
+    assert fault.message == "/dev/null: it is a device, and a file is needed"
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [

@@ -343,6 +343,17 @@ def test_the_rate_at_which_trainings_begin_to_learn_nothing_is_told(stopped, div
     assert row[head.index("learns nothing")] == "0.1" and to_plain(answer)["basins"][0]["idle_at"]
 
 
+@pytest.mark.parametrize(("idle", "begins"), [((1, 2, 3, 7, 8), RATES[7]), ((7,), None)])
+def test_what_learns_nothing_at_low_rates_is_no_cliff_and_begins_where_most_do(idle, begins):
+    records = records_of([({"lr": rate}, [bowl(rate, RATES[5], 2)]) for rate in RATES])
+    stopped = Result(Outcome.PRUNED, 30, 1.0, 1.0, rule="no_progress")
+    for place in idle:
+        records[place] = replace(records[place], result=stopped)
+    (basin,) = find_basins(summarize(records, LOSS), LOSS)
+    assert basin.idle_at == begins
+    assert RATES[3] < basin.safe_lr[0] < RATES[5] < basin.safe_lr[1] < RATES[7]
+
+
 def test_what_blew_up_is_no_rate_of_a_curve():
     rows = [({"lr": rate, "schedule": "cosine"}, [bowl(rate, 1e-2)]) for rate in RATES]
     values = [2.0, 1.0, 1e9, 1e9]

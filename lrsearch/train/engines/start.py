@@ -33,7 +33,7 @@ def make_start(
     own = "class_path" in trial.config["model"] or criterion.objects
     before = _remember(model, criterion) if own else None
     start = start_losses(model, data, criterion)
-    if own and _remember(model, criterion) != before:
+    if before is not None and _remember(model, criterion) != before:
         anew.take_out(workplace)  # Data that count or draw stand where they do for other models.
         criterion = make_criterion(trial.config, data.task, data.outputs, workplace, data.device)
         model = build(trial, data, workplace)

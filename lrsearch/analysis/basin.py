@@ -401,11 +401,15 @@ def _stood_still(point: PointSummary) -> bool:
 
 
 def _find_idle(points: Sequence[PointSummary], rate: str, least: float) -> float | None:
-    """The lowest rate above `least` that learned nothing, None where one as low diverged."""
+    """The lowest rate above `least` that learned nothing, None where one as low diverged, or as
+    many trained from there on as did not: then nothing begins there."""
     above = [point for point in points if point.params[rate] > least]
     lost = [p.params[rate] for p in above if p.fails and not p.idle]
-    idle = [p.params[rate] for p in above if p.idle]
-    return min(idle) if idle and min(idle) < min(lost, default=math.inf) else None
+    idle = min((p.params[rate] for p in above if p.idle), default=math.inf)
+    if idle >= min(lost, default=math.inf):
+        return None
+    failed = [p.fails or p.idle for p in above if p.params[rate] >= idle]
+    return idle if 2 * sum(failed) > len(failed) else None
 
 
 def _find_lost(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[float]:
@@ -417,9 +421,10 @@ def _find_lost(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> list[
 def _find_cliff(points: Sequence[PointSummary], rate: str, gauge: Gauge) -> float:
     """The lowest rate of two lost points in a row from which on more are lost than not, infinite
     where there is none above one that trained. One that trained beyond is a chance, as is one that
-    is lost alone."""
+    is lost alone; what learned nothing is none, as low rates have it too."""
     balance, cliff, beyond = 0, math.inf, False
-    states = sorted((point.params[rate], _is_lost(point, gauge)) for point in points)
+    tried = [point for point in points if not _stood_still(point)]
+    states = sorted((point.params[rate], _is_lost(point, gauge)) for point in tried)
     first = next((at for at, lost in states if not lost), math.inf)
     for at, lost in reversed(states):
         balance += 1 if lost else -1

@@ -272,7 +272,8 @@ class Listener:
             )
             errors.append(error)
         for each in errors[1:SHOWN]:
-            errors[0].hint += f"\n{each.hint}"
+            if each.hint not in errors[0].hint:
+                errors[0].hint += f"\n{each.hint}"
         return errors[0] if errors else None
 
     def _bury(self, cohort: Cohort, job: Assignment, death: Died, cut: Cut | None) -> None:

@@ -314,6 +314,17 @@ def test_a_divergence_below_rates_that_train_is_no_cliff(lost):
     assert RATES[4] < basin.best < basin.safe_lr[1] < RATES[6]
 
 
+@pytest.mark.parametrize(("idle", "begins"), [((1, 2, 3, 7, 8), RATES[7]), ((7,), None)])
+def test_what_learns_nothing_at_low_rates_is_no_cliff_and_begins_where_most_do(idle, begins):
+    records = records_of([({"lr": rate}, [bowl(rate, RATES[5], 2)]) for rate in RATES])
+    stopped = Result(Outcome.PRUNED, 30, 1.0, 1.0, rule="no_progress")
+    for place in idle:
+        records[place] = replace(records[place], result=stopped)
+    (basin,) = find_basins(summarize(records, LOSS), LOSS)
+    assert basin.idle_at == begins
+    assert RATES[3] < basin.safe_lr[0] < RATES[5] < basin.safe_lr[1] < RATES[7]
+
+
 @pytest.mark.parametrize("diverging", [(), (8,), (3, 8)])
 @pytest.mark.parametrize("stopped", [True, False])
 def test_the_rate_at_which_trainings_begin_to_learn_nothing_is_told(stopped, diverging):

@@ -402,7 +402,7 @@ class Together(Inline):
         return found
 
 
-@pytest.mark.parametrize("why", ["a curve", "the best", "a failure"])
+@pytest.mark.parametrize("why", ["a curve", "the best", "both", "a failure"])
 def test_what_ends_a_search_costs_no_result_told_at_the_same_moment(
     tmp_path: Path, why: str
 ) -> None:
@@ -411,15 +411,17 @@ def test_what_ends_a_search_costs_no_result_told_at_the_same_moment(
     if why == "a failure":
         changes = merge(faulty("raise"), {**changes, "max_failures": 0})
     else:  # A folder in the place of the file that it is written into.
-        file = {"a curve": "curves/000001.json", "the best": "best/spec.yaml"}[why]
-        (folder / f"{file}.tmp").mkdir(parents=True)
+        files = {"a curve": "curves/000001.json", "the best": "best/spec.yaml"}
+        for file in files.values() if why == "both" else [files[why]]:
+            (folder / f"{file}.tmp").mkdir(parents=True)
     error = TooManyFailures if why == "a failure" else RunError
     with pytest.raises(error) as caught:
         search(tmp_path, changes=changes, executor=Together())
     kept = read(folder)
     assert len(kept.results) == len(kept.trials) > 1 and kept.closed == error.__name__
     told = "the curve of trial 1 is lost, what it measured is in the journal"
-    assert (why == "a curve") == (told in caught.value.hint)
+    assert (why in ("a curve", "both")) == (told in caught.value.hint)
+    assert why == "a failure" or "\n" not in caught.value.hint
 
 
 def test_failed_trials_are_kept_until_retried(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def make_start(
     before = _remember(model, criterion) if own else None
     start = start_losses(model, data, criterion)
     if before is not None and _remember(model, criterion) != before:
-        anew.put_back(workplace)
+        anew.take_out(workplace)  # Data that count or draw stand where they do for other models.
         criterion = make_criterion(trial.config, data.task, data.outputs, workplace, data.device)
         model = build(trial, data, workplace)
     return model, criterion, start

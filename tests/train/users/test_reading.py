@@ -66,6 +66,18 @@ NETS = """
                 yield X[index], Y[index]
 
 
+    class Net(torch.nn.Module):
+        def __init__(self, leaves):
+            super().__init__()
+            self.layer, self.leaves, self.left = torch.nn.Linear(64, 10), leaves, None
+
+        def forward(self, x):
+            found = self.layer(x.flatten(1))
+            if self.leaves:
+                self.left = found
+            return found
+
+
     def counts(kind):
         return Subset(Counts(kind), range(100)), Subset(Counts(kind), range(100, 128))
 
@@ -103,6 +115,15 @@ def test_every_trial_is_given_the_same_samples(nets, kind):
     alone = run(own, own, seeds=[0, 5], place=nets)[0]
     assert_same_numbers(second.curve, third.curve)
     assert_same_numbers(alone.curve, third.curve)
+
+
+def test_samples_are_the_same_for_a_model_that_leaves_something(nets):
+    """It is made anew after the look at its loss, the data are not."""
+    models = [code("Net", leaves=each) for each in (False, True)]
+    own = [own_config(CASES["draws"], model, SOURCE, **SHORT) for model in models]
+    importing.forget_imports()
+    plain, leaving = run(*own, seeds=[0, 0], place=nets)
+    assert_same_numbers(plain.curve, leaving.curve)
 
 
 def test_a_cache_stays_and_what_is_counted_beside_it_is_named(nets):

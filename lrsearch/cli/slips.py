@@ -132,18 +132,17 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
         key, _, value = first.partition("=")
         meant = key if "." in key else means(key) or key
         return message, f"write --set {quote(f'{meant}={value}')}"
+    for at, (option, *parted) in enumerate(zip(args, args[1:], args[2:], strict=False)):
+        with contextlib.suppress(ValueError):  # --time 5 minutes
+            if option == "--time":
+                joined = [*args[: at + 1], find_time(" ".join(parted)), *args[at + 3 :]]
+                return message, f"write {command_line(['lrsearch', name, *joined])}"
     if first.endswith((".yaml", ".yml")):
         given, options = _split(command, args)
         rest = " && ".join(command_line(["lrsearch", name, each, *options]) for each in given)
         return message, f"one command for each: {rest}" if len(given) < _LISTED else f"write {form}"
     if first.isdigit() and "--trials" in known:
         return message, f"write {_with_option(command, name, given, '--trials', first)}"
-    before = args[: args.index(first)] if first in args else ()
-    if [*before[-2:-1]] == ["--time"]:
-        with contextlib.suppress(ValueError):  # --time 5 minutes
-            given = [each for each in given if each != before[-1]]
-            time = find_time(f"{before[-1]} {words}")
-            return message, f"write {_with_option(command, name, given, '--time', time)}"
     left = [each for each in args if not {*each.split()} <= {*parts}]
     return message, f"write {command_line(['lrsearch', name, *left]) if given else form}"
 

@@ -50,6 +50,7 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("grid", "a.yaml", "fresh"), "write lrsearch grid a.yaml --fresh"),
         (("bayes", "a.yaml", "50", "-q"), "write lrsearch bayes a.yaml --trials 50"),
         (("grid", "a.yaml", "--time", "5", "minutes"), "write lrsearch grid a.yaml --time 5m"),
+        (("grid", "--time", "5", "minutes", "a.yaml"), "write lrsearch grid --time 5m a.yaml"),
         (("grid", "a.yaml", "b.py", "-q"), "'b.py' is too much write lrsearch grid a.yaml -q"),
         (("grid", "a.yaml", "two words"), "'two words' is too much write lrsearch grid a.yaml"),
         (("grid", "a.yaml", ""), "'' is too much write lrsearch grid a.yaml"),

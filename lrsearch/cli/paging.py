@@ -61,8 +61,10 @@ def write_report(run: StoredRun | Unsearched, path: Path) -> None:
     text = write_page(view, making)
     content = text.encode("utf-8", "backslashreplace")  # Half a surrogate pair is no UTF-8.
     try:
-        if path.exists():
+        if path.is_file():
             write_whole(path.resolve(), content, mode=path.stat().st_mode & 0o777)
+        elif path.exists():  # A pipe or a device, which stays one.
+            path.write_bytes(content)
         else:
             write_new(path.resolve() if path.is_symlink() else path, content)
     except OSError as error:
@@ -80,7 +82,7 @@ def _check(path: Path) -> None:
             f"{path} is a folder", where="--html", hint=f"--html {path / 'report.html'}"
         )
     begun = b""
-    if path.exists():
+    if path.is_file():  # Of a pipe nothing would ever come.
         try:
             with path.open("rb") as file:
                 begun = file.read(len(MARK))

@@ -324,13 +324,13 @@ class Reader:
 
     def usual(self, path: Path, parameter: Parameter) -> Line | None:
         """The line of a usual value of a parameter, None where there is none."""
-        key, value = path[-1], parameter.default
+        key, value, top = path[-1], parameter.default, as_mapping(self.document.data)
         if isinstance(key, int):
             return None
         if path[0] == "data" and key in ("source", "target"):
-            value = example_of(
-                key, as_mapping(as_mapping(self.document.data).get("data")), self.folder
-            )
+            value = example_of(key, as_mapping(top.get("data")), self.folder)
+        elif path == ("prune", "budget") and {"command", "loop"} & top.keys():
+            value = 90  # Where rungs have to know it.
         elif value is REQUIRED:
             examples = EXAMPLES if parameter is TRAIN.get(key) else {}
             first = next(iter(parameter.choices), REQUIRED)

@@ -1,8 +1,10 @@
 """`report --html` and `export --format`: what they write, and what they refuse."""
 
+import os
 import re
 import shutil
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,21 @@ def test_a_page_is_written_without_torch(folder):
     assert text.startswith("<!doctype html>") and text.count("<tr>") > 6
     assert "lrsearch grid" in text and "torch.optim.SGD" in text and "data hash" in text
     assert "<dd>1,438 training, 359 validation</dd>" in text
+
+
+def test_a_page_is_written_into_a_pipe_which_stays_one(folder):
+    """It was read first, as a page there is, and of a pipe nothing ever comes."""
+    os.mkfifo(folder / "page.html")
+    found = []
+    path = folder / "page.html"
+    reader = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
+    reader.start()
+    with (folder / "page.html").open("wb", buffering=0) as first:
+        first.write(b"x" * 64)
+        lrsearch("report", "older", "--html", "page.html")
+    reader.join()
+    assert found[0].startswith(b"x" * 64 + b"<!doctype html>") and b"</html>" in found[0][-9:]
+    assert (folder / "page.html").is_fifo()
 
 
 def test_a_page_is_written_over_and_nothing_else_is(folder):

@@ -125,3 +125,6 @@ def test_a_rule_has_to_know_how_long_a_whole_training_is(kind, tmp_path, monkeyp
     said = " ".join(done.output.split())
     assert f"of a {kind} nobody knows how long a whole training is" in said
     assert "write prune: {name: quarter, budget: 90}" in said
+    Path("outside.yaml").write_text(spec.replace("budget: 9", "budget: 9ep"))
+    done = CliRunner().invoke(app, ["check", "outside.yaml"])
+    assert done.exit_code == 2 and "write budget: 90; for example" in done.output

@@ -792,7 +792,7 @@ MODELS: dict[str, Entry] = {
         },
     ),
     "cnn": Entry(
-        "3x3 convolutions, each halving the image, then a linear layer",
+        "3x3 convolutions, each with 2x2 max pooling, an average to 4x4, then a linear layer",
         {
             "channels": Parameter("ints", (16, 32), doc="widths of the convolutions"),
             "activation": _ACTIVATION,

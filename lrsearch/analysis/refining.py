@@ -12,9 +12,10 @@ give the same round.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, fit
@@ -24,7 +25,7 @@ from lrsearch.analysis.groups import group, is_rate
 from lrsearch.analysis.points import PointSummary, rank, set_apart
 from lrsearch.catalogue import SETTINGS
 from lrsearch.frozen import frozen
-from lrsearch.terminal import short
+from lrsearch.terminal import short, visible_line
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class Round:
 
     `interval` is that of 95 % of the best rate of the best curve on the run's own split and seeds,
     `best` its best rate, `value` the objective there, `curves` how many may hold the best; None and
-    0 where there is no curve.
+    0 where there is no curve. `shared` are the parameters that its points have in common, where
+    there are other curves.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Round:
     best: float | None = None
     value: float | None = None
     curves: int = 0
+    shared: Mapping[str, Any] = field(default_factory=dict)
     lost: bool = False
     """Whether nothing can be refined since every point diverged."""
 
@@ -289,6 +292,7 @@ def _decide(
         "best": float(10 ** best.grid[best.best]),
         "value": fitted.gauge.value(heights[top]),
         "curves": len(kept),
+        "shared": fitted.groups[top][0] if len(curves) > 1 else {},
     }
     name = fitted.rate
     # What a better value, of this curve or another, would bring on average.
@@ -425,12 +429,26 @@ def find_rounds(notes: Iterable[Mapping[str, Any]]) -> dict[tuple[int, bool], Ma
     return found
 
 
+def find_before(
+    rounds: Mapping[tuple[int, bool], Mapping[str, Any]],
+    place: tuple[int, bool],
+    shared: Mapping[str, Any],
+) -> Any:
+    """The interval that the latest of the `rounds` that trained points, but that at `place`, had of
+    the curve of the same `shared` parameters; None where there is none. Intervals of two curves do
+    not compare."""
+    earlier = [body for key, body in rounds.items() if key[1] and key != place]
+    own = [body for body in earlier if body.get("shared", shared) == shared]
+    return own[-1]["interval"] if own else None
+
+
 def describe_round(body: Mapping[str, Any]) -> str:
     """Say in a line what a round has learnt, and why it goes on or ends; `body` is as the journal's
     note has it."""
     parts = []
     if body["interval"] is not None:
-        parts.append(f"the best {body['name']} lies between {_span(body['interval'])}")
+        best = _name_best(body["name"], body.get("shared", {}))
+        parts.append(f"{best} lies between {_span(body['interval'])}")
         if body["before"] is not None:
             parts[0] += f" (before: {_span(body['before'])})"
         value = f"{body['metric']} {in_decimals(body['value'])} at {short(body['best'], 3)}"
@@ -453,7 +471,21 @@ def describe_reason(found: Round) -> str:
     """Say in a line where the best lies by now, and why a refinement goes on or ends."""
     if found.interval is None:
         return found.why
-    return f"the best {found.name} lies between {_span(found.interval)}: {found.why}"
+    best = _name_best(found.name, found.shared)
+    return f"{best} lies between {_span(found.interval)}: {found.why}"
+
+
+def _name_best(name: str, shared: Mapping[str, Any]) -> str:
+    """Words for what an interval is of: the best lr of batch_size=16 schedule=cosine. Another
+    curve may hold the recommended point, whose rate lies elsewhere then."""
+    parts = [f"{key}={_tell(value)}" for key, value in shared.items()]
+    return visible_line(f"the best {name}{' of ' if parts else ''}{' '.join(parts)}")
+
+
+def _tell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return short(value, 3) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
 
 
 def _span(ends: Sequence[float]) -> str:

@@ -48,7 +48,11 @@ def resuming(folder: Path, spec: Spec, history: History, strategy: str) -> list[
     given: Any = commands.get(strategy)
     words = isinstance(given, list) and all(isinstance(word, str) for word in given)
     # A journal may come from anywhere: what is shown for copying begins as what lrsearch writes.
-    return list(given) if words and given[:2] == plain[:2] else plain
+    if not words or given[:2] != plain[:2]:
+        return plain
+    if len(given) > 2 and Path(spec.source).is_file() and not Path(given[2]).exists():  # It moved.
+        return [*plain[:3], *without(given[3:], "--runs"), *plain[3:]]
+    return list(given)
 
 
 def beginning(root: Path) -> str:

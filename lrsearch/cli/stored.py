@@ -327,20 +327,22 @@ def _add_commands(
     """The view with the commands that go on: `resumed` is the strategy of a search that has left
     something."""
     ledger, history = run.ledger, run.history
+    # The file that was named here: what the run was begun with may lie elsewhere by now.
+    spec = run.spec if run.asked is None else replace(run.spec, source=str(run.asked))
 
     def resume(strategy: str) -> list[str]:
         if strategy not in {each["strategy"] for each in history.sessions}:
             strategy = run.strategy  # Its session went on to this by itself.
-        words = resuming(run.folder, run.spec, history, strategy)
+        words = resuming(run.folder, spec, history, strategy)
         return without(words, "--until") if history.closed == "until" else words
 
-    name = name_run(run.folder, run.spec)
+    name = name_run(run.folder, spec)
     if searching:
         following = ["lrsearch", "report", *name]
     elif resumed:
         following = resume(resumed)
     elif view.best is not None and run.spec.space and _may_confirm(run.spec, view.confirmation):
-        following = confirming(run.folder, run.spec, history, run.strategy)
+        following = confirming(run.folder, spec, history, run.strategy)
     elif view.best is not None and run.spec.space:
         following = ["lrsearch", "export", *name, "--output", "best.yaml"]
     else:

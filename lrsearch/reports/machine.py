@@ -157,7 +157,8 @@ def trial_json(view: TrialView) -> str:
 
 def _describe_round(body: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("round", "name", "interval", "before", "best", "value", "curves", "points", "state")
-    return {**{key: body[key] for key in kept}, "why": body["why"], "told": describe_round(body)}
+    told = {"shared": body.get("shared", {}), "why": body["why"], "told": describe_round(body)}
+    return {**{key: body[key] for key in kept}, **told}
 
 
 def _describe_found(found: Ranged) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lrsearch.search.strategy import Request, Unlearning
 from lrsearch.space import Space, grid
+from lrsearch.trial import Point
 
 
 class Grid(Unlearning):
@@ -24,3 +26,7 @@ class Grid(Unlearning):
             if left:
                 return left[: request.room]
         return []
+
+    def count_left(self, proposed: Callable[[Point], bool]) -> int:
+        """The number of its points that are not proposed yet."""
+        return sum(not proposed(point) for level in self._levels for point in level)

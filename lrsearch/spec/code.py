@@ -65,7 +65,8 @@ def find_uses(document: Document) -> list[Use]:
     """The class paths of a document, where their form is right."""
     top = as_mapping(document.data)
     if "loop" in top:
-        return [each for each in [_use("loop", ("loop",), top["loop"])] if each is not None]
+        loop = top["loop"] if isinstance(top["loop"], str) else None  # A mapping is a fault, told.
+        return [each for each in [_use("loop", ("loop",), loop)] if each is not None]
     train, data = as_mapping(top.get("train")), as_mapping(top.get("data"))
     searched = find_searched(document)
     uses = [_use("data", ("data",), data)]

@@ -76,7 +76,7 @@ def check_command(
             line = Line(("params", name), 1, f"for example; {suggest('', known)}")
             fits = PARAMETER_NAME.fullmatch(name)
             hint = reader.hint(path, [line]) if fits else _BRACES
-            if close := nearest(name, known):
+            if close := nearest(name, known) or _same(name, [n for n in given if n not in names]):
                 meant = text.replace(f"{{{name}}}", f"{{{close}}}")
                 hint = f"{reader.hint(path, [Line(path, meant)])}; {suggest('', known)}"
             reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
@@ -106,6 +106,13 @@ def check_command(
             f"no shell runs the command: it is given '{shell[0]}' as a word like any other; "
             "for a shell write sh -c '...'"
         )
+
+
+def _same(name: str, left: Sequence[str]) -> str | None:
+    """The parameter that stands in no placeholder and means what `name` means, as bs does of
+    batch_size."""
+    meant = means(name)
+    return next((each for each in left if meant and means(each) == meant), None)
 
 
 def _hint_braces(reader: Reader, text: str, given: Sequence[str]) -> str:
@@ -295,4 +302,6 @@ def _check_pattern(metric: str, pattern: Any, example: str) -> tuple[str, str] |
         return message, f"{line}a group that is not the number is written (?:...)"
     message = f"{show(pattern)} has no group to say which part is the number"
     grouped = _DIGITS.sub(lambda found: f"({found[0]})", pattern, count=1)
+    if grouped == pattern and re.search(r"(?<!\\)[\w=: ]$", pattern):  # The text before the number.
+        grouped += r"\W*([\d.]+)" if pattern[-1:].isalnum() else r"([\d.]+)"
     return message, f"write {write({metric: grouped})[1:-1]}" if grouped != pattern else example

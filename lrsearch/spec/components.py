@@ -242,7 +242,8 @@ def settle_mode(reader: Reader, path: Path, metrics: list[Any], plateau: dict[st
         if metrics == [name] == [aim.get("metric")] and aim.get("goal") in ("min", "max"):
             plateau["mode"] = aim["goal"]
             continue
-        hint = f"write schedule: {{name: plateau, metric: {name}, mode: max}}, or mode: min"
+        usual, other = foreign_names.usual_goals(name)
+        hint = f"write schedule: {{name: plateau, metric: {name}, mode: {usual}}}, or mode: {other}"
         message = f"'mode' is missing: is a large '{name}' good, or a small one?"
         reader.fault(path, message, hint)
 
@@ -319,7 +320,12 @@ def is_class_path(reader: Reader, path: Path, raw: Any) -> bool:
     if isinstance(raw, str) and CLASS_PATH.fullmatch(raw):
         return True
     example = "my_module.train" if path == ("loop",) else "my_package.nets.Net"
-    reader.fault(path, f"{show(raw)} is no dotted path such as {example}", _dotted(path, raw))
+    hint = _dotted(path, raw)
+    if path == ("loop",) and isinstance(raw, Mapping) and isinstance(raw.get("class_path"), str):
+        given = as_mapping(raw.get("init_args"))
+        own = [Line(("params", key), value) for key, value in given.items()]
+        hint = reader.hint(path, [Line(path, raw["class_path"]), *own])
+    reader.fault(path, f"{show(raw)} is no dotted path such as {example}", hint)
     return False
 
 

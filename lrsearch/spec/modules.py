@@ -245,9 +245,11 @@ def _imports(module: Module, part: str) -> bool:
 
 
 def _suggest(part: str, further: Sequence[str], module: Module) -> str:
-    if part == "py":  # As in nets.py.Net.
-        return f"leave out .py: {'.'.join((module.name, *(further or ['Net'])))}"
     known = _public(module)
+    if part == "py" and (further or len(known) == 1):  # As in nets.py.Net.
+        return f"leave out .py: {'.'.join((module.name, *(further or known)))}"
+    if part == "py":
+        return f"write {module.name}.NAME in place of .py; {_list_public(module)}"
     close = nearest(part, dict.fromkeys((*known, *module.names.bound)))
     close = close or (known[0] if len(known) == 1 else None)
     if close:

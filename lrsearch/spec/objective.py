@@ -66,7 +66,8 @@ def read_objective(
 def _ask_for_goal(reader: Reader, metric: Any) -> None:
     """Report that the goal of a metric is missing which lrsearch does not know."""
     message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
-    hint = f"write objective: {{metric: {metric}, goal: max}}, or goal: min"
+    usual, other = foreign_names.usual_goals(str(metric))
+    hint = f"write objective: {{metric: {metric}, goal: {usual}}}, or goal: {other}"
     reader.fault(("objective",), message, hint)
 
 

@@ -170,7 +170,7 @@ class _Search:
             self._describe_pruned()
         per_point = self.spec.trials_per_point
         points = count_trials(self.name, self.spec) // per_point
-        coming = max(0, points - self.proposer.made) * per_point
+        coming = self.proposer.foresee() * per_point
         for sentence in self.rungs.describe(points):
             self.watcher.note(sentence)
         unfinished = self.proposer.unfinished()

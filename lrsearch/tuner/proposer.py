@@ -10,7 +10,8 @@ from typing import Any
 from lrsearch.analysis.points import PointSummary, summarize
 from lrsearch.analysis.pruning import NO_PROGRESS
 from lrsearch.analysis.stopping import Noise, Patience, find_noise, judge_patience
-from lrsearch.search import Request, make_strategy, trial_limit
+from lrsearch.search import Request, count_trials, make_strategy, trial_limit
+from lrsearch.search.grid import Grid
 from lrsearch.search.strategy import point_key
 from lrsearch.spec.model import Spec, resolve
 from lrsearch.trial import Outcome, Point, Proposal, Trial
@@ -111,6 +112,14 @@ class Proposer:
     def room(self) -> int:
         """The number of proposals that it may still make."""
         return 10**9 if self.limit is None else max(0, self.limit - self.made)
+
+    def foresee(self) -> int:
+        """The number of proposals to come, of which some may be measured already; 0 where only
+        results can tell. A grid that has others now may have been proposed points between them."""
+        if isinstance(self.strategy, Grid):
+            return self.strategy.count_left(lambda point: point_key(point) in self._mine)
+        points = count_trials(self.name, self.spec) // self.spec.trials_per_point
+        return max(0, points - self.made)
 
     def _read_history(self) -> None:
         for entry in self.ledger.entries.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrsearch.analysis.refining import KIND, describe_round, find_rounds
+from lrsearch.analysis.refining import KIND, describe_round, find_before, find_rounds
 from lrsearch.errors import UsageError
 from lrsearch.search.refine import Refine, widen
 from lrsearch.spec.model import RefineSettings, Spec
@@ -48,7 +48,6 @@ def note_round(run: Run, spec: Spec, proposer: Proposer) -> str:
     found, settings = strategy.round, spec.refine or RefineSettings()
     place = (proposer.generations, bool(found.next))
     known = find_rounds(run.history.notes)
-    earlier = [body for key, body in known.items() if key[1] and key != place]
     body = {
         "round": place[0],
         "rounds": settings.rounds,
@@ -57,10 +56,11 @@ def note_round(run: Run, spec: Spec, proposer: Proposer) -> str:
         "state": found.kind,
         "why": found.why,
         "interval": found.interval and list(found.interval),
-        "before": earlier[-1]["interval"] if earlier else None,
+        "before": find_before(known, place, found.shared),
         "best": found.best,
         "value": found.value,
         "curves": found.curves,
+        "shared": found.shared,
         "points": len(found.next),
     }
     if {**body, "kind": KIND} != {key: known.get(place, {}).get(key) for key in (*body, "kind")}:

@@ -15,7 +15,16 @@ from test_answer import LOSS, points_of
 
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import PointSummary
-from lrsearch.analysis.refining import APART, CURVES, EACH, Round, describe_round, refine
+from lrsearch.analysis.refining import (
+    APART,
+    CURVES,
+    EACH,
+    Round,
+    describe_round,
+    find_before,
+    find_rounds,
+    refine,
+)
 from lrsearch.trial import Objective, Outcome
 
 ENDS = (1e-4, 1.0)
@@ -135,6 +144,7 @@ def test_only_curves_that_may_hold_the_best_are_refined_at_their_best_other_valu
     assert templates and {each["batch_size"] for each in templates} == {32}
     assert {each["decay"] for each in templates} == {6}
     assert found.curves == 1
+    assert found.shared == {"batch_size": 32}
 
 
 def test_a_round_takes_no_more_than_four_curves() -> None:
@@ -282,3 +292,23 @@ def test_a_round_is_told_in_a_line() -> None:
     assert none.startswith("refine, before any round: ")
     over = {**body, "points": 0, "round": 3, "state": "rounds"}
     assert describe_round(over).endswith("(--set refine.rounds=6 goes on)")
+    # Another curve may hold the recommended point: whose best it is, is said, but by older rounds.
+    shared = {"batch_size": 16, "schedule": "cosine", "momentum": 0.91234, "hidden": [8, 8]}
+    assert "the best lr of batch_size=16 schedule=cosine momentum=0.912 hidden=[8, 8] lies " in (
+        describe_round({**body, "shared": shared})
+    )
+
+
+def test_an_interval_is_held_against_an_earlier_one_of_its_own_curve() -> None:
+    small, large = {"batch_size": 32}, {"batch_size": 128}
+    notes = [
+        {"kind": "refine", "round": 1, "points": 2, "interval": [1, 8], "shared": small},
+        {"kind": "refine", "round": 2, "points": 2, "interval": [2, 4], "shared": large},
+    ]
+    rounds = find_rounds(notes)
+    assert find_before(rounds, (2, False), small) == [1, 8]
+    assert find_before(rounds, (2, False), large) == [2, 4]
+    assert find_before(rounds, (2, True), large) is None
+    # An older run does not say whose interval it is.
+    del notes[1]["shared"]
+    assert find_before(find_rounds(notes), (2, False), small) == [2, 4]

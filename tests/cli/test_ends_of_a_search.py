@@ -86,6 +86,22 @@ def test_refine_says_first_what_it_would_train_and_what_that_costs(here):
     assert "refine would train 0 trials" in done.stdout
 
 
+def test_the_next_command_names_the_spec_where_it_is_now(here, searched):
+    (here / "s.yaml").rename(here / "moved.yaml")
+    (here / "runs").rename(here / "old runs")
+    begun = searched / "s.yaml"
+    begun.rename(searched / "away.yaml")
+    try:
+        shown = call("report", "moved.yaml", "--runs", "old runs", "--json")
+    finally:
+        (searched / "away.yaml").rename(begun)
+    told = json.loads(shown.stdout)["next"]
+    assert told.startswith("lrsearch confirm moved.yaml --device ")
+    assert told.endswith(" --executor inline --runs 'old runs'") and str(searched) not in told
+    shown = call("report", "moved.yaml", "--runs", "old runs", "--json")
+    assert str(begun) in json.loads(shown.stdout)["next"], "as it was given, where that is there"
+
+
 def test_a_plan_of_a_search_names_the_rounds_after_it(here):
     planned = call("grid", "s.yaml", "--set", "refine={rounds: 2}", "--dry-run")
     assert "and then up to 2 rounds of refinement" in planned.stdout

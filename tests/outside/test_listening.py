@@ -403,6 +403,8 @@ def checked(folder: Path, **more: Any) -> Any:
 
 BAD = [
     ({"accuracy": "Accuracy: \\d+%"}, "has no group", "write accuracy: 'Accuracy: (\\d+)%'"),
+    ({"accuracy": "acc="}, "has no group", "write accuracy: 'acc=([\\d.]+)'"),
+    ({"accuracy": "acc"}, "has no group", "write accuracy: 'acc\\W*([\\d.]+)'"),
     ({"accuracy": "acc ([\\d.]+) of (\\d+)"}, "has 2 groups", "(?:...)"),
     ({"accuracy": "acc (\\d+"}, "metrics.accuracy: 'acc (\\d+'", "missing ), unterminated"),
     ({"accuracy": "a**(b)"}, "metrics.accuracy", "multiple repeat at position 2"),

@@ -1080,6 +1080,14 @@ BAD = [
         "command: {py} t.py {lrr}\nobjective: loss\nsearch: {lr: [1]}",
         ["unknown placeholder '{lrr}'", "t.py {lr}; allowed: lr, seed"],
     ),
+    (
+        "command: {py} t.py {lr} {bs}\nobjective: loss\nsearch: {lr: [1], batch_size: [1, 2]}",
+        ["unknown placeholder '{bs}'", "t.py {lr} {batch_size}; allowed: "],
+    ),
+    (
+        "command: {py} t.py {lr}\nobjective: val_loss\nsearch: {lr: [1]}",
+        ["write objective: {metric: val_loss, goal: min}, or goal: max"],
+    ),
     ("command: '{py} t.py {'\nobjective: loss", ["a lone '{'", "{{ and }}"]),
     ('command: "{py} \'t.py"\nobjective: loss', ["no closing quotation"]),
     ("command: [a, b]\nobjective: loss", ["is no command line"]),
@@ -1104,6 +1112,10 @@ BAD = [
     ("command: {py} t.py\nobjective: loss\nsearch: {lr: [1], LR: [2]}", ["in case alone"]),
     ('command: {py} t.py\nobjective: loss\nparams: {a: "\\0"}', ["NUL"]),
     ("loop: mine\nobjective: loss", ["'mine' is no dotted path"]),
+    (
+        "loop: {class_path: a.b, init_args: {epochs: 5}}\nobjective: loss",
+        ["is no dotted path", "write loop: a.b\n", "write epochs: 5 under params"],
+    ),
     ("comand: {py} t.py\nobjective: loss", ["did you mean 'command'?"]),
     ("data: digits\nmodel: mlp\ntrain: {budget: 1ep, lr: 1}\nparams: {a: 1}", ["params: 'params'"]),
 ]

@@ -428,6 +428,15 @@ WRONG: dict[str, tuple[str, str, str, dict[str, str], str, str]] = {
         "model.class_path",
         "leave out .py: MODULE.Net",
     ),
+    "a file": ("model", "py", "{}", {"": NET}, "model.class_path", "leave out .py: MODULE.Net"),
+    "a file of several": (
+        "model",
+        "py",
+        "{}",
+        {"": NET + "\n\nclass Other(Net):\n    pass\n"},
+        "model.class_path",
+        "write MODULE.NAME in place of .py; it has: Net, Other",
+    ),
     "syntax": (
         "model",
         "Net",

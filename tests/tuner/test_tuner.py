@@ -313,6 +313,16 @@ def test_the_announced_total_is_what_is_trained(tmp_path: Path, strategy: str) -
     assert second.ending.trained == first.ending.trained
 
 
+def test_a_grid_announces_all_that_it_trains_beside_points_of_another_grid(tmp_path: Path) -> None:
+    """Those lie within its range, and are none of its own."""
+    rates = {"min": 0.01, "max": 1.0, "points": 3}
+    assert search(tmp_path, "grid", {"search": {"lr": rates}}).ending.trained == 3
+    moved = {"min": 0.001, "max": 1.0, "points": 2}
+    found = search(tmp_path, "grid", {"search": {"lr": moved}})
+    assert found.ending.trained == 1 and len(found.points) == 4
+    assert found.log.totals[0] == found.log.totals[-1] == 1
+
+
 # Seeds and folds ----------------------------------------------------------------------------
 
 

@@ -253,6 +253,15 @@ GOALS = {
 }  # fmt: skip
 
 
+_SMALL = re.compile(r"loss|err|mse|mae|nll|perplexity|ppl", re.IGNORECASE)
+"""Parts of names of metrics of which a small one is good."""
+
+
+def usual_goals(metric: str) -> tuple[str, str]:
+    """The two goals of a metric of somebody's own, the likelier one first."""
+    return ("min", "max") if _SMALL.search(metric) else ("max", "min")
+
+
 def goal(value: Any) -> str | None:
     """min or max of `maximize`, `minimise`, or of true for `greater_is_better`."""
     if isinstance(value, list) and len(value) == 1:

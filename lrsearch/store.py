@@ -716,9 +716,11 @@ def _lock(folder: Path) -> int:
     _refuse_links(folder)
     with _using(folder):
         descriptor = _lock_file(folder / "lock", folder)
-        if _is_held(folder / "journal.jsonl"):
-            os.close(descriptor)
-            raise _locked(folder, "")
+        with contextlib.ExitStack() as unless_free:
+            unless_free.callback(os.close, descriptor)
+            if _is_held(folder / "journal.jsonl"):
+                raise _locked(folder, "")
+            unless_free.pop_all()
         return descriptor
 
 

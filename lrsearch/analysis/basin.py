@@ -149,6 +149,11 @@ class Basin:
         above = [value for rate, value in self.readings if rate >= self.diverges_at]
         return 2 * above.count(None) <= len(above)
 
+    @property
+    def bound(self) -> float | None:
+        """The rate from which on trainings fail, None where there is none or it is no bound."""
+        return None if self.idle_at is None and self.scattered else self.fails_at
+
     def at(self, rate: float) -> tuple[float, float, float]:
         """The curve at a rate and both ends of its band. Beside a cliff that at the nearest place
         would be off by as much as the noise."""

@@ -416,8 +416,8 @@ def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) ->
         yield Span(*basin.safe_lr)
         yield Band(list(zip(basin.rates, basin.low, basin.high, strict=True)))
         yield Line(list(zip(basin.rates, basin.middle, strict=True)))
-        if basin.fails_at is not None and not basin.scattered:
-            yield Rule(basin.fails_at, "lost")
+        if basin.bound is not None:
+            yield Rule(basin.bound, "lost")
     for end in view.bounds or ():
         yield Rule(end)
     for point in points:

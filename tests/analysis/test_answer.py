@@ -1214,9 +1214,11 @@ def test_divergence_begins_above_the_best_rate():
     (basin,) = find_basins(points_of(both), LOSS)
     assert basin.diverges_at == pytest.approx(RATES[7]) and not basin.scattered
     assert spell_failing(basin) == "divergence begins at 0.316"
+    assert basin.bound == basin.diverges_at
     # Where as many trained above it, one that diverged is no bound.
     (basin,) = find_basins(points_of([*both, ({"lr": RATES[8]}, [2.0])]), LOSS)
     assert spell_failing(basin) == "0.316 diverged, though higher rates trained"
+    assert basin.bound is None and replace(basin, idle_at=0.2).bound == 0.2
 
 
 def test_of_values_beyond_all_reckoning_no_rate_does_as_well():

@@ -139,6 +139,10 @@ def test_rates_of_a_curve_stand_with_their_ends():
     found = dict(contest_rows(Contest([("a", view)], [])))
     assert found["best rate"] == f"{best:.3g} ({low:.3g} to {high:.3g})" and low < best < high
     assert found["do as well"] == f"{safe[0]:.3g} to {safe[1]:.3g}"
+    flat = dataclasses.replace(basin, flat=1.0)
+    vars(view)["answer"] = dataclasses.replace(view.answer, basin=flat)
+    found = dict(contest_rows(Contest([("a", view)], [])))
+    assert found["do as well"] == f"perhaps {safe[0]:.3g} to {safe[1]:.3g}"
 
 
 def test_seeds_that_make_no_difference_are_no_measure_of_noise(tmp_path, monkeypatch):

@@ -182,10 +182,6 @@ def _no_text(error: Exception, text: str, source: str) -> Fault:
     if place is None or not isinstance(char, int) or unicodedata.category(chr(char)) != "Cc":
         reason = getattr(error, "reason", str(error))
         return Fault(0, "", f"not a text file: {reason}", source)
-    if char == 0 and 3 * text.count("\0") > len(text):
-        order = "LE" if text[:1] != "\0" else "BE"
-        hint = f"convert it: iconv -f UTF-16{order} -t UTF-8 OLD > NEW"
-        return Fault(0, "", "it is UTF-16, and a spec is UTF-8", source, hint)
     told = f"a control character (U+{char:04X}) stands there, and YAML has none"
     line = len(re.findall(r"\r\n|\r|\n", text[:place])) + 1
     return Fault(line, "", told, source, "take it away")

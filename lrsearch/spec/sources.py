@@ -58,6 +58,12 @@ _NO_TABLES["["] = _NO_TABLES["{"]
 def find_kind(start: bytes) -> tuple[str, str] | None:
     """The kind of a file that is no text, by its first bytes, and what to do about it; None for any
     other."""
+    for order, zeros, others in (
+        ("LE", start[1:START:2], start[:START:2]),
+        ("BE", start[:START:2], start[1:START:2]),
+    ):
+        if len(zeros) > 3 and not any(zeros) and all(others):  # Latin letters, without a mark.
+            return "UTF-16", f"convert it: iconv -f UTF-16{order} -t UTF-8 OLD > NEW"
     return next((told for mark, told in MARKS.items() if start.startswith(mark)), None)
 
 

@@ -120,7 +120,7 @@ def write(path, content):
         ("ab" * 40, {"validation": 0.1}, "none is left for the validation split"),
         ("text\n" * 20 + "\0", {}, "a.txt:21: not UTF-8 text: a zero byte on this line"),
         ("lange".encode("utf-16") * 20, {}, "no text, but UTF-16"),
-        ("lange".encode("utf-16-le") * 20, {}, "if it is UTF-16, convert it"),
+        ("lange".encode("utf-16-le") * 20, {}, "no text, but UTF-16"),
         (b"\xef\xbb\xbfcaf\n\xe9" * 40, {}, "a.txt:2: not UTF-8 text: byte 0xe9 on this line"),
         ("".join(map(chr, range(20_000, 30_001))), {}, "10,001 different characters, of at most"),
         ("a" * 100, {}, "nothing but the character 'a'"),

@@ -1,7 +1,7 @@
 """Replays: searches, confirmations and refinements that draw from measured tables.
 
 All that is judged is worked out by the functions that the commands use: `find_answer`,
-`choose_finalists`, `next_round`, `judge`, `refine`.
+`choose_finalists`, `find_beyond`, `next_round`, `judge`, `refine`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from tables import Table, search
 from lrsearch.analysis import race
 from lrsearch.analysis.answer import Answer, find_answer, rest_on
 from lrsearch.analysis.basin import Basin
-from lrsearch.analysis.confirmation import Confirmation, Finalist, choose_finalists
+from lrsearch.analysis.confirmation import (
+    Confirmation,
+    Finalist,
+    choose_finalists,
+    find_beyond,
+)
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import PointSummary, best
 from lrsearch.analysis.refining import refine
@@ -188,13 +193,21 @@ def confirm(table: Table, one: Search, seeds: int, generator: Any) -> Confirmed:
     control = int(generator.integers(len(table.params)))
     order += [control] if control not in order else []
     columns = generator.integers(table.fresh.shape[1], size=seeds)
-    scores = run_race(table, {at: table.fresh[at, columns] for at in order}, order, seeds)
     searched = {point.point - 1: point.objective for point in one.points}
-    verdict = race.judge(scores, order, table.objective, control, searched)
-    numbers = {point.point for point in one.points}
+    points = {point.point: point for point in one.points}
+    while True:
+        scores = run_race(table, {at: table.fresh[at, columns] for at in order}, order, seeds)
+        verdict = race.judge(scores, order, table.objective, control, searched)
+        found = [each.point for each in verdict.standings]
+        raced = [(points[at + 1], scores[at]) for at in found if at + 1 in points]
+        joining = find_beyond(one.points, table.objective, raced)
+        if verdict.winner is None or joining is None or len(chosen) >= 2 * TOP:
+            break
+        order.insert(len(chosen), joining.point - 1)
+        chosen.append(joining)
     finalists = tuple(
         Finalist(
-            point=each.point + 1 if each.point + 1 in numbers else None,
+            point=each.point + 1 if each.point + 1 in points else None,
             params=table.params[each.point],
             searched=searched.get(each.point),
             mean=each.mean,

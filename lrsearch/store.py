@@ -288,6 +288,7 @@ def _confirming(body: Mapping[str, Any]) -> Confirming:
         str(body["fixed"]),
         int(body["top"]),
         str(body["search"]),
+        bool(body.get("outward", False)),
     )
     if not 0 < found.finalists <= len(configs) == len(found.values):
         raise ValueError("its points and their values are not as many")

@@ -505,7 +505,9 @@ class Confirming:
     first; `control` is the place of the control among all configs (the last, where it is none of
     the points), None without one. `values` are what the search had measured, None where it had
     not. `seeds` are the fresh seeds; `fixed` says why they draw no splits of their own, "" where
-    they do. `top` points were asked for. `search` is a digest of all that was measured by then."""
+    they do. `top` points were asked for. `search` is a digest of all that was measured by then.
+    `outward` says that further points join where the best of these has the outermost rate, which
+    runs of older versions do not have."""
 
     configs: tuple[Config, ...]
     finalists: int
@@ -515,6 +517,7 @@ class Confirming:
     fixed: str
     top: int
     search: str
+    outward: bool = False
 
 
 @frozen

@@ -3,25 +3,99 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrsearch.analysis.points import PointSummary, rank
+from lrsearch.analysis.basin import SPLIT_SHIFT
+from lrsearch.analysis.groups import find_rate, is_rate
+from lrsearch.analysis.points import PointSummary, rank, set_apart
 from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Tested
+
+NEAR = SPLIT_SHIFT - 1e-9
+"""Decades of the rate under which two points are neighbours of which fresh splits say the same."""
 
 
 def choose_finalists(
     points: Sequence[PointSummary], objective: Objective, top: int, recommended: int | None
 ) -> list[PointSummary]:
-    """The points to measure again: the best by their values, at most `top`, and the recommended one
-    in place of the last where it is none of them. Points without a value are none."""
+    """The points to measure again, at most `top`, best value first: the recommended one, and the
+    best by their values of which no two differ by less than `SPLIT_SHIFT` decades of the rate
+    alone, as fresh splits hardly tell such neighbours apart; places that are left go to these.
+    Points without a value are none."""
     ranked = [point for point in rank(points, objective) if point.objective is not None]
-    chosen = ranked[:top]
-    for point in ranked[top:]:
-        if point.point == recommended:
-            chosen[-1] = point
-    return chosen
+    wanted = [point for point in ranked if point.point == recommended]
+    # The best one of all first, if there is room for both.
+    chosen = (ranked[:1] + [point for point in wanted if point is not ranked[0]])[-top:]
+    rate, held = find_rate(points), {point.point for point in chosen}
+    for near in (False, True):
+        for point in ranked:
+            if len(chosen) == top:
+                break
+            if point.point not in held and (
+                near or all(abs(_apart(point, own, rate)) >= NEAR for own in chosen)
+            ):
+                chosen.append(point)
+                held.add(point.point)
+    return [point for point in ranked if point.point in held]
+
+
+def find_beyond(
+    points: Sequence[PointSummary],
+    objective: Objective,
+    raced: Sequence[tuple[PointSummary, Mapping[int, float | None]]],
+) -> PointSummary | None:
+    """The point that joins a race which is over: where the first of those `raced`, with their fresh
+    values by seed, has the outermost rate of those that differ from it in the rate alone, and is
+    better than the next of these by more than the standard error of their paired difference, the
+    best by its value of those that lie `SPLIT_SHIFT` decades or more beyond it; else None."""
+    rate, held = find_rate(points), {point.point for point, _ in raced}
+    if not raced:
+        return None
+    first, own = raced[0]
+    others = [(_apart(point, first, rate), known) for point, known in raced[1:]]
+    others = [each for each in others if math.isfinite(each[0])]
+    sides = {math.copysign(1.0, gap) for gap, _ in others}
+    if len(sides) != 1 or not _is_worse(
+        min(others, key=lambda each: abs(each[0]))[1], own, objective
+    ):
+        return None
+    side = -sides.pop()
+    beyond = (
+        point
+        for point in rank(set_apart(points), objective)
+        if point.objective is not None
+        and point.point not in held
+        and NEAR <= side * _apart(point, first, rate) < math.inf
+    )
+    return next(beyond, None)
+
+
+def _is_worse(
+    values: Mapping[int, float | None], best: Mapping[int, float | None], objective: Objective
+) -> bool:
+    """Whether fresh values are worse than the best point's by more than the standard error of
+    their paired difference, or one is missing."""
+    if None in values.values():
+        return True
+    sign = -1.0 if objective.goal == "max" else 1.0
+    pairs = [(value, best.get(at)) for at, value in values.items()]
+    gaps = [sign * (one - two) for one, two in pairs if one is not None and two is not None]
+    if len(gaps) < 2:
+        return False
+    return statistics.fmean(gaps) > statistics.stdev(gaps) / math.sqrt(len(gaps))
+
+
+def _apart(point: PointSummary, other: PointSummary, rate: str | None) -> float:
+    """The decades by which a point's rate lies above another's, infinite where they differ in more
+    than that."""
+    pair = point.params, other.params
+    if rate is None or not all(is_rate(own.get(rate)) for own in pair):
+        return math.inf
+    if {**point.params, rate: None} != {**other.params, rate: None}:
+        return math.inf
+    return math.log10(point.params[rate] / other.params[rate])
 
 
 def find_share_interval(share: float, count: int) -> tuple[float, float]:

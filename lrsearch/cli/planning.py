@@ -33,6 +33,7 @@ from lrsearch.tuner.pruning import is_lifted
 from lrsearch.tuner.racing import (
     Foreseen,
     Race,
+    describe_joining,
     describe_race,
     describe_test,
     foresee_race,
@@ -152,6 +153,8 @@ def show_confirming(
     foreseen = foresee_race(race, retry_failed=retry_failed)
     print(f"{strategy} would train {_describe_foreseen(foreseen)}")
     print(f"  {describe_race(race)}")
+    if joining := describe_joining(race):
+        print(f"  {joining}")
     print(f"  fresh seeds {confirming.seeds[0]} to {confirming.seeds[-1]}")
     if confirming.fixed:
         print(f"  the splits stay: {confirming.fixed}")

@@ -8,7 +8,7 @@ Which trials come next follows from the values so far alone (`analysis.race`), r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
 from lrsearch import pulse
@@ -31,6 +31,7 @@ from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.racing import (
+    Race,
     describe_race,
     ended_trials,
     make_race,
@@ -90,11 +91,8 @@ class _Confirming:
 
     def __init__(self, session: Session, settings: ConfirmSettings) -> None:
         self.session, self.run, self.watcher = session, session.run, session.watcher
-        self.spec, self.searched = session.spec, session.ledger
-        confirming = plan(self.spec, session.ledger, settings)
-        if confirming not in self.run.history.confirming[-1:]:
-            self.run.confirming(confirming)
-        self.race = make_race(confirming, self.spec, session.ledger)
+        self.spec, self.searched, self.settings = session.spec, session.ledger, settings
+        self.race = self._plan()
         self.ledger = session.ledger.set_apart([])
         own = replace(session, ledger=self.ledger)
         self.saving = Saving(self.run, session.facts, self.watcher)
@@ -122,17 +120,38 @@ class _Confirming:
         racing = {point for point, _ in race.ahead()}
         while left and not asked.is_over_time():
             self._measure(left)
-            _, left = race.follow()
-            ahead = race.ahead()
-            following = {point for point, _ in ahead}
-            if left and (out := racing - following):
-                self.watcher.note(self._describe_out(out, left))
-            racing = following
-            self.watcher.planned(self.conclusions.trained + race.missing(ahead))
-            outlook.show(own, least=self.conclusions.trained + race.missing(left))
+            left = self._follow(racing)
+            ahead = self.race.ahead()
+            racing = {point for point, _ in ahead}
+            self.watcher.planned(self.conclusions.trained + self.race.missing(ahead))
+            outlook.show(own, least=self.conclusions.trained + self.race.missing(left))
         if left:
             return Ending(self.conclusions.trained, "time")
         return Ending(self.conclusions.trained, "finished" if self._look() else "time")
+
+    def _plan(self) -> Race:
+        """The race of the points to measure again, which the journal then knows."""
+        confirming = plan(self.spec, self.searched, self.settings)
+        if confirming not in self.run.history.confirming[-1:]:
+            self.run.confirming(confirming)
+        return make_race(confirming, self.spec, self.searched)
+
+    def _follow(self, racing: Set[int]) -> tuple[tuple[int, int], ...]:
+        """The pairs of the round after one that is done, none where the race is over, with a word
+        on which of the points `racing` are out and which ones join."""
+        _, left = self.race.follow()
+        if left:
+            if out := racing - {point for point, _ in self.race.ahead()}:
+                self.watcher.note(self._describe_out(out, left))
+            return left
+        many = self.race.confirming.finalists
+        self.race = self._plan()
+        for config in self.race.confirming.configs[many : self.race.confirming.finalists]:
+            number = self.searched.entries[text_of(config)].number
+            self.watcher.note(
+                f"point {number} joins: its rate lies beyond the best of these, an outermost one"
+            )
+        return self.race.follow()[1]
 
     def _under_way(self, left: Sequence[tuple[int, int]]) -> list[int]:
         """The trials of a round that are made and have not ended."""
@@ -177,7 +196,7 @@ class _Confirming:
                 break
             self.listener.listen()
 
-    def _describe_out(self, out: set[int], left: Sequence[tuple[int, int]]) -> str:
+    def _describe_out(self, out: Set[int], left: Sequence[tuple[int, int]]) -> str:
         """A sentence on the points that get no more seeds."""
         scores, _ = self.race.follow()
         known = {text: entry.number for text, entry in self.searched.entries.items()}

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lrsearch.analysis.answer import find_answer
-from lrsearch.analysis.confirmation import Confirmation, Finalist, choose_finalists
+from lrsearch.analysis.confirmation import Confirmation, Finalist, choose_finalists, find_beyond
+from lrsearch.analysis.groups import find_rate
 from lrsearch.analysis.points import PointSummary, summarize
 from lrsearch.analysis.points import best as find_best
 from lrsearch.analysis.race import Scores, judge, next_round, repeats
@@ -49,13 +50,16 @@ SEEDS = 1000
 
 def plan(spec: Spec, ledger: Ledger, settings: ConfirmSettings) -> Confirming:
     """The points to measure again: those of the latest confirmation while the search has measured
-    nothing since, so that the same command goes on, whatever interrupted it. Raises UsageError
-    where no point has a value."""
+    nothing since, so that the same command goes on, whatever interrupted it, and those that join
+    it by what it has measured. Raises UsageError where no point has a value."""
     digest = _digest(ledger)
     latest = _latest(ledger)
     seeds = _fresh_seeds(spec, ledger, settings.seeds)
     if latest is not None and (latest.search, latest.top) == (digest, settings.top):
-        return replace(latest, seeds=seeds)
+        known, found = None, replace(latest, seeds=seeds)
+        while found != known:
+            known, found = found, _widen(make_race(found, spec, ledger))
+        return found
     points = summarize(ledger.records(), ledger.objective)
     answer = find_answer(points, ledger.objective)
     if answer is None:
@@ -82,6 +86,37 @@ def plan(spec: Spec, ledger: Ledger, settings: ConfirmSettings) -> Confirming:
         fixed=why_fixed(configs[0]),
         top=settings.top,
         search=digest,
+        outward=settings.top > 1,
+    )
+
+
+def _widen(race: Race) -> Confirming:
+    """The points of a race, and where it is over and its best one lies at the end of their rates
+    the one that joins them, as long as these are not twice as many as were asked for."""
+    confirming, ledger = race.confirming, race.ledger
+    many, top = confirming.finalists, confirming.top
+    if not confirming.outward or many >= 2 * top:
+        return confirming
+    points = {point.point: point for point in summarize(ledger.records(), ledger.objective)}
+    found = read_confirmation(race, list(points.values()))
+    if not found.over or found.winner is None:
+        return confirming
+    raced = [(points[n], each.scores) for each in found.finalists if (n := each.point) is not None]
+    joining = find_beyond(list(points.values()), ledger.objective, raced)
+    if joining is None:
+        return confirming
+    entry = next(each for each in ledger.entries.values() if each.number == joining.point)
+    configs, values = list(confirming.configs), list(confirming.values)
+    # Before a control that is none of the points.
+    configs.insert(many, entry.config)
+    values.insert(many, joining.objective)
+    control = confirming.control
+    return replace(
+        confirming,
+        configs=tuple(configs),
+        values=tuple(values),
+        finalists=many + 1,
+        control=control + 1 if control is not None and control >= many else control,
     )
 
 
@@ -380,6 +415,18 @@ def describe_race(race: Race) -> str:
     if len(race.folds) > 1:
         own = own.replace("a split", f"{len(race.folds)} folds")
     return f"confirming {points}{control} on {seeds}{'' if confirming.fixed else f', {own}'}"
+
+
+def describe_joining(race: Race) -> str:
+    """The points that may join a race, in a sentence; "" where there can be none."""
+    confirming, ledger = race.confirming, race.ledger
+    points = summarize(ledger.records(), ledger.objective)
+    many = min(2 * confirming.top, sum(point.objective is not None for point in points))
+    many -= confirming.finalists
+    if not confirming.outward or many < 1 or find_rate(points) is None:
+        return ""
+    joins = "1 point more joins" if many == 1 else f"{many} points more join"
+    return f"up to {joins}, where the best of these is an outermost one along the rate"
 
 
 def find_point(ledger: Ledger, trial: Trial) -> int | None:

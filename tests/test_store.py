@@ -1394,11 +1394,17 @@ def test_weights_of_the_best_are_kept_alone(tmp_path: Path) -> None:
         run.keep_weights(12, b"again")
         run.write_best("name: best\n")
         assert (best / "trial-000012.safetensors").read_bytes() == b"again"
+        # Copies are the user's: they are no weights, and stay.
+        mine = ["trial-000003.safetensors.bak", "trial-mine.safetensors"]
+        for name in mine:
+            (best / name).write_bytes(b"mine")
+        (best / "trial-000007.safetensors").mkdir()
+        (best / "trial-000004.safetensors.tmp").write_bytes(b"left by a kill")
+        assert run.stored_weights() == {3, 12}
         run.drop_weights(keep={12, 99})
-    assert sorted(path.name for path in best.iterdir()) == [
-        "spec.yaml",
-        "trial-000012.safetensors",
-    ]
+    assert sorted(path.name for path in best.iterdir()) == sorted(
+        ["spec.yaml", "trial-000012.safetensors", "trial-000007.safetensors", *mine]
+    )
     assert (best / "spec.yaml").read_text() == "name: best\n"
 
 

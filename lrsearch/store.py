@@ -754,11 +754,10 @@ def claim(root: Path, name: str) -> Iterator[None]:
     folder, path = _folder(root, name), root / f".{name}.starting"
     made = [each for each in (root, *root.parents) if not each.exists()]
     with _using(path):
-        root.mkdir(parents=True, exist_ok=True)
         descriptor = -1
         # Who may write into the run's folder alone is kept out when the run is opened.
         if not folder.is_dir() or _is_writable(root):
-            descriptor = _lock_file(path, folder)
+            descriptor = _make_and_lock(path, folder)
     try:
         if is_locked(folder):
             raise _locked(folder, "")
@@ -771,6 +770,19 @@ def claim(root: Path, name: str) -> Iterator[None]:
         for each in made:
             with contextlib.suppress(OSError):  # The run is there.
                 each.rmdir()
+
+
+def _make_and_lock(path: Path, folder: Path) -> int:
+    """Make and lock a file in a folder that is made, too, and may go meanwhile: another start that
+    has made it, and come to nothing, removes it as long as it is empty."""
+    for left in range(9, -1, -1):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _lock_file(path, folder)
+        except FileNotFoundError:
+            if not left:
+                raise
+    raise AssertionError("the last try returns, or raises")
 
 
 def _flock(descriptor: int, folder: Path) -> None:

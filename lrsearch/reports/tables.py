@@ -122,8 +122,9 @@ class VisibleConsole(Console):
         raise
 
 
-_BLANKS = re.compile(r" +((?:\x1b\[[\d;]*m)*)$", re.MULTILINE)
-"""Blanks at the end of a line, ahead of what ends a colour that FORCE_COLOR asks for."""
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_BLANKS = re.compile(rf"(?: |{_COLOUR.pattern})+$", re.MULTILINE)
+"""The blanks at the end of a line, with the colours among them that FORCE_COLOR asks for."""
 
 
 class _PipedConsole(VisibleConsole):
@@ -133,7 +134,8 @@ class _PipedConsole(VisibleConsole):
         """Print as rich does."""
         with self.capture() as capture:
             super().print(*objects, **more)
-        self.file.write(_BLANKS.sub(r"\1", capture.get()))
+        kept = _BLANKS.sub(lambda end: "".join(_COLOUR.findall(end[0])), capture.get())
+        self.file.write(kept)
         self.file.flush()
 
 

@@ -54,6 +54,11 @@ class LrsearchError(Exception):
         self.where = where
         self.hint = hint
 
+    def also(self, other: LrsearchError) -> None:
+        """Tell of another error, which came at the same moment, in this one's hint."""
+        told = f"{other.message}: {other.hint}" if other.hint else other.message
+        self.hint = f"{self.hint}\n{told}" if self.hint else told
+
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments are lost by the default pickling, and errors cross processes.
         return (_rebuild, (type(self), self.message, self.where, self.hint))

@@ -755,11 +755,10 @@ def claim(root: Path, name: str) -> Iterator[None]:
     folder, path = _folder(root, name), root / f".{name}.starting"
     made = [each for each in (root, *root.parents) if not each.exists()]
     with _using(path):
-        root.mkdir(parents=True, exist_ok=True)
         descriptor = -1
         # Who may write into the run's folder alone is kept out when the run is opened.
         if not folder.is_dir() or _is_writable(root):
-            descriptor = _lock_file(path, folder)
+            descriptor = _make_and_lock(path, folder)
     try:
         if is_locked(folder):
             raise _locked(folder, "")
@@ -772,6 +771,19 @@ def claim(root: Path, name: str) -> Iterator[None]:
         for each in made:
             with contextlib.suppress(OSError):  # The run is there.
                 each.rmdir()
+
+
+def _make_and_lock(path: Path, folder: Path) -> int:
+    """Make and lock a file in a folder that is made, too, and may go meanwhile: another start that
+    has made it, and come to nothing, removes it as long as it is empty."""
+    for left in range(9, -1, -1):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _lock_file(path, folder)
+        except FileNotFoundError:
+            if not left:
+                raise
+    raise AssertionError("the last try returns, or raises")
 
 
 def _flock(descriptor: int, folder: Path) -> None:
@@ -1068,6 +1080,9 @@ def _curve(folder: Path, number: int) -> Path:
 
 def _weights(folder: Path, trial: int) -> Path:
     return folder / "best" / f"trial-{trial:06d}.safetensors"
+
+
+_WEIGHTS = re.compile(r"trial-([0-9]{6,15})\.safetensors(?:\.tmp)?")
 
 
 def _read_curve_file(folder: Path, number: int) -> tuple[Path, bytes]:
@@ -1602,17 +1617,27 @@ class Run:
 
     def stored_weights(self) -> set[int]:
         """The trials whose weights are in best/."""
-        with _using(self.folder / "best"):
-            found = (self.folder / "best").glob("trial-*.safetensors")
-            return {int(path.stem.removeprefix("trial-")) for path in found}
+        return {number for path, number in self._find_weights() if path.suffix != ".tmp"}
 
     def drop_weights(self, keep: set[int]) -> None:
         """Delete all weights but those of the trials in `keep`."""
         kept = {_weights(self.folder, trial) for trial in keep}
-        with _using(self.folder / "best"):
-            for path in (self.folder / "best").glob("trial-*"):
-                if path not in kept:
+        for path, _ in self._find_weights():
+            if path not in kept:
+                with _using(path):
                     path.unlink()
+
+    def _find_weights(self) -> list[tuple[Path, int]]:
+        """Weights in best/, also such as were written in part, and their trials. What is called
+        otherwise, such as a copy, is not ours, nor is a folder."""
+        folder = self.folder / "best"
+        with _using(folder):
+            return [
+                (path, int(name[1]))
+                for path in (folder.iterdir() if folder.is_dir() else ())
+                if (name := _WEIGHTS.fullmatch(path.name))
+                and (path.is_symlink() or not path.is_dir())
+            ]
 
     def save_state(self, trial: int, content: bytes) -> Path:
         """Write the state of a trial under way, and return the file; the one before it is kept. On

@@ -697,6 +697,31 @@ def test_of_two_starts_one_may_load(tmp_path: Path) -> None:
     assert [each.name for each in root.iterdir()] == ["demo"]
 
 
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_start_whose_folder_another_start_removes_makes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    root, opens, left = tmp_path / "made" / "by another", os.open, [None] * times
+
+    def remove_and_open(path: Path, *more: int) -> int:
+        if left and str(path).endswith(".starting"):
+            left.pop()
+            root.rmdir()
+        return opens(path, *more)
+
+    monkeypatch.setattr(os, "open", remove_and_open)
+    if times == 1:
+        with store.claim(root, "demo"):
+            open_run(root).close()
+    else:  # It ends, all the same.
+        with (
+            pytest.raises(RunError, match="is not there, or was removed"),
+            store.claim(root, "demo"),
+        ):
+            pass
+    assert [*tmp_path.rglob("run.json")] == [root / "demo" / "run.json"] * (times == 1)
+
+
 def test_asking_for_the_lock_never_refuses_a_writer(tmp_path: Path) -> None:
     open_run(tmp_path).close()
     with (tmp_path / "demo" / "lock").open() as file:  # what `is_locked` does for a moment
@@ -1394,11 +1419,17 @@ def test_weights_of_the_best_are_kept_alone(tmp_path: Path) -> None:
         run.keep_weights(12, b"again")
         run.write_best("name: best\n")
         assert (best / "trial-000012.safetensors").read_bytes() == b"again"
+        # Copies are the user's: they are no weights, and stay.
+        mine = ["trial-000003.safetensors.bak", "trial-mine.safetensors"]
+        for name in mine:
+            (best / name).write_bytes(b"mine")
+        (best / "trial-000007.safetensors").mkdir()
+        (best / "trial-000004.safetensors.tmp").write_bytes(b"left by a kill")
+        assert run.stored_weights() == {3, 12}
         run.drop_weights(keep={12, 99})
-    assert sorted(path.name for path in best.iterdir()) == [
-        "spec.yaml",
-        "trial-000012.safetensors",
-    ]
+    assert sorted(path.name for path in best.iterdir()) == sorted(
+        ["spec.yaml", "trial-000012.safetensors", "trial-000007.safetensors", *mine]
+    )
     assert (best / "spec.yaml").read_text() == "name: best\n"
 
 

@@ -8,6 +8,7 @@ import io
 import os
 import stat
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,19 +97,61 @@ def outlive_readers() -> None:
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
-def write_new(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet, whole or not at all. Raises StorageFull where it finds no
+def write_file(path: Path, content: bytes, *, new: bool = False) -> None:
+    """Write a file for a person or another program: it is whole, or what was there before stays.
+    `new` says that nothing may be there. A link keeps its place, a file its rights; a pipe, a
+    device and what this process prints into are written to. Raises StorageFull where it finds no
     room, FileExistsError and any other OSError."""
-    with path.open("xb", buffering=0) as file:
-        left = memoryview(content)
+    try:
+        if not new and _is_stream(path):
+            path.write_bytes(content)
+            return
+        if new and os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        # No other command that writes it meanwhile shares this name, nor does a file of the user's.
+        whole = path.resolve()
+        part = whole.with_name(f".lrsearch-{zlib.crc32(os.fsencode(whole.name)):08x}-{os.getpid()}")
+        part.unlink(missing_ok=True)
         try:
-            while left:
-                left = left[file.write(left) :]
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            if error.errno not in _REFUSED:
-                raise
-            raise StorageFull(f"cannot write {path}: {error.strerror}") from error
+            with part.open("xb") as file:
+                if whole.exists():
+                    os.fchmod(file.fileno(), whole.stat().st_mode & 0o777)
+                file.write(content)
+                file.flush()
+                # Else a power cut could leave the new name without its content.
+                os.fsync(file.fileno())
+            (_place_new if new else Path.replace)(part, whole)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        raise StorageFull(f"cannot write {path}: {error.strerror}") from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is there and is no file, or one that this process prints into."""
+    if not path.exists() or path.is_dir():
+        return False
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        return True
+    streams = []
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            streams.append(os.fstat(number))
+    return any(os.path.samestat(found, each) for each in streams)
+
+
+def _place_new(part: Path, whole: Path) -> None:
+    """Give a file its name, which nothing may have by now. Raises FileExistsError."""
+    try:
+        os.link(part, whole)
+    except FileExistsError:
+        raise
+    except OSError:  # A file system without hard links.
+        whole.touch(exist_ok=False)
+        part.replace(whole)
 
 
 def _drop_stdout() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from lrsearch.cli.closing import write_file
 from lrsearch.errors import CommandRefused, UsageError
 from lrsearch.reports.text import one_line
 from lrsearch.spec import Spec, check_imports, needed_imports
@@ -111,6 +112,6 @@ def _remembered() -> dict[str, list[str]]:
 def _remember(content: dict[str, list[str]]) -> None:
     try:
         _file().parent.mkdir(parents=True, exist_ok=True)
-        _file().write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        write_file(_file(), f"{json.dumps(content, indent=1)}\n".encode())
     except OSError as error:
         raise UsageError(f"cannot remember that in {_file()}: {error.strerror}") from None

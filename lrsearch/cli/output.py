@@ -12,7 +12,7 @@ import typer
 from lrsearch.analysis.points import PointSummary, last_metrics
 from lrsearch.analysis.requirement import Requirement, parse_requirement
 from lrsearch.catalogue import METRICS, title
-from lrsearch.cli.closing import say
+from lrsearch.cli.closing import say, write_file
 from lrsearch.cli.stored import open_stored, see, view_run
 from lrsearch.errors import UsageError, suggest
 from lrsearch.reports.view import RunView
@@ -104,7 +104,7 @@ def write_junit(view: RunView, requirements: Sequence[Requirement], path: Path) 
     checked = check_requirements(view, requirements) if view.best is not None else []
     text = to_junit(view, [(e.requirement, e.reached, e.met, e.who) for e in checked])
     try:
-        path.write_text(text, encoding="utf-8")
+        write_file(path, text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", where="--junit") from None
 

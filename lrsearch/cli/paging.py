@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.analysis.decimals import in_decimals
-from lrsearch.cli.closing import say, write_new
+from lrsearch.cli.closing import say, write_file
 from lrsearch.cli.endings import check_ending
 from lrsearch.cli.exporting import export_text
 from lrsearch.cli.stored import StoredRun, Unsearched, view_run
@@ -19,7 +19,7 @@ from lrsearch.reports.text import format_bytes, format_params
 from lrsearch.reports.view import RunView, build_view
 from lrsearch.spec.export import export_train
 from lrsearch.spec.model import steps_of
-from lrsearch.store import read_curve, write_whole
+from lrsearch.store import read_curve
 from lrsearch.terminal import command_line, path_word, quote, visible_line
 from lrsearch.trial import Config, Objective
 
@@ -61,12 +61,7 @@ def write_report(run: StoredRun | Unsearched, path: Path) -> None:
     text = write_page(view, making)
     content = text.encode("utf-8", "backslashreplace")  # Half a surrogate pair is no UTF-8.
     try:
-        if path.is_file():
-            write_whole(path.resolve(), content, mode=path.stat().st_mode & 0o777)
-        elif path.exists():  # A pipe or a device, which stays one.
-            path.write_bytes(content)
-        else:
-            write_new(path.resolve() if path.is_symlink() else path, content)
+        write_file(path, content)
     except OSError as error:
         told = f"cannot write {path}: {error.strerror}"
         hint = f"make its folder first: mkdir -p {quote(path_word(path.parent))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli import options
-from lrsearch.cli.closing import print_exactly, say, write_new
+from lrsearch.cli.closing import print_exactly, say, write_file
 from lrsearch.cli.foreign import RAW
 from lrsearch.cli.showing import show_list
 from lrsearch.errors import UsageError
@@ -313,16 +312,9 @@ def _choose_point(run: StoredRun, view: RunView, point: int | None, best: bool) 
 def _write(text: str, output: Path, force: bool, written: str, *, spec: bool) -> None:
     """Write a file, and say what was `written`; of a spec, how it is trained."""
     from lrsearch.spec import needed_imports, read_spec
-    from lrsearch.store import write_whole
 
     try:
-        if force and output.is_file():
-            # A link keeps its place, and the file its rights.
-            write_whole(output.resolve(), text.encode(), mode=output.stat().st_mode & 0o777)
-        elif force and os.path.lexists(output):
-            output.write_text(text, encoding="utf-8")
-        else:
-            write_new(output, text.encode())
+        write_file(output, text.encode(), new=not force)
     except FileExistsError:
         if output.is_dir():
             inside = quote(path_word(output / "best.yaml"))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli import options
-from lrsearch.cli.closing import say
-from lrsearch.errors import SpecError, UsageError, suggest
+from lrsearch.cli.closing import say, write_file
+from lrsearch.errors import SpecError, StorageFull, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote, visible_line
 
 if TYPE_CHECKING:
@@ -161,18 +161,20 @@ def _check_path(path: Path) -> None:
 
 
 def _write(files: Mapping[Path, str]) -> None:
-    """Write new files, all or none. Raises UsageError where that is not possible."""
+    """Write new files, all or none. Raises UsageError where that is not possible, StorageFull where
+    there is no room."""
     written: list[Path] = []
     path = next(iter(files))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for path, content in files.items():
-            with path.open("x", encoding="utf-8") as file:
-                written.append(path)
-                file.write(content)
-    except OSError as error:
+            write_file(path, content.encode(), new=True)
+            written.append(path)
+    except (OSError, StorageFull) as error:
         for each in written:
             each.unlink(missing_ok=True)
+        if isinstance(error, StorageFull):
+            raise
         reason = error.strerror
         if not path.parent.is_dir() and isinstance(error, FileExistsError):
             reason = f"{path.parent} is no folder"

@@ -450,21 +450,42 @@ def _surplus(run: StoredRun) -> set[int]:
 
 def _progress(run: StoredRun, confirmation: Confirmation | None) -> str:
     """The progress of the latest strategy, or of what follows it: 12 of 40 trials are trained."""
-    from lrsearch.search import count_trials
-
     if run.strategy == CONFIRM:
         return "the test part was not looked at"
-    proposals = (each for each in run.history.proposals if each.strategy == run.strategy)
-    numbers = {number for each in proposals for number in each.trials}
-    done = len(numbers & run.ledger.entry_of.keys() & run.history.results.keys())
+    done, total = _count(run)
     if run.strategy == "refine":  # Each round decides about the next.
         return f"{count(done, 'trial')} trained"
-    total = max(done, count_trials(run.strategy, run.spec))
     if done == total and confirmation is not None and confirmation.over:
         return "the test part was not looked at"
     if done == total and run.spec.refine is not None:
         return "its refinement is not over"
     return f"{done} of {count(total, 'trial')} are trained"
+
+
+def _count(run: StoredRun) -> tuple[int, int]:
+    """The trials of the latest strategy's points that are trained, and all of them. A grid that has
+    other points now keeps those that it proposed between them."""
+    from lrsearch.search import trial_limit
+    from lrsearch.search.grid import Grid
+    from lrsearch.search.strategy import point_key
+
+    ledger, made, mine = run.ledger, 0, {}
+    limit = trial_limit(run.strategy, run.spec)
+    for proposal in run.history.proposals:
+        entry = ledger.entry_of.get(proposal.trials[0])
+        if proposal.strategy == run.strategy and entry is not None and entry.point is not None:
+            made += 1
+            mine[point_key(entry.point)] = entry
+    left = max(0, (limit or 0) - made)
+    if run.strategy == Grid.name:
+        left = Grid(run.spec.space).count_left(lambda point: point_key(point) in mine)
+    surplus, each = ledger.surplus(run.strategy, limit), run.spec.trials_per_point
+    done = [
+        min(each, sum(number in run.history.results for number in ledger.latest(entry)))
+        for entry in mine.values()
+        if entry.number not in surplus
+    ]
+    return sum(done), (len(done) + left) * each
 
 
 def _saved(run: StoredRun) -> tuple[int, int]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -40,7 +41,7 @@ from lrsearch.terminal import visible
 from lrsearch.trial import Outcome
 
 PIPED_WIDTH = 100
-"""Characters a line may have where the output is no terminal."""
+"""Characters a line may have where the output is no terminal and COLUMNS says nothing."""
 
 AROUND = 14
 """Lines of a result on a terminal besides the rows of its table, about."""
@@ -92,10 +93,14 @@ _ENDINGS: dict[Outcome | None, str] = {
 
 
 def open_console(stream: TextIO) -> Console:
-    """A console on `stream`: as wide as its terminal, or `PIPED_WIDTH` and plain without one.
-    NO_COLOR and TERM=dumb are honoured by rich."""
-    width = None if stream.isatty() else PIPED_WIDTH
-    return VisibleConsole(stream, width)
+    """A console on `stream`: as wide as its terminal. Without one it is plain, as wide as COLUMNS
+    says, else `PIPED_WIDTH`, and leaves out the blanks at the ends of lines. NO_COLOR and TERM=dumb
+    are honoured by rich."""
+    if stream.isatty():
+        return VisibleConsole(stream)
+    given = os.environ.get("COLUMNS", "")
+    width = int(given) if re.fullmatch("[0-9]{1,4}", given) else 0
+    return _PipedConsole(stream, width or PIPED_WIDTH)
 
 
 class VisibleConsole(Console):
@@ -115,6 +120,23 @@ class VisibleConsole(Console):
     def on_broken_pipe(self) -> None:
         """Raise the BrokenPipeError; rich's own would end the process with exit code 1."""
         raise
+
+
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_BLANKS = re.compile(rf"(?: |{_COLOUR.pattern})+$", re.MULTILINE)
+"""The blanks at the end of a line, with the colours among them that FORCE_COLOR asks for."""
+
+
+class _PipedConsole(VisibleConsole):
+    """A console whose lines end with their text: rich fills those of a table with blanks."""
+
+    def print(self, *objects: Any, **more: Any) -> None:
+        """Print as rich does."""
+        with self.capture() as capture:
+            super().print(*objects, **more)
+        kept = _BLANKS.sub(lambda end: "".join(_COLOUR.findall(end[0])), capture.get())
+        self.file.write(kept)
+        self.file.flush()
 
 
 # the result

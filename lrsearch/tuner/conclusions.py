@@ -140,6 +140,12 @@ class Conclusions:
         return True
 
     def _conclude_untrained(self, trial: Trial, outcome: Outcome, reason: str) -> None:
-        self.conclude(trial, Result(outcome, steps=0, epochs=0.0, seconds=0.0, reason=reason), {})
+        result = Result(outcome, steps=0, epochs=0.0, seconds=0.0, reason=reason)
+        try:
+            self.conclude(trial, result, {})
+        except LrsearchError as error:
+            for each in self.unkept:
+                error.also(each)
+            raise
         if self.unkept:
             raise self.unkept[0]

@@ -83,9 +83,12 @@ class Listener:
                     self._take(handle, event)
                 except LrsearchError as error:
                     failure = failure or error
-        failure = failure or self._find_unkept()
-        if failure is not None:
-            raise failure
+        unkept = self._find_unkept()
+        if failure is not None and unkept is not None:
+            failure.also(unkept)
+        ending = failure or unkept
+        if ending is not None:
+            raise ending
 
     def _take(self, handle: int, event: object) -> None:
         """Act on an event. Raises what ends the search."""

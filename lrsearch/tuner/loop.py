@@ -204,10 +204,12 @@ class _Search:
         ending = self._end()
         if not self.dispatch.is_over():
             self._repeat_best()
-        # A refinement that follows may have saved states of its own.
-        if ending.whole and (self.spec.refine is None or self.name == Refine.name):
+        # A refinement that follows may have saved states of its own, and says this for both.
+        follows = ending.whole and self.spec.refine is not None and self.name != Refine.name
+        refines = follows and bool(widened(self.spec, self.session.facts).refined)
+        if ending.whole and not refines:
             self.saving.finish()
-        if self.best.lacks_weights():
+        if self.best.lacks_weights() and not refines:
             self.watcher.note(
                 "best/ has no weights: the best point was trained when it was not the best, or the "
                 "disk had no room; train it again with export and grid"

@@ -428,6 +428,16 @@ def test_a_search_that_its_time_stops_goes_on_by_the_same_command(
     assert json.loads(lrsearch("list", "--json").out)["runs"][0]["state"] == "stopped"
     assert lrsearch(*run).code == 0
     assert count_trials(empty, "mine") == 4
+    # Of another grid it counts those between its points, too: 4 were trained, 1 more is, 1 is left.
+    text = (empty / "mine.yaml").read_text()
+    other = text.replace("[0.1, 0.3, 0.4, 0.5]", "{min: 0.1, max: 0.5, points: 4}")
+    (empty / "mine.yaml").write_text(other)
+    (empty / "training").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr("lrsearch.tuner.session.time", SimpleNamespace(monotonic=clock))
+        done = lrsearch(*run)
+    assert "limit: 5 of 6 trials are trained" in " ".join(done.out.split()), done
+    assert lrsearch(*run).code == 0
     assert "time limit" not in lrsearch("report", "mine").out
     before = lrsearch("grid", "mine.yaml", "--allow-command", "--time", "1ms", "--fresh")
     assert before.code == 2 and "90s, 10m, 1.5h" in before.err
@@ -1268,6 +1278,9 @@ def test_weights_that_were_not_kept_are_missed(here: Path) -> None:
     for path in (here / "runs" / "small" / "best").glob("*.safetensors"):
         path.unlink()
     assert "has no weights" in lrsearch("grid", "small.yaml", *TRAIN).err
+    # Once, also where a refinement follows.
+    refined = lrsearch("grid", "small.yaml", *TRAIN, "--set", "refine.rounds=1").err
+    assert refined.count("has no weights") == 1
 
 
 def test_weights_are_kept_where_the_disk_has_room_for_those_of_one_trial(

@@ -23,6 +23,7 @@ import lrsearch
 from lrsearch import __main__ as main
 from lrsearch import forks
 from lrsearch.cli import app, closing
+from lrsearch.cli.closing import write_file
 from lrsearch.cli.interruptible import Interruptible
 from lrsearch.executors.port import Raised
 from lrsearch.store import Run, claim, read
@@ -392,18 +393,48 @@ def test_an_odd_file_of_consents_is_named(here, monkeypatch, text):
 
 def test_a_file_without_room_is_whole_or_not_there(run):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for line in (["report", "small", "--html", "new.html"], ["export", "small", "-o", "new.yaml"]):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-        try:
-            said = CliRunner().invoke(app, line)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert said.exit_code == 1 and f"cannot write {line[-1]}: File too large" in said.stderr
-        assert not Path(line[-1]).exists()
-        assert CliRunner().invoke(app, line).exit_code == 0
+    for line, force in (
+        (["report", "small", "--html", "new.html"], []),
+        (["export", "small", "-o", "new.yaml"], ["--force"]),
+        (["report", "small", "--junit", "new.xml"], []),
+        (["init", "new/first.yaml", "--from", "loop"], None),
+    ):
+        path = Path(line[1] if line[0] == "init" else line[-1])
+        # What was there stays until the new one is whole.
+        for content in (None,) if force is None else (None, b"<!doctype html>"):
+            asked = line if content is None else line + force
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+            try:
+                said = CliRunner().invoke(app, asked)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert said.exit_code == 1 and f"cannot write {path}: File too large" in said.stderr
+            assert (path.read_bytes() if path.exists() else None) == content
+            assert CliRunner().invoke(app, asked).exit_code == 0
+            assert content is None or path.stat().st_mode & 0o777 == 0o600
+            path.write_bytes(b"<!doctype html>")
+            path.chmod(0o600)
+        assert not list(path.parent.glob(".lrsearch*"))
     Path("link.html").symlink_to("beyond.html")
     assert CliRunner().invoke(app, ["report", "small", "--html", "link.html"]).exit_code == 0
     assert Path("link.html").is_symlink() and Path("beyond.html").is_file()
+
+
+def test_a_file_is_written_where_there_are_no_hard_links_and_into_what_is_printed_to(
+    tmp_path, monkeypatch, capfd
+):
+    def refuse(*places):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_file(tmp_path / "new", b"content", new=True)
+    assert (tmp_path / "new").read_bytes() == b"content"
+    with pytest.raises(FileExistsError):
+        write_file(tmp_path / "new", b"other", new=True)
+    # Replaced, the file that stdout goes to would miss all that is printed later.
+    write_file(Path(f"/proc/{os.getpid()}/fd/1"), b"shown")
+    assert capfd.readouterr().out == "shown"
+    assert [each.name for each in tmp_path.iterdir()] == ["new"]
 
 
 SLOW_START = """

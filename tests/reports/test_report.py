@@ -14,6 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from lrsearch.analysis.decimals import decimals_among
 from lrsearch.analysis.edges import Range
@@ -429,13 +431,35 @@ def test_one_point_without_parameters():
     assert "note" not in text
 
 
-def test_pipe_gets_plain_text_of_fixed_width(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+@pytest.mark.parametrize(
+    ("columns", "width"),
+    [("160", 160), ("70", 70), (None, 100), ("0", 100), ("wide", 100), ("99999", 100)],
+)
+def test_pipe_gets_plain_text_as_wide_as_asked_for(monkeypatch, columns, width):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
     stream = io.StringIO()
     open_console(stream).print(result(big_view()))
     lines = stream.getvalue().splitlines()
     assert "\x1b" not in stream.getvalue()
-    assert 80 < max(map(len, lines)) <= 100
+    assert width - 20 < max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("colours", ["", "1"])
+def test_pipe_gets_no_blanks_at_the_ends_of_lines(monkeypatch, colours):
+    monkeypatch.setenv("FORCE_COLOR", colours)
+    stream = io.StringIO()
+    table = Table("run", "state", box=None)
+    table.add_row("a", "interrupted")
+    table.add_row("b", "done", style="yellow")
+    open_console(stream).print(table, Text("  two  words  "))
+    plain = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())
+    assert (plain != stream.getvalue()) == bool(colours)
+    assert [line.split() for line in plain.splitlines()] == [
+        *(["run", "state"], ["a", "interrupted"], ["b", "done"], ["two", "words"])
+    ]
+    assert not any(line.endswith(" ") for line in plain.splitlines())
 
 
 def test_terminal_that_knows_only_ascii():

@@ -405,6 +405,8 @@ def test_too_many_failures_end_the_run(tmp_path: Path) -> None:
 class Together(Inline):
     """Tells all that its jobs say at once."""
 
+    capacity = 2
+
     def events(self, timeout: float | None = None) -> list[tuple[int, object]]:
         found = []
         while self.busy:
@@ -412,7 +414,7 @@ class Together(Inline):
         return found
 
 
-@pytest.mark.parametrize("why", ["a curve", "the best", "both", "a failure"])
+@pytest.mark.parametrize("why", ["a curve", "the best", "both", "a failure", "all"])
 def test_what_ends_a_search_costs_no_result_told_at_the_same_moment(
     tmp_path: Path, why: str
 ) -> None:
@@ -422,16 +424,21 @@ def test_what_ends_a_search_costs_no_result_told_at_the_same_moment(
         changes = merge(faulty("raise"), {**changes, "max_failures": 0})
     else:  # A folder in the place of the file that it is written into.
         files = {"a curve": "curves/000001.json", "the best": "best/spec.yaml"}
-        for file in files.values() if why == "both" else [files[why]]:
+        if why == "all":
+            files["weights"] = "best/trial-000001.safetensors"
+            changes = {"search": {"lr": [0.1]}, "max_failures": 0}
+            changes = merge(faulty(["none", "raise"]), changes)
+        for file in [files[why]] if why in files else files.values():
             (folder / f"{file}.tmp").mkdir(parents=True)
-    error = TooManyFailures if why == "a failure" else RunError
+    error = TooManyFailures if why in ("a failure", "all") else RunError
     with pytest.raises(error) as caught:
         search(tmp_path, changes=changes, executor=Together())
     kept = read(folder)
     assert len(kept.results) == len(kept.trials) > 1 and kept.closed == error.__name__
     told = "the curve of trial 1 is lost, what it measured is in the journal"
-    assert (why in ("a curve", "both")) == (told in caught.value.hint)
-    assert why == "a failure" or "\n" not in caught.value.hint
+    assert (why in ("a curve", "both", "all")) == (told in caught.value.hint)
+    assert ("the weights of trial 1 are lost" in caught.value.hint) == (why == "all")
+    assert why in ("a failure", "all") or "\n" not in caught.value.hint
 
 
 def test_failed_trials_are_kept_until_retried(tmp_path: Path) -> None:

@@ -210,9 +210,11 @@ def _call_faults(use: Use, found: Found) -> Iterator[tuple[Path, str, str]]:
         hint = f"{use.class_path} is given {' and '.join(placed)} by place"
         yield use.given[name], f"'{name}' is given already", hint
     names = [name for name in names_of(left) if (use.role, name) != ("optimizer", "lr")]
+    slips: list[str | None] = []
     if kinds.VAR_KEYWORD not in has:
         for name, place in use.given.items():
             if name not in (*names, *taken_by):
+                slips.append(nearest(name, names))
                 yield place, f"{use.class_path} takes no argument '{name}'", suggest(name, names)
         if use.role == "optimizer" and "lr" not in names_of(left):
             message = f"{use.class_path}{_shown(taken)} takes no lr"
@@ -224,6 +226,7 @@ def _call_faults(use: Use, found: Found) -> Iterator[tuple[Path, str, str]]:
         if each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
         and each.default is kinds.empty
         and (each.kind is kinds.POSITIONAL_ONLY or each.name not in (*use.given, *filled))
+        and each.name not in slips
     ]
     if missing:
         listed = " and ".join(f"'{name}'" for name in missing)

@@ -36,6 +36,9 @@ def read_component(
     reader: Reader, group: str, path: Path, raw: Any, dimensions: list[Any] | None = None
 ) -> dict[str, Any]:
     """A built-in by its name, or code by its class path where the group takes any."""
+    if isinstance(raw, Mapping):
+        names = ("name", "class_path") if group in IMPORTABLE else ("name",)
+        reader.slip(path, raw, names, near=True)
     if group == "schedule" and isinstance(raw, Mapping) and _is_scheduler(raw):
         hint = reader.hint((*path, "class_path"), _renamed(reader, group, path, raw))
         message = f"{raw['class_path']} changes an optimizer: code here gives a multiplier"
@@ -124,9 +127,12 @@ def read_named(
         name = raw.get("name")
     if not isinstance(name, str) or name not in table:
         hint = reader.hint((*path, "name"), _renamed(reader, kind, path, given))
+        close = nearest(name, table) if isinstance(name, str) and not hint else None
         hint = hint or _suggest_name(reader, kind, path, name)
         reader.fault((*path, "name"), f"unknown {word} {show(name)}", hint)
-        return {}
+        if close is None:
+            return {}
+        name, raw = close, {**raw, "name": close}  # What is wrong with its arguments is told, too.
     known = parameters_of(reader, kind, name)
     rate = kind == "optimizer" and dimensions is not None
     with_rate = {**known, "lr": catalogue.TRAIN["lr"]} if rate else known

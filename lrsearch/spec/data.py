@@ -11,7 +11,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
-from lrsearch.errors import nearest, suggest
+from lrsearch.errors import is_slip, nearest, suggest
 from lrsearch.space import Dimension, Option, is_number
 from lrsearch.spec.components import read_arguments, read_import, read_named
 from lrsearch.spec.document import Path
@@ -45,6 +45,7 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         return {}
     common = ("validation", "test", *catalogue.SPLITTING, "transforms")
     source: catalogue.Source | None = None
+    reader.slip(path, raw, ("name", "class_path"), near=True)
     if "class_path" in raw:
         data = read_import(reader, path, raw, (*catalogue.IMPORTED, *common))
         data |= read_arguments(reader, path, raw, catalogue.IMPORTED)
@@ -63,11 +64,17 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         source = catalogue.DATA.get(name) if isinstance(name, str) else None
         if source is None:
             meant = _with_target(reader, meant)
-            hint = reader.hint((*path, "name"), [Line(path, meant)] if meant else None)
             near = nearest(str(name), catalogue.DATA)
+            slip = near is not None and is_slip(str(name), near)
+            line = Line(path, meant) if meant and not slip else None
+            hint = reader.hint((*path, "name"), [line] if line else None)
             hint = hint or (suggest(str(name), catalogue.DATA) if near else _DATA)
             reader.fault((*path, "name"), f"unknown data {show(name)}", hint)
-            return {}
+            if near is None or not slip:
+                return {}
+            raw = {**raw, "name": near}
+            name = near
+            source = catalogue.DATA[near]
         reader.unknown(path, raw, ("name", *source.parameters, *common))
         data = {"name": name, **read_arguments(reader, path, raw, source.parameters)}
         for key, parameter in source.parameters.items():

@@ -39,6 +39,8 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
     """A range or a list of values of a parameter; a fault, and None, where it is neither."""
     if path in reader.document.unread:
         return None  # It has its fault.
+    if parameter is catalogue.TRAIN["lr"] and isinstance(raw, Mapping) and not is_range(raw):
+        reader.slip(path, raw, (AUTO,), near=True)
     if is_auto(raw):
         return _read_auto(reader, path, parameter, raw)
     meant = read_foreign(raw)

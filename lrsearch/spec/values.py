@@ -150,6 +150,8 @@ def _check_bool(_: Parameter, value: Any) -> bool:
     message = f"{show(value)} is not true or false"
     if str(value).lower() in _BOOLEANS:
         raise Unfit(message, _BOOLEANS[str(value).lower()])
+    if isinstance(value, str) and (close := nearest(value, ("true", "false"))):
+        raise Unfit(f"{message}; did you mean {close}?", close == "true")
     raise ValueError(message)
 
 
@@ -360,6 +362,25 @@ _GROUP = {"lr": _RATIO, "weight_decay": _RATIO}
 def _check_groups(parameter: Parameter, value: Any) -> list[dict[str, Any]]:
     """A list, since the first pattern that matches counts: the order of a mapping is lost in keys
     and comparisons."""
+    try:
+        return _read_groups(parameter, value)
+    except ValueError as error:
+        whole = [value] if isinstance(value, dict) and "match" in value else value
+        many = whole.values() if isinstance(whole, dict) else whole
+        if not isinstance(many, list | type({}.values())) or not all(
+            isinstance(each, dict) for each in many
+        ):
+            raise
+        known = ("match", *_GROUP) if isinstance(whole, list) else tuple(_GROUP)
+        parts = [{nearest(key, known) or key: part for key, part in e.items()} for e in many]
+        meant = parts if isinstance(whole, list) else dict(zip(whole, parts, strict=True))
+        if meant == value:
+            raise
+        _read_groups(parameter, meant)
+        raise Unfit(str(error), meant) from None
+
+
+def _read_groups(parameter: Parameter, value: Any) -> list[dict[str, Any]]:
     listed = isinstance(value, list) and all(
         isinstance(each, dict) and isinstance(each.get("match"), str) for each in value
     )

@@ -7,11 +7,12 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from lrsearch import catalogue
+from lrsearch.errors import is_slip
 from lrsearch.spec.foreign.ranges import number
 
 NAME_KEYS = (
@@ -348,7 +349,7 @@ def model(value: Any) -> Any:
                 named = word == "activation" and isinstance(part, str)
                 kept[word] = [part] if whole else plain(part) if named else part
         return {"name": own, **kept} if kept else own
-    if _TORCHVISION.fullmatch(name):
+    if _TORCHVISION.fullmatch(name) and not any(is_slip(name, own) for own in catalogue.MODELS):
         path = f"torchvision.models.{name}"
         return {"class_path": path, "init_args": given} if given else {"class_path": path}
     return None
@@ -409,10 +410,9 @@ def data(value: Any) -> Any:
                 found["target"] = next((words[key] for key in named if key in words), COLUMN)
             if found is None or kind is None:
                 return None
-            alien = {*catalogue.IMPORTED} - {*catalogue.DATA[kind].parameters}
-            beside = {key: words[key] for key in _BESIDE_DATA if key in words and key not in alien}
-            return {**found, **beside}
-        return kind
+            return {**found, **_kept(kind, words, found)}
+        kept = _kept(kind, words, ()) if kind else {}
+        return {"name": kind, **kept} if kept else kind
     if not isinstance(value, str) or value in catalogue.DATA:
         return None
     kind = _kind(value)
@@ -424,6 +424,14 @@ def data(value: Any) -> Any:
     if CLASS_PATH.fullmatch(value):
         return {"class_path": value}
     return {"name": "images", "source": value} if "/" in value else None
+
+
+def _kept(kind: str, words: Mapping[str, Any], told: Container[str]) -> dict[str, Any]:
+    """The keys of data, in lrsearch's words, that a kind of data takes."""
+    own = catalogue.DATA[kind].parameters
+    alien = {*catalogue.IMPORTED} - {*own}
+    taken = (*own, *(key for key in _BESIDE_DATA if key not in alien))
+    return {key: words[key] for key in dict.fromkeys(taken) if key in words and key not in told}
 
 
 def _kind(path: str) -> str | None:

@@ -335,8 +335,9 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     if low is None or high is None:
         return None
     if not (is_numeric(low) and is_numeric(high)):
-        timed = isinstance(low, str) and isinstance(high, str)
-        return {"min": low, "max": high} if timed and not own else None
+        timed = isinstance(low, str) and isinstance(high, str) and not {"min", "max"} <= raw.keys()
+        count = {"points": given["points"]} if "points" in given else {}
+        return {"min": low, "max": high, **count} if timed else None
     if "log_uniform" in words and "values" not in words and (low < 0 or high < 0):
         low, high = _tidy(math.exp(low)), _tidy(math.exp(high))  # W&B's takes exponents.
     known = {*LOW, *HIGH, *_SCALE, *_POINTS, *_STEP, "name", "base", "dtype", "doc"}

@@ -133,7 +133,11 @@ def translate_option(name: str, value: Any, top: Mapping[str, Any]) -> Any:
     if target == "train.schedule":
         found = translate_schedule(value, base_rate(top))
         return found[0] if found else value
-    return _named(target, value)
+    found = _named(target, value)
+    own = as_mapping(value).get("lr")
+    if name == "optimizer" and own is not None and found is not value:
+        return {**({"name": found} if isinstance(found, str) else found), "lr": own}
+    return found
 
 
 def base_rate(top: Mapping[str, Any]) -> Any:

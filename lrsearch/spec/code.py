@@ -12,6 +12,7 @@ from typing import Any
 from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.imports import is_free
+from lrsearch.spec.likeness import nearest_path
 from lrsearch.spec.modules import (
     Found,
     Problem,
@@ -153,6 +154,12 @@ def code_faults(document: Document, folder: FilePath) -> list[Fault]:
             first, _, rest = use.class_path.partition(".")
             if isinstance(found, Problem) and rest.split(".")[0] in torch_names(first):
                 found = Problem(found.message, f"write {use.place[-1]}: torch.{use.class_path}")
+            elif first == "torch" and not torch_names(rest.partition(".")[0]):
+                meant = nearest_path(use.class_path, folder)
+                message = f"torch has no '{rest.partition('.')[0]}'"
+                found = Problem(message, f"write {use.place[-1]}: {meant}") if meant else found
+            elif isinstance(found, Problem) and (meant := nearest_path(use.class_path, folder)):
+                found = Problem(found.message, f"write {use.place[-1]}: {meant}")
         if isinstance(found, Problem):
             if found.message not in told:  # A missing module is told once.
                 faults.append(document.fault(use.place, found.message, found.hint))

@@ -15,6 +15,7 @@ from lrsearch.spec.foreign.advice import advise
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.translation import is_choice
+from lrsearch.spec.foreign.words import means
 from lrsearch.spec.settling import settle
 from lrsearch.spec.sources import example_of
 from lrsearch.spec.values import AUTO, Unfit, check_value, find_epochs, is_auto, show, write
@@ -224,6 +225,9 @@ class Reader:
             same = str(key).lower() in allowed  # Train: for train:
             slip = slip or self._is_block(path, str(key), raw[key], allowed)
             hint = "" if slip or same else self.advice((*path, key), raw[key])
+            target = means(str(key))
+            if path and not slip and target in allowed and target not in raw:
+                hint = self.hint((*path, key), [Line((*path, target), raw[key])])
             if path and not hint and key in TOP_LEVEL and not slip:
                 block = isinstance(raw[key], Mapping) and len(write(raw[key])) > 80
                 hint = self.hint((*path, key), [Line((key,), raw[key])])
@@ -285,7 +289,8 @@ class Reader:
         try:
             return check_value(parameter, raw)
         except Unfit as error:
-            hint = self.unfit(path, parameter, error) or self._searched(path, raw)
+            hint = self._searched(path, raw) if isinstance(raw, list) else ""
+            hint = hint or self.unfit(path, parameter, error) or self._searched(path, raw)
             self.fault(path, str(error), hint or self._example(path, parameter))
         except ValueError as error:
             if isinstance(raw, str) and raw.startswith(("$", "{{")):
@@ -380,7 +385,12 @@ class Reader:
         """The length that a number means: steps where so many epochs are beyond the training."""
         lengths = error.meant if isinstance(error.meant, list) else [error.meant]
         train = self.document.data.get("train")
-        budget = find_epochs(train.get("budget")) if isinstance(train, Mapping) else None
+        given = train.get("budget") if isinstance(train, Mapping) else None
+        budget = find_epochs(given)
+        if "epochs" in error.remark and str(given).endswith("ba"):  # The training counts steps.
+            steps = [f"{str(each)[:-2]}ba" for each in lengths]
+            meant = steps if isinstance(error.meant, list) else steps[0]
+            return meant, "that is steps, as those of the budget"
         epochs = [find_epochs(each) for each in lengths]
         # A warmup as long as the training leaves nothing of it.
         most = budget and budget * (1 - 1e-9 if "warmup" in path else 1)

@@ -85,7 +85,8 @@ def _read_loss(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> An
         return _read_code(reader, path, parameter, raw)
     if not isinstance(raw, str):
         return reader.value(path, parameter, raw)
-    if CLASS_PATH.fullmatch(raw) and not raw.startswith("nn."):
+    of_torch = raw.startswith("nn.") or (raw.startswith("F.") and foreign_names.loss(raw))
+    if CLASS_PATH.fullmatch(raw) and not of_torch:
         return _read_code(reader, path, parameter, raw)
     try:
         return check_value(parameter, raw)

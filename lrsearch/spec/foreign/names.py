@@ -86,6 +86,7 @@ _OPTIMIZERS = {
 
 _ARGUMENTS = {
     "epsilon": "eps", "adam_epsilon": "eps", "adam_eps": "eps", "beta_1": "beta1",
+    "b1": "beta1", "b2": "beta2",
     "beta_2": "beta2", "adam_beta1": "beta1", "adam_beta2": "beta2", "wd": "weight_decay",
     "decay": "weight_decay", "l2": "weight_decay", "l2_penalty": "weight_decay",
     "weightdecay": "weight_decay", "beta": "momentum", "mom": "momentum", "mu": "momentum",
@@ -109,7 +110,7 @@ def optimizer(value: Any) -> Any:
     known = catalogue.OPTIMIZERS[own].parameters
     for key, part in given.items():
         word = _ARGUMENTS.get(snake(key), snake(key))
-        if word in ("betas", "adam_betas", "beta") and (pair := read_betas(part)):
+        if snake(key) in ("betas", "adam_betas", "beta") and (pair := read_betas(part)):
             found |= pair
         elif key in known:
             found[key] = part
@@ -314,7 +315,7 @@ _MODELS = {
 MODEL_WORDS: dict[str, str] = {
     **dict.fromkeys(("hidden_size", "hidden_sizes", "hidden_dims", "hidden_dim", "units",
                      "n_units", "hidden_layers", "hidden_layer_sizes", "layer_sizes",
-                     "hidden_units", "widths"), "hidden"),
+                     "hidden_units", "widths", "layers"), "hidden"),
 **dict.fromkeys(("act", "activation_fn", "nonlinearity", "activation_function"),
                     "activation"),
     **dict.fromkeys(("dropout_rate", "drop", "drop_rate", "dropout_p", "p"), "dropout"),

@@ -833,8 +833,8 @@ def model_fault(model: Mapping[str, Any]) -> tuple[str, str, str] | None:
     if width is None or heads is None or width % heads == 0:
         return None
     below, above = width // heads * heads, (width // heads + 1) * heads
-    near = f"a width of {above}" if below == 0 else f"a width of {below} or {above}"
-    return "width", f"a width of {width} is not divisible by {heads} heads", f"{near} is"
+    near = f"write width: {above}" if below == 0 else f"write width: {below}, or width: {above}"
+    return "width", f"a width of {width} is not divisible by {heads} heads", near
 
 
 def model_refusal(name: str, task: str) -> tuple[str, str] | None:

@@ -247,13 +247,28 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     for plain in (word, word.translate(str.maketrans("I|10", "lllo"))):
         if plain.lower() in by_lower:
             return by_lower[plain.lower()]
-    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
-    # Two letters that changed places are half of a short name: rl for lr. Or a name is cut off.
     word = str(name).lower()
-    found = found or [each for each in by_lower if sorted(each) == sorted(word)]
+    # Letters that changed places are likelier than one too many: adawm is adamw, and not adam.
+    slips = [each for each in by_lower if is_slip(word, each)]
+    slips = [each for each in slips if sorted(each) == sorted(word)] or slips
+    found = difflib.get_close_matches(word, slips, n=1, cutoff=0)
+    found = found or difflib.get_close_matches(word, by_lower, n=1, cutoff=0.6)
     begun = [each for each in by_lower if len(word) > 2 and each.startswith(word)]
     found = found or (begun if len(begun) == 1 else [])
     return by_lower[found[0]] if found else None
+
+
+def is_slip(word: str, name: str) -> bool:
+    """Whether a word of two letters or more is a name but for its case, two letters that changed
+    places, or one letter that is wrong, missing or too much."""
+    short, long = sorted((word.lower(), name.lower()), key=len)
+    if len(short) < 2 or len(long) > len(short) + 1:
+        return False
+    at = next((at for at, char in enumerate(short) if char != long[at]), len(short))
+    if len(short) < len(long):
+        return short[at:] == long[at + 1 :]
+    swapped = short[at : at + 2] == long[at : at + 2][::-1]
+    return short[at + 1 :] == long[at + 1 :] or (swapped and short[at + 2 :] == long[at + 2 :])
 
 
 def by_likeness(name: str, known: Iterable[str]) -> list[str]:

@@ -132,10 +132,13 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
         key, _, value = first.partition("=")
         meant = key if "." in key else means(key) or key
         return message, f"write --set {quote(f'{meant}={value}')}"
-    for at, (option, *parted) in enumerate(zip(args, args[1:], args[2:], strict=False)):
+    apart = [
+        part for each in args for part in (each.split("=", 1) if "--time=" in each else [each])
+    ]
+    for at, (option, *parted) in enumerate(zip(apart, apart[1:], apart[2:], strict=False)):
         with contextlib.suppress(ValueError):  # --time 5 minutes
             if option == "--time":
-                joined = [*args[: at + 1], find_time(" ".join(parted)), *args[at + 3 :]]
+                joined = [*apart[: at + 1], find_time(" ".join(parted)), *apart[at + 3 :]]
                 return message, f"write {command_line(['lrsearch', name, *joined])}"
     if first.endswith((".yaml", ".yml")):
         given, options = _split(command, args)

@@ -12,6 +12,7 @@ from typing import Any
 from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.imports import is_free
+from lrsearch.spec.likeness import nearest_path
 from lrsearch.spec.modules import (
     Found,
     Problem,
@@ -153,6 +154,12 @@ def code_faults(document: Document, folder: FilePath) -> list[Fault]:
             first, _, rest = use.class_path.partition(".")
             if isinstance(found, Problem) and rest.split(".")[0] in torch_names(first):
                 found = Problem(found.message, f"write {use.place[-1]}: torch.{use.class_path}")
+            elif first == "torch" and not torch_names(rest.partition(".")[0]):
+                meant = nearest_path(use.class_path, folder)
+                message = f"torch has no '{rest.partition('.')[0]}'"
+                found = Problem(message, f"write {use.place[-1]}: {meant}") if meant else found
+            elif isinstance(found, Problem) and (meant := nearest_path(use.class_path, folder)):
+                found = Problem(found.message, f"write {use.place[-1]}: {meant}")
         if isinstance(found, Problem):
             if found.message not in told:  # A missing module is told once.
                 faults.append(document.fault(use.place, found.message, found.hint))
@@ -210,9 +217,11 @@ def _call_faults(use: Use, found: Found) -> Iterator[tuple[Path, str, str]]:
         hint = f"{use.class_path} is given {' and '.join(placed)} by place"
         yield use.given[name], f"'{name}' is given already", hint
     names = [name for name in names_of(left) if (use.role, name) != ("optimizer", "lr")]
+    slips: list[str | None] = []
     if kinds.VAR_KEYWORD not in has:
         for name, place in use.given.items():
             if name not in (*names, *taken_by):
+                slips.append(nearest(name, names))
                 yield place, f"{use.class_path} takes no argument '{name}'", suggest(name, names)
         if use.role == "optimizer" and "lr" not in names_of(left):
             message = f"{use.class_path}{_shown(taken)} takes no lr"
@@ -224,6 +233,7 @@ def _call_faults(use: Use, found: Found) -> Iterator[tuple[Path, str, str]]:
         if each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
         and each.default is kinds.empty
         and (each.kind is kinds.POSITIONAL_ONLY or each.name not in (*use.given, *filled))
+        and each.name not in slips
     ]
     if missing:
         listed = " and ".join(f"'{name}'" for name in missing)

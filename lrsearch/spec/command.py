@@ -17,7 +17,7 @@ from lrsearch.reporting import LONGEST_NAME, is_name
 from lrsearch.space import Dimension
 from lrsearch.spec.arithmetic import Arithmetic
 from lrsearch.spec.commandline import BRACES, GIVEN, placeholders, split_words
-from lrsearch.spec.document import Path
+from lrsearch.spec.document import Path, as_mapping
 from lrsearch.spec.foreign.advice import searched_names
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.words import means
@@ -70,16 +70,10 @@ def check_command(
         hint = _hint_braces(reader, text, given) if "lone" in str(error) else ""
         reader.fault(path, str(error), hint)
         return
-    known = (*dict.fromkeys(given), *GIVEN)
     for name in names:
-        if name not in known and not reader.is_promised(f"search.{name}", f"params.{name}"):
-            line = Line(("params", name), 1, f"for example; {suggest('', known)}")
-            fits = PARAMETER_NAME.fullmatch(name)
-            hint = reader.hint(path, [line]) if fits else _BRACES
-            if close := nearest(name, known) or _same(name, [n for n in given if n not in names]):
-                meant = text.replace(f"{{{name}}}", f"{{{close}}}")
-                hint = f"{reader.hint(path, [Line(path, meant)])}; {suggest('', known)}"
-            reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
+        promised = reader.is_promised(f"search.{name}", f"params.{name}")
+        if name not in (*given, *GIVEN) and not promised:
+            _fault_placeholder(reader, text, name, names, given)
     seeds = reader.document.data.get("seeds")
     several = f"seeds is {seeds}" if type(seeds) is int and seeds > 1 else ""
     if not several and reader.document.data.get("confirm"):
@@ -108,6 +102,29 @@ def check_command(
         )
 
 
+def _fault_placeholder(
+    reader: Reader, text: str, name: str, names: Sequence[str], given: Sequence[str]
+) -> None:
+    """Add a fault for a placeholder, one of the `names` in a command, that no parameter is of: or
+    for the parameter, where its name is the slip, as lrr beside {lr}."""
+    path: Path = ("command",)
+    known = (*dict.fromkeys(given), *GIVEN)
+    close = nearest(name, given)
+    if close and means(name) and not means(close) and close not in names:
+        top = reader.document.data
+        head = next(each for each in ("search", "params") if close in as_mapping(top.get(each)))
+        hint = reader.hint((head, close), [Line((head, name), top[head][close])])
+        told = f"it stands nowhere in the command, which asks for {{{name}}}"
+        reader.fault((head, close), told, hint)
+        return
+    line = Line(("params", name), 1, f"for example; {suggest('', known)}")
+    hint = reader.hint(path, [line]) if PARAMETER_NAME.fullmatch(name) else _BRACES
+    if close := nearest(name, known) or _same(name, [each for each in given if each not in names]):
+        meant = text.replace(f"{{{name}}}", f"{{{close}}}")
+        hint = f"{reader.hint(path, [Line(path, meant)])}; {suggest('', known)}"
+    reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
+
+
 def _same(name: str, left: Sequence[str]) -> str | None:
     """The parameter that stands in no placeholder and means what `name` means, as bs does of
     batch_size."""
@@ -117,6 +134,7 @@ def _same(name: str, left: Sequence[str]) -> str | None:
 
 def _hint_braces(reader: Reader, text: str, given: Sequence[str]) -> str:
     """The hint for a command with a lone brace: the line with the placeholder that is meant."""
+    text = re.sub(r"\{[A-Za-z_]\w*( \w+)+\}", lambda found: found[0].replace(" ", "_"), text)
     meant = re.sub(
         r"\{([A-Za-z_]\w*)(?![\w}])|(?<![\w{])([A-Za-z_]\w*)\}",
         lambda found: f"{{{nearest(found[1] or found[2], (*given, *GIVEN))}}}",

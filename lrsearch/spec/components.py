@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
+from pathlib import Path as FilePath
 from typing import Any
 
 from lrsearch import catalogue
@@ -19,6 +20,7 @@ from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.translation import base_rate, fixed_lines, optimizer_lines
 from lrsearch.spec.foreign.words import look_up, means
+from lrsearch.spec.likeness import nearest_path
 from lrsearch.spec.model import DEFAULTS, complete
 from lrsearch.spec.modules import torch_names
 from lrsearch.spec.ranges import is_range, read_dimension, searched
@@ -36,6 +38,10 @@ def read_component(
     reader: Reader, group: str, path: Path, raw: Any, dimensions: list[Any] | None = None
 ) -> dict[str, Any]:
     """A built-in by its name, or code by its class path where the group takes any."""
+    if isinstance(raw, Mapping):
+        names = ("name", "class_path") if group in IMPORTABLE else ("name",)
+        reader.slip(path, raw, names, near=True)
+        raw = name_built_in(reader, path, raw, _BUILT_IN[group])
     if group == "schedule" and isinstance(raw, Mapping) and _is_scheduler(raw):
         hint = reader.hint((*path, "class_path"), _renamed(reader, group, path, raw))
         message = f"{raw['class_path']} changes an optimizer: code here gives a multiplier"
@@ -52,6 +58,22 @@ def read_component(
             reader.fault((*path, "init_args", "lr"), "it is given by the schedule", hint)
         return found
     return read_named(reader, group, path, raw, dimensions)
+
+
+def name_built_in(
+    reader: Reader, path: Path, raw: Mapping[str, Any], table: Container[str]
+) -> Mapping[str, Any]:
+    """A mapping with the name of a built-in under `name` where it stands as a class path: a fault
+    then."""
+    name = raw.get("class_path")
+    if not isinstance(name, str) or name not in table:
+        return raw
+    given = {key: part for key, part in raw.items() if key not in ("class_path", "init_args")}
+    meant = {"name": name, **given, **as_mapping(raw.get("init_args"))}
+    line = Line(path, meant) if "init_args" in raw else Line((*path, "name"), name)
+    hint = reader.hint((*path, "class_path"), [line])
+    reader.fault((*path, "class_path"), f"{name} is built in, and has a name alone", hint)
+    return meant
 
 
 def read_arguments(
@@ -112,6 +134,8 @@ def read_named(
         if inner is None or isinstance(inner, Mapping):  # {sgd: {momentum: 0.9}}
             meant = {"name": next(iter(raw)), **(inner or {})}
             hint = reader.hint(path, [Line(path, meant)])
+        elif (unnamed := find_unnamed(raw, table)) is not None:
+            hint = reader.hint(path, [Line(path, unnamed)])
         else:
             hint = reader.hint(path, _renamed(reader, kind, path, given))
         names = ("name", "class_path") if kind in IMPORTABLE else ("name",)
@@ -124,9 +148,12 @@ def read_named(
         name = raw.get("name")
     if not isinstance(name, str) or name not in table:
         hint = reader.hint((*path, "name"), _renamed(reader, kind, path, given))
+        close = nearest(name, table) if isinstance(name, str) and not hint else None
         hint = hint or _suggest_name(reader, kind, path, name)
         reader.fault((*path, "name"), f"unknown {word} {show(name)}", hint)
-        return {}
+        if close is None:
+            return {}
+        name, raw = close, {**raw, "name": close}  # What is wrong with its arguments is told, too.
     known = parameters_of(reader, kind, name)
     rate = kind == "optimizer" and dimensions is not None
     with_rate = {**known, "lr": catalogue.TRAIN["lr"]} if rate else known
@@ -144,6 +171,19 @@ def read_named(
             metrics = [option.value for option in searched_metric.options]
         settle_mode(reader, (*path, "metric"), metrics, arguments)
     return {"name": name, **arguments}
+
+
+def find_unnamed(raw: Mapping[str, Any], table: Container[str]) -> dict[str, Any] | None:
+    """The mapping that {sgd, momentum: 0.9} or {'sgd, momentum': 0.9} means, whose first word is a
+    name of the table; None for any other."""
+    if not raw:
+        return None
+    first = next(iter(raw))
+    name, _, key = str(first).partition(",")
+    if name not in table or (raw[first] is None) == bool(key):
+        return None
+    rest = {inner: part for inner, part in raw.items() if inner != first}
+    return {"name": name, **({key.strip(): raw[first]} if key else {}), **rest}
 
 
 def _suggest_name(reader: Reader, kind: str, path: Path, name: object) -> str:
@@ -181,7 +221,7 @@ def _check_arguments(
     bare = [key for key in raw if key != "name" and key not in known]
     for key in list(bare):
         meant = look_up(foreign_names.snake(key), kind)
-        if nearest(key, known) is not None and meant is None:
+        if nearest(key, known) is not None and meant is None and not isinstance(raw[key], list):
             continue
         lines = _renamed(reader, kind, path, raw)
         if any(line.value == name and line.remark.endswith("is not in it") for line in lines):
@@ -320,7 +360,7 @@ def is_class_path(reader: Reader, path: Path, raw: Any) -> bool:
     if isinstance(raw, str) and CLASS_PATH.fullmatch(raw):
         return True
     example = "my_module.train" if path == ("loop",) else "my_package.nets.Net"
-    hint = _dotted(path, raw)
+    hint = _dotted(path, raw, reader.folder)
     if path == ("loop",) and isinstance(raw, Mapping) and isinstance(raw.get("class_path"), str):
         given = as_mapping(raw.get("init_args"))
         own = [Line(("params", key), value) for key, value in given.items()]
@@ -329,7 +369,7 @@ def is_class_path(reader: Reader, path: Path, raw: Any) -> bool:
     return False
 
 
-def _dotted(path: Path, raw: Any) -> str:
+def _dotted(path: Path, raw: Any, folder: FilePath) -> str:
     """The hint for a path of a file, or of an entry point, in place of a class path."""
     named = {"model": "nn.Linear", "optimizer": "optim.SGD", "loss": "nn.CrossEntropyLoss"}
     example = next((named[each] for each in path if each in named), "")
@@ -342,7 +382,7 @@ def _dotted(path: Path, raw: Any) -> str:
     if path == ("loop",) and " " in plain:
         return f"write {Line(('command',), raw.strip()).show(path)[6:]} in its place"
     if CLASS_PATH.fullmatch(plain) and raw.strip()[-3:] != ".py":
-        return f"write {path[-1]}: {plain}"
+        return f"write {path[-1]}: {nearest_path(plain, folder) or plain}"
     package = "optim" if "optimizer" in path else "nn"
     if plain in torch_names(package):
         return f"write {path[-1]}: torch.{package}.{plain}"

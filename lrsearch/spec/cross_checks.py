@@ -23,7 +23,7 @@ from lrsearch.space import (
     parameters,
     parse_name,
 )
-from lrsearch.spec.document import Path
+from lrsearch.spec.document import Path, as_mapping
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.model import Spec, resolve
 from lrsearch.spec.reader import Reader
@@ -187,6 +187,11 @@ def check_schedules(reader: Reader, spec: Spec) -> None:
                 whole = place == ("train", "warmup", "for") and place not in reader.document.lines
                 line = Line(place[:2] if whole else place, fitted.value)
                 hint = reader.hint(place, [line])
+            given = as_mapping(reader.document.data.get("search")).get(str(place[-1]))
+            if fitted is not None and not hint and isinstance(given, list):
+                own = str(train[head][argument])
+                left = [each for each in given if str(each) != own] or [fitted.value]
+                hint = reader.hint(place, [Line(place, left)])
             reader.fault(place, message, hint)
 
 

@@ -11,9 +11,15 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
-from lrsearch.errors import nearest, suggest
+from lrsearch.errors import is_slip, nearest, suggest
 from lrsearch.space import Dimension, Option, is_number
-from lrsearch.spec.components import read_arguments, read_import, read_named
+from lrsearch.spec.components import (
+    find_unnamed,
+    name_built_in,
+    read_arguments,
+    read_import,
+    read_named,
+)
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
@@ -45,6 +51,8 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         return {}
     common = ("validation", "test", *catalogue.SPLITTING, "transforms")
     source: catalogue.Source | None = None
+    reader.slip(path, raw, ("name", "class_path"), near=True)
+    given = raw = name_built_in(reader, path, raw, catalogue.DATA) if raw is given else raw
     if "class_path" in raw:
         data = read_import(reader, path, raw, (*catalogue.IMPORTED, *common))
         data |= read_arguments(reader, path, raw, catalogue.IMPORTED)
@@ -55,6 +63,7 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
             inner = next(iter(raw.values()), None) if {*raw} <= {*catalogue.DATA} else 0
             if len(raw) == 1 and (inner is None or isinstance(inner, Mapping)):  # {iris: {}}
                 meant = {"name": next(iter(raw)), **(inner or {})}
+            meant = find_unnamed(raw, catalogue.DATA) or meant
             hint = reader.hint(path, [Line(path, meant)] if meant else None)
             if hint or not reader.slip(path, raw, ("name", "class_path")):
                 hint = hint or _DATA
@@ -63,11 +72,17 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         source = catalogue.DATA.get(name) if isinstance(name, str) else None
         if source is None:
             meant = _with_target(reader, meant)
-            hint = reader.hint((*path, "name"), [Line(path, meant)] if meant else None)
             near = nearest(str(name), catalogue.DATA)
+            slip = near is not None and is_slip(str(name), near)
+            line = Line(path, meant) if meant and not slip else None
+            hint = reader.hint((*path, "name"), [line] if line else None)
             hint = hint or (suggest(str(name), catalogue.DATA) if near else _DATA)
             reader.fault((*path, "name"), f"unknown data {show(name)}", hint)
-            return {}
+            if near is None or not slip:
+                return {}
+            raw = {**raw, "name": near}
+            name = near
+            source = catalogue.DATA[near]
         reader.unknown(path, raw, ("name", *source.parameters, *common))
         data = {"name": name, **read_arguments(reader, path, raw, source.parameters)}
         for key, parameter in source.parameters.items():
@@ -160,14 +175,18 @@ def _check_columns(reader: Reader, path: Path, data: Mapping[str, Any]) -> None:
         return
     target, drop, categorical = data.get("target"), data["drop"], data["categorical"]
     if target in drop:
-        reader.fault((*path, "drop", drop.index(target)), f"{show(target)} is the target")
+        place = (*path, "drop")
+        hint = reader.hint(place, [Line(place, [each for each in drop if each != target])])
+        reader.fault((*place, drop.index(target)), f"{show(target)} is the target", hint)
     for index, name in enumerate(categorical):
         place = (*path, "categorical", index)
+        others = [each for each in categorical if each != name]
+        left = reader.hint(place[:-1], [Line(place[:-1], others)])
         if name == target:
-            hint = "to predict its values as classes, write task: classification"
+            hint = f"{left}; to predict its values as classes, write task: classification"
             reader.fault(place, f"{show(name)} is the target", hint)
         elif name in drop:
-            reader.fault(place, f"{show(name)} is dropped")
+            reader.fault(place, f"{show(name)} is dropped", left)
 
 
 def _check_ordered(reader: Reader, path: Path, data: Mapping[str, Any]) -> None:
@@ -215,7 +234,7 @@ def _read_validation(reader: Reader, raw: Any, source: catalogue.Source | None) 
     if isinstance(raw, Mapping):
         if source is not None and source.ordered:
             message = "text is held out in one piece, not by folds: its neighbours would leak"
-            reader.fault(path, message, "it takes a share such as 0.1")
+            reader.fault(path, message, reader.hint(path, [Line(path, 0.1, "for example")]))
             return 0.2
         reader.unknown(path, raw, ("folds",))
         if "folds" not in raw:

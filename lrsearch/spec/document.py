@@ -7,7 +7,6 @@ PyYAML's pure parser gives events with marks; the values are built here, because
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from lrsearch.catalogue import TRAIN
 from lrsearch.errors import Fault, SpecError
+from lrsearch.spec.commas import NUMBER, WHOLE, follows, lists_on, with_points
 from lrsearch.spec.malformed import KNOWN, TEXTS, explain, find_odd, is_in_odd_quotes
 
 MAX_BYTES = 64 * 1024
@@ -23,7 +23,6 @@ MAX_DEPTH = 32
 MOST_MENDED = 30
 """Lines of a text that are mended; one with more of them is another kind of file."""
 
-_INT = re.compile(r"[-+]?[0-9]+")
 _TIGHT = re.compile(
     r"([A-Za-z_][\w.]*)(?::(?!//)(?:=\s*)?|\s*(?:=>?|;|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)"
 )
@@ -42,7 +41,6 @@ _DASHED = re.compile(r"-[^\s-].*")
 """An entry of a list without a blank after its dash."""
 _EATEN = re.compile(r"[ \t]+#(\S+)[ \t]*$", re.MULTILINE)
 _OCTAL = re.compile(r"[-+]?0[0-9]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -57,6 +55,8 @@ ONE = "leave one of both out"
 
 _PUT_IN = re.compile(r"\{\{[^{}\n]*\}\}")
 """A variable of a template, which YAML takes for a mapping whose key is one: {{lr}}."""
+
+_PLAIN_TYPES = (bool, int, float, str)
 
 _HALVES = re.compile("[\ud800-\udfff]")
 
@@ -108,9 +108,9 @@ def plain_scalar(text: str) -> Any:
     """The value of an unquoted scalar: null, true, false, a number, or text."""
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.fullmatch(text):
+    if WHOLE.fullmatch(text):
         return int(text) if len(text) < 400 else text
-    if _FLOAT.fullmatch(text):
+    if NUMBER.fullmatch(text):
         return float(text)
     return text
 
@@ -318,7 +318,12 @@ class _Builder:
             if not event.style and (glued := self._glued(event, path)) is not None:
                 return glued
             if not event.style and _OCTAL.fullmatch(event.value):
-                self._fault(event, key, *_doubt(event.value, path))
+                told, hint = _doubt(event.value, path)
+                named = path in (("name",), ("command",))
+                hint = f"write {path[-1]}: '{event.value}'" if named else hint
+                self._fault(event, key, told, hint)
+                if named:
+                    return event.value
             if event.value == "":
                 self.document.empty.add(path)
                 # Its mark stands right behind the colon.
@@ -330,8 +335,22 @@ class _Builder:
             return self._list(event, events, path)
         if event.flow_style and (put := _PUT_IN.match(self.text, event.start_mark.index)):
             self._mapping(event, events, path)
-            return put[0]
+            return self._unput(event, put[0], path)
         return self._mapping(event, events, path)
+
+    def _unput(self, event: Any, put: str, path: Path) -> Any:
+        """A variable of a template as a text, or the mapping that stands between two braces too
+        many: {{min: 1, max: 2}}."""
+        inner = read_document(put[1:-1], "").data if ": " in put else None
+        if not isinstance(inner, dict) or not all(
+            type(part) in _PLAIN_TYPES for part in inner.values()
+        ):
+            return put
+        key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
+        dotted = ".".join(map(str, path))
+        self._fault(event, dotted, "it stands between two braces", f"write {key}{put[1:-1]}")
+        self.document.lines |= {(*path, name): _line(event) for name in inner}
+        return inner
 
     def _hint_value(self, path: Path, value: str | None) -> str:
         """The hint to write a value as it is, "" where there is none, or it does not read so."""
@@ -360,8 +379,13 @@ class _Builder:
         listed = [_DASHED.fullmatch(lines[0]), *(line.startswith("-") for line in lines[1:])]
         if all(listed) and not (lone and isinstance(plain_scalar(lines[0]), int | float)):
             parts = [line.removeprefix("-").strip() for line in lines]
-            told = f"'{lines[0]}' lacks a blank after the dash"
-            self._fault(event, ".".join(map(str, path)), told, f"write - {parts[0]}")
+            for at, line in enumerate(lines):
+                if _DASHED.fullmatch(line):
+                    told = f"'{line}' lacks a blank after the dash"
+                    key, hint = ".".join(map(str, path)), f"write - {parts[at]}"
+                    self.faults.append(
+                        Fault(_line(event) + at, key, told, self.document.source, hint)
+                    )
             return [plain_scalar(part) for part in parts]
         found = [_GLUED.fullmatch(line) for line in lines]
         if lone and len(path) == 1 and found == [None]:
@@ -402,7 +426,7 @@ class _Builder:
         while not isinstance(item := next(events), yaml.SequenceEndEvent):
             begun.append(item)
             items.append(self._value(item, events, (*path, len(items))))
-        if not (meant := _with_points(begun)):
+        if not (meant := with_points(begun)):
             return items
         del self.faults[before:]
         named = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
@@ -428,14 +452,18 @@ class _Builder:
             last = next(events)
             if call and getattr(last, "value", last) == "" and isinstance(name, yaml.ScalarEvent):
                 mapping[call] += f", {name.value}"
-            elif isinstance(name, yaml.ScalarEvent) and mapping and _follows(before, name):
+            elif isinstance(name, yaml.ScalarEvent) and mapping and follows(before, name):
                 self._join(before, name, path, mapping)
                 before = None
+            elif begun.flow_style and lists_on(mapping, name, last):
+                self._bracket(name, path, mapping)
             elif (entry := self._odd_entry(name, last, events, path)) is not None:
                 mapping |= entry
             else:
                 mapping |= self._entry(name, last, events, path, mapping)
                 before = last
+            if call and call != next(reversed(mapping)):
+                self._open(name, path, call, str(mapping[call]))
             call = next(reversed(mapping), "") if begun.flow_style else ""
             text = mapping.get(call)
             call = call if isinstance(text, str) and text.count("(") > text.count(")") else ""
@@ -460,6 +488,24 @@ class _Builder:
             self._fault(name, ".".join(map(str, inner)), told)
             self.document.unread.add(inner)
         return {name.value: self._value(last, events, inner)}
+
+    def _open(self, name: Any, path: Path, key: str, text: str) -> None:
+        """Add a fault for a text with a bracket that a comma ends before it is closed."""
+        if re.match(r"[\w.]*\(", text):
+            told = f"a bracket that is opened there is not closed: '{text}' ends at a comma"
+            hint = f"write {key}: {text}), or {key}: '{text}' for a text"
+            self._fault(name, ".".join(map(str, (*path, key))), told, hint)
+
+    def _bracket(self, name: Any, path: Path, mapping: dict[str, Any]) -> None:
+        """Make the list that {channels: 16, 32} means, whose brackets are missing."""
+        key = next(reversed(mapping))
+        told, dotted = "a list stands between brackets", ".".join(map(str, (*path, key)))
+        self.faults[:] = [
+            each for each in self.faults if (each.key, each.message) != (dotted, told)
+        ]
+        values = mapping[key] if isinstance(mapping[key], list) else [mapping[key]]
+        mapping[key] = [*values, plain_scalar(name.value)]
+        self._fault(name, dotted, told, f"write {key}: [{', '.join(map(str, mapping[key]))}]")
 
     def _join(self, number: Any, name: Any, path: Path, mapping: dict[str, Any]) -> None:
         """Make the number that {lr: 0,001} means, which is {lr: 0, 001: null}."""
@@ -544,34 +590,3 @@ class _Builder:
         self._fault(name, ".".join(map(str, (*path, key))), told, f"write {key}: {meant}".strip())
         self.document.lines[(*path, key)] = _line(name)
         return {key: entry}
-
-
-def _is_whole(event: Any) -> bool:
-    import yaml
-
-    plain = isinstance(event, yaml.ScalarEvent) and not event.style
-    return plain and _INT.fullmatch(event.value) is not None
-
-
-def _follows(number: Any, key: Any) -> bool:
-    """Whether a key without a value is the fraction of the whole number right before its comma."""
-    import yaml
-
-    digits = _is_whole(number) and isinstance(key, yaml.ScalarEvent) and key.value.isdecimal()
-    return digits and bool(key.start_mark.index == number.end_mark.index + 1)
-
-
-def _with_points(events: list[Any]) -> list[str]:
-    """The numbers of a list such as [0,1, 0,01], whose every other comma has no blank behind it;
-    none for any other list, as [16,32, 64,128], of which no number begins with 0."""
-    if len(events) < 4 or len(events) % 2 or not all(map(_is_whole, events)):
-        return []
-    if not any(each.value.lstrip("+-")[0] == "0" for each in events[::2]):
-        return []
-    gaps = [
-        after.start_mark.index - before.end_mark.index
-        for before, after in itertools.pairwise(events)
-    ]
-    if any((gap == 1) == bool(at % 2) for at, gap in enumerate(gaps)):
-        return []
-    return [f"{events[at].value}.{events[at + 1].value}" for at in range(0, len(events), 2)]

@@ -27,7 +27,7 @@ _SAID = tuple(
         (rf"(?:[-*+>|\u2022\u00b7\u2013\u2014]+|//|\d+[.)])\s*({_KEY}\s*:.*)", r"\1"),
         (
             rf"(?!{_KEY}\s*:(?:\s|$))({_KEY})"
-            r"\s*(?:=+>|-+>|:=|:(?!//)|=|;|\s-\s|[-.,]\s|\sis\s|\s)\s*([\w.+-]+|[\[{'\"].*)",
+            r"\s*(?:=+>|-+>|:=|:(?!//)|=|;|\s-\s|[-.,]\s|\sis\s|\s)\s*([\w.+~$/\\-]+|[\[{'\"].*)",
             r"\1: \2",
         ),
         (rf"({_KEY})\s*:[\s:]*:\s+(.*)", r"\1: \2"),
@@ -409,7 +409,8 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
     for pattern, meant in _AROUND:
         if match := pattern.fullmatch(content):
             yield (match.expand(meant),)
-    if re.search(r"[{\[]", content):
+    texts = content.startswith(TEXTS)
+    if re.search(r"[{\[]" if texts else r"[{\[(]", content):
         plain = _ROUND.sub(r"{\1}", _SIGNED.sub("", _PUT.sub(r"'\1'", content)))
         for pattern, meant in _COLONS:
             plain = pattern.sub(meant, plain)

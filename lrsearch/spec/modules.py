@@ -140,8 +140,8 @@ def _same(left: ModuleSpec, right: ModuleSpec | bool) -> bool:
 
 @functools.cache
 def torch_names(package: str) -> frozenset[str]:
-    """The names in torch.optim, or torch.nn, by its source; none where torch is not installed, or
-    the source does not show them all."""
+    """The names in torch.optim, torch.nn or another package of torch, by its source; none where
+    torch is not installed, there is no such package, or the source does not show them all."""
     torch = find_installed("torch")
     spec = torch if isinstance(torch, ModuleSpec) else None
     found: set[str] = set()
@@ -149,7 +149,7 @@ def torch_names(package: str) -> frozenset[str]:
     for part in (package, "modules") if package == "nn" else (package,):
         folders = list(spec.submodule_search_locations or ()) if spec else []
         spec = find_module(f"torch.{part}", folders)
-        module = _read(spec, f"torch.{part}", Path()) if spec else None
+        module = read_module(spec, f"torch.{part}", Path()) if spec else None
         if not isinstance(module, Module) or module.names.open or module.names.wild:
             return frozenset()
         if len(module.names.stars) > (part == "nn"):
@@ -213,7 +213,7 @@ def _descend(
     spec: ModuleSpec, name: str, rest: Sequence[str], root: Path, depth: int
 ) -> Found | Problem | None:
     """The meaning of `rest` in a module."""
-    module = _read(spec, name, root)
+    module = read_module(spec, name, root)
     if not isinstance(module, Module) or not rest or depth == 0:
         return module if isinstance(module, Problem) else None
     part, *further = rest
@@ -227,10 +227,10 @@ def _descend(
         return None
     if inner is None:
         return Problem(f"{name} has no '{part}'", _suggest(part, further, module))
-    found = _read(inner, f"{name}.{part}", root)
+    found = read_module(inner, f"{name}.{part}", root)
     if not isinstance(found, Module):
         return found
-    inside = ", ".join(_public(found)[:MAX_SHOWN])
+    inside = ", ".join(public_names(found)[:MAX_SHOWN])
     message = f"{name}.{part} is a module, neither a class nor a function"
     return Problem(message, f"it has: {inside}" if inside else "")
 
@@ -245,7 +245,7 @@ def _imports(module: Module, part: str) -> bool:
 
 
 def _suggest(part: str, further: Sequence[str], module: Module) -> str:
-    known = _public(module)
+    known = public_names(module)
     if part == "py" and (further or len(known) == 1):  # As in nets.py.Net.
         return f"leave out .py: {'.'.join((module.name, *(further or known)))}"
     if part == "py":
@@ -258,11 +258,11 @@ def _suggest(part: str, further: Sequence[str], module: Module) -> str:
 
 
 def _list_public(module: Module) -> str:
-    known = _public(module)
+    known = public_names(module)
     return f"it has: {', '.join(known[:MAX_SHOWN])}" if known else "no class or function is in it"
 
 
-def _public(module: Module) -> list[str]:
+def public_names(module: Module) -> list[str]:
     """The public classes, functions and modules of a module, as suggestions."""
     defined = {
         name
@@ -273,7 +273,7 @@ def _public(module: Module) -> list[str]:
     return sorted(name for name in defined | inner if not name.startswith("_"))
 
 
-def _read(spec: ModuleSpec, name: str, root: Path) -> Module | Problem | None:
+def read_module(spec: ModuleSpec, name: str, root: Path) -> Module | Problem | None:
     """Read a module's names; a Problem for a syntax error, None for a module without readable
     source."""
     folders = tuple(map(str, spec.submodule_search_locations or ()))

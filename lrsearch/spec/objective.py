@@ -13,7 +13,7 @@ from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.objective import find_objective
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.train import METRIC_NAME
-from lrsearch.spec.values import show
+from lrsearch.spec.values import read_pairs, show
 
 
 def read_objective(
@@ -26,10 +26,13 @@ def read_objective(
     if raw is None:
         return None, "last", None
     if not isinstance(raw, Mapping):
-        reader.fault(
-            path, f"{show(raw)} is no objective", "write objective: {metric: accuracy, at: last}"
-        )
-        return None, "last", None
+        pairs = read_pairs(raw)
+        line = Line(path, pairs or {"metric": "accuracy", "at": "last"})
+        reader.fault(path, f"{show(raw)} is no objective", reader.hint(path, [line]))
+        if pairs is None:
+            return None, "last", None
+        raw = pairs
+    raw = _name_metric(reader, raw)
     reader.unknown(path, raw, ("metric", "goal", "at"))
     metric, goal = raw.get("metric"), raw.get("goal")
     own = tuple(train.get("metrics") or ())
@@ -61,6 +64,22 @@ def read_objective(
     elif metric is None and goal is not None and not reader.is_promised("objective.metric"):
         reader.fault((*path, "goal"), "a goal goes with a metric, which is missing")
     return metric, _read_at(reader, raw), goal
+
+
+def _name_metric(reader: Reader, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An objective whose metric is named where it is a key itself, as in {accuracy: max}: a fault
+    then."""
+    path: Path = ("objective",)
+    names = [key for key in raw if key in catalogue.METRICS]
+    if "metric" in raw or len(names) != 1:
+        return raw
+    (name,) = names
+    rest = {key: part for key, part in raw.items() if key != name}
+    at = {"at": raw[name]} if raw[name] in ("last", "best") else {}
+    meant = {"metric": name, **at, **rest}
+    hint = reader.hint((*path, name), [Line(path, meant)])
+    reader.fault((*path, name), "unknown key", hint)
+    return meant
 
 
 def _ask_for_goal(reader: Reader, metric: Any) -> None:
@@ -101,6 +120,7 @@ def read_outside_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
     if not isinstance(raw, Mapping):
         reader.fault(path, f"{show(raw)} is no objective", example)
         return "", "min", "last"
+    raw = _name_metric(reader, raw)
     reader.unknown(path, raw, ("metric", "goal", "at"))
     metric = raw.get("metric")
     if metric is None and reader.is_promised("objective", "objective.metric"):

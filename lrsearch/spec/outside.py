@@ -341,7 +341,8 @@ def _read_listed(reader: Reader, path: Path, values: list[Any]) -> Dimension | N
         options.append(Option(value, Space(tuple(inner))))
     if any(option.space for option in options):
         return make_choice(reader, path, options)
-    return read_dimension(reader, path, Parameter("any"), values)
+    anything = Parameter("any", scale=catalogue.usual_scale(str(path[-1])))
+    return read_dimension(reader, path, anything, values)
 
 
 def _is_range(raw: Any) -> bool:

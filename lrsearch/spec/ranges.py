@@ -39,6 +39,8 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
     """A range or a list of values of a parameter; a fault, and None, where it is neither."""
     if path in reader.document.unread:
         return None  # It has its fault.
+    if parameter is catalogue.TRAIN["lr"] and isinstance(raw, Mapping) and not is_range(raw):
+        reader.slip(path, raw, (AUTO,), near=True)
     if is_auto(raw):
         return _read_auto(reader, path, parameter, raw)
     meant = read_foreign(raw)
@@ -97,7 +99,7 @@ def _read_list(
         except ValueError as error:
             faults[index] = str(error)
     if not faults:
-        _note_ends(reader, path, values)
+        _note_ends(reader, path, raw)
         return make_choice(reader, path, [Option(value) for value in values])
     hint = _settled(reader, path, parameter, raw)
     for index, told in faults.items():
@@ -154,7 +156,8 @@ def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, m
     if isinstance(meant, Fixed):
         _fault_fixed(reader, path, parameter, raw, meant.value)
         return
-    strange = [key for key in raw if key not in RANGE] if isinstance(raw, Mapping) else []
+    keyed = isinstance(raw, Mapping) and any(part is not None for part in raw.values())
+    strange = [key for key in raw if key not in RANGE] if keyed else []
     hint = _settled(reader, path, parameter, meant)
     told = "unknown key" if strange else f"{show(raw)} is no range and no list"
     if not strange and isinstance(raw, Mapping):
@@ -195,15 +198,19 @@ def _fault_fixed(
 
 def _note_ends(reader: Reader, path: Path, values: list[Any]) -> None:
     """A note on two values far apart, of what is searched on a log scale: other tools' lists of two
-    are the ends of a range."""
+    are the ends of a range, a third its number of points."""
     name = str(path[-1])
-    if len(values) != 2 or catalogue.usual_scale(name) != "log":
+    points = values[2] if len(values) == 3 and type(values[2]) is int else EXAMPLE["points"]
+    if len(values) != 2 + (points is values[-1]) or catalogue.usual_scale(name) != "log":
         return
-    low, high = sorted(values) if all(type(each) is float for each in values) else (0.0, 0.0)
+    ends = values[:2]
+    low, high = sorted(ends) if all(type(each) is float for each in ends) else (0.0, 0.0)
     if low > 0 and high / low >= WIDE:
-        line = write({"min": low, "max": high, "points": EXAMPLE["points"]})
+        line = write({"min": low, "max": high, "points": points})
+        told = "two" if len(values) == 2 else "three"
         reader.notes.append(
-            f"{name} is searched at these two values alone: for those between write {name}: {line}"
+            f"{name} is searched at these {told} values alone: for those between write {name}: "
+            f"{line}"
         )
 
 

@@ -9,12 +9,13 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lrsearch.catalogue import DATA, GROUPS, PRUNING, REQUIRED, SETTINGS, TRAIN, Parameter
-from lrsearch.errors import Fault, nearest, suggest
+from lrsearch.errors import Fault, is_slip, nearest, suggest
 from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.foreign.advice import advise
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.translation import is_choice
+from lrsearch.spec.foreign.words import means
 from lrsearch.spec.settling import settle
 from lrsearch.spec.sources import example_of
 from lrsearch.spec.values import AUTO, Unfit, check_value, find_epochs, is_auto, show, write
@@ -159,11 +160,14 @@ class Reader:
             value = value[inner]
         return Line((*path, close, *given[len(path) + 1 :]), value).show(path, option=True)
 
-    def slip(self, path: Path, raw: Mapping[str, Any], names: Sequence[str]) -> bool:
-        """Whether a key of a mapping without any of these names is a slip of one: a fault then."""
-        for key, value in raw.items():
+    def slip(
+        self, path: Path, raw: Mapping[str, Any], names: Sequence[str], *, near: bool = False
+    ) -> bool:
+        """Whether a mapping lacks all of these names and a key is a slip of one: a fault then.
+        `near` asks for a slip of one letter."""
+        for key, value in {} if raw.keys() & {*names} else raw.items():
             close = nearest(str(key), names)
-            if close is not None:
+            if close is not None and (not near or is_slip(str(key), close)):
                 hint = self.hint((*path, key), [Line((*path, close), value)])
                 self.fault((*path, key), "unknown key", hint)
                 self.rename(path, raw, key, close)
@@ -219,7 +223,11 @@ class Reader:
             # In confirm, seed is a slip of seeds, though at the top there is a seed, too.
             slip = bool(path) and key in TOP_LEVEL and f"{key}s" in allowed
             same = str(key).lower() in allowed  # Train: for train:
+            slip = slip or self._is_block(path, str(key), raw[key], allowed)
             hint = "" if slip or same else self.advice((*path, key), raw[key])
+            target = means(str(key))
+            if path and not slip and target in allowed and target not in raw:
+                hint = self.hint((*path, key), [Line((*path, target), raw[key])])
             if path and not hint and key in TOP_LEVEL and not slip:
                 block = isinstance(raw[key], Mapping) and len(write(raw[key])) > 80
                 hint = self.hint((*path, key), [Line((key,), raw[key])])
@@ -242,11 +250,27 @@ class Reader:
             hint = suggest(key, allowed, hint) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
 
+    @staticmethod
+    def _is_block(path: Path, key: str, value: Any, allowed: Sequence[str]) -> bool:
+        """Whether a key is a slip of that of a block by its value, though it is a word of its own
+        elsewhere: mode: {name: mlp} is no mode."""
+        close = nearest(key, allowed)
+        if close is None or not is_slip(key, close):
+            return False
+        if path == ("train",) and close == "metrics":
+            return isinstance(value, Mapping)
+        named: Mapping[str, Any] = {"data": DATA, **GROUPS}.get(close, {})
+        name = value.get("name", "") if isinstance(value, Mapping) else value
+        own = isinstance(name, str) and name in named
+        return own or (close in ("data", "model") and "class_path" in as_mapping(value))
+
     def _fits(self, path: Path, name: str, value: Any) -> bool:
         """Whether a value may be that of a known key: else an unknown key is no slip of that."""
         if name == "params" and not path:
             return self.outside
         parameter = PLAIN.get(name) if not path else TRAIN.get(name) if path == ("train",) else None
+        if path and name in ("loss", "step", "metrics"):  # They may be code.
+            return isinstance(value, Mapping) or (isinstance(value, str) and name != "metrics")
         if parameter is None:
             return bool(path) or name not in _BLOCKS or not isinstance(value, bool | int | float)
         try:
@@ -265,7 +289,8 @@ class Reader:
         try:
             return check_value(parameter, raw)
         except Unfit as error:
-            hint = self.unfit(path, parameter, error) or self._searched(path, raw)
+            hint = self._searched(path, raw) if isinstance(raw, list) else ""
+            hint = hint or self.unfit(path, parameter, error) or self._searched(path, raw)
             self.fault(path, str(error), hint or self._example(path, parameter))
         except ValueError as error:
             if isinstance(raw, str) and raw.startswith(("$", "{{")):
@@ -360,7 +385,12 @@ class Reader:
         """The length that a number means: steps where so many epochs are beyond the training."""
         lengths = error.meant if isinstance(error.meant, list) else [error.meant]
         train = self.document.data.get("train")
-        budget = find_epochs(train.get("budget")) if isinstance(train, Mapping) else None
+        given = train.get("budget") if isinstance(train, Mapping) else None
+        budget = find_epochs(given)
+        if "epochs" in error.remark and str(given).endswith("ba"):  # The training counts steps.
+            steps = [f"{str(each)[:-2]}ba" for each in lengths]
+            meant = steps if isinstance(error.meant, list) else steps[0]
+            return meant, "that is steps, as those of the budget"
         epochs = [find_epochs(each) for each in lengths]
         # A warmup as long as the training leaves nothing of it.
         most = budget and budget * (1 - 1e-9 if "warmup" in path else 1)

@@ -16,9 +16,11 @@ from lrsearch.spec.components import ARGUED, parameters_of, read_component, sett
 from lrsearch.spec.data import read_transform_lists
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign.lines import Line
+from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.ranges import Fixed, is_numeric, read_foreign
 from lrsearch.spec.foreign.schedules import left_out
 from lrsearch.spec.foreign.translation import base_rate, translate_option
+from lrsearch.spec.foreign.words import look_up
 from lrsearch.spec.model import carries_rate, config_path
 from lrsearch.spec.ranges import RANGE, is_range, make_choice, read_dimension
 from lrsearch.spec.reader import Reader
@@ -276,7 +278,8 @@ def _find_parameter(
         names = (*catalogue.TRAIN, "schedule", "warmup", "optimizer", "model", "data")
         hint = reader.advice(path, value)
         # optimizer/lr, train__lr
-        plain = re.sub(r"__|/", ".", name).removeprefix("train.").removeprefix("optimizer.")
+        plain = re.sub(r"^(warmup|model|optimizer|schedule|data)_(?!_)", r"\1.", name)
+        plain = re.sub(r"__|/", ".", plain).removeprefix("train.").removeprefix("optimizer.")
         apart = plain in catalogue.TRAIN or plain.partition(".")[0] in names[-5:]
         if not hint and plain != name and apart:
             hint = reader.hint(path, [Line(("search", plain), value)])
@@ -382,6 +385,13 @@ def _find_argument(
     message = f"{owner} has no argument '{searched.rest}'"
     near = nearest(searched.rest, known) is not None
     told = suggest(searched.rest, tuple(known), "" if near else "leave it out")
+    word, *_ = look_up(snake(searched.rest), searched.head) or [""]
+    *_, group, argument = ["", "", *word.split(".")]
+    if argument in known and group == searched.head:  # warmup.steps
+        meant = reader.settled(searched.path, known[argument], searched.value) or searched.value
+        line = Line(("search", f"{group}.{argument}"), meant)
+        reader.fault(searched.path, message, reader.hint(searched.path, [line]))
+        return None
     hint = reader.advice(searched.path, searched.value) or told
     if searched.head == "optimizer" and searched.rest == "lr":
         hint = reader.hint(searched.path, [Line(("search", "lr"), searched.value)])

@@ -23,7 +23,7 @@ from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.values import bare, show
 
 MARKS = {
-    b"PAR1": ("a Parquet file", "read it with data: {name: parquet}"),
+    b"PAR1": ("a Parquet file", "write name: parquet"),
     b"PK\x03\x04": ("an archive or a spreadsheet (.zip, .xlsx)", "unpack it, or save it as text"),
     b"\x1f\x8b": ("a gzip archive", "unpack it with gunzip"),
     b"BZh91AY&SY": ("a bzip2 archive", "unpack it with bunzip2"),
@@ -183,6 +183,7 @@ def _text_faults(
     with path.open("rb") as file:
         found = find_kind(file.read(START))
     if found:
+        place = ("name",) if kind == "csv" and "Parquet" in found[0] else place
         yield place, f"{path}: no text, but {found[0]}", found[1]
         return
     with path.open("rb") as file:
@@ -256,6 +257,31 @@ def example_of(key: str, data: Mapping[str, Any], folder: FilePath) -> str:
     return "COLUMN" if key == "target" else f"FILE{endings[0]}" if endings else "FOLDER"
 
 
+_PATTERN = re.compile(r"[*?\[]")
+
+MAX_FOLDERS = 200
+"""The most folders beside a spec that are searched for a file by its name."""
+
+
+def _elsewhere(raw: str, folder: FilePath, noun: str) -> str | None:
+    """The file or folder that a path means which leads nowhere: with backslashes, a pattern behind
+    it, folders before it that are too many, or missing; None where there is none."""
+    parts = [part for part in re.split(r"[\\/]+", raw.strip()) if part not in ("", ".")]
+    while parts and _PATTERN.search(parts[-1]):
+        parts.pop()
+    if not parts:
+        return None
+    fits = FilePath.is_dir if noun == "folder" else FilePath.is_file
+    for begin in range(len(parts)):
+        if fits(folder / FilePath(*parts[begin:])):
+            return str(FilePath(*parts[begin:]))
+    inner = [each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    for each in sorted(inner)[:MAX_FOLDERS]:
+        if fits(each / parts[-1]):
+            return str(FilePath(each.name, parts[-1]))
+    return None
+
+
 def _near(kind: str, path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
     """The hint where a file or a folder is not there."""
     here = FilePath(raw).absolute()
@@ -264,6 +290,8 @@ def _near(kind: str, path: FilePath, raw: str, folder: FilePath, noun: str) -> s
             f"a path in a spec is seen from the spec's folder: write source: "
             f"{os.path.relpath(here, folder)}"
         )
+    if (there := _elsewhere(raw, folder, noun)) is not None:
+        return f"write source: {there}"
     missing = path
     while not missing.parent.is_dir():
         missing = missing.parent
@@ -420,9 +448,9 @@ def _column_faults(
         for index, name in enumerate(listed if isinstance(listed, list) else ()):
             if isinstance(name, str) and name and name not in names:
                 message = f"{where}: data.{key} {told.format(name)}"
-                told = suggest_column(name, names, key)
-                out = "" if told.startswith("write") else f"leave '{name}' out; "
-                yield (key, index), message, f"{out}{told}"
+                known = suggest_column(name, names, key)
+                out = "" if known.startswith("write") else f"leave '{name}' out; "
+                yield (key, index), message, f"{out}{known}"
 
 
 OWN_NAME = "every column needs a name of its own"

@@ -17,7 +17,7 @@ from lrsearch.spec.foreign.names import CLASS_PATH
 from lrsearch.spec.foreign.translation import precision
 from lrsearch.spec.model import DEFAULTS, complete
 from lrsearch.spec.reader import Reader
-from lrsearch.spec.values import check_duration, check_value, show
+from lrsearch.spec.values import Unfit, check_duration, check_value, show
 
 _BINARY = re.compile(r"(?i)(binary_?cross_?entropy|bce)(_?(with)?_?logits)?(_?loss)?")
 
@@ -85,12 +85,13 @@ def _read_loss(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> An
         return _read_code(reader, path, parameter, raw)
     if not isinstance(raw, str):
         return reader.value(path, parameter, raw)
-    if CLASS_PATH.fullmatch(raw) and not raw.startswith("nn."):
+    of_torch = raw.startswith("nn.") or (raw.startswith("F.") and foreign_names.loss(raw))
+    if CLASS_PATH.fullmatch(raw) and not of_torch:
         return _read_code(reader, path, parameter, raw)
     try:
         return check_value(parameter, raw)
     except ValueError as error:
-        meant = foreign_names.loss(raw)
+        meant = foreign_names.loss(raw) or (error.meant if isinstance(error, Unfit) else None)
         hint = reader.hint(path, [Line(path, meant)] if meant else None)
         own = "one of your own is named by its class path, such as my_package.focal"
         hint = hint or f"write loss: null; that is the task's own; {own}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from lrsearch.spec.document import ONE, Document
 from lrsearch.spec.flat import note_flat
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
-from lrsearch.spec.foreign.words import look_up, means
+from lrsearch.spec.foreign.words import look_up
 from lrsearch.spec.malformed import find_assigned
 from lrsearch.spec.model import (
     BayesSettings,
@@ -40,6 +39,7 @@ from lrsearch.spec.model import (
     Spec,
     complete,
 )
+from lrsearch.spec.nesting import settle_blocks
 from lrsearch.spec.objective import read_objective
 from lrsearch.spec.outside import (
     INSIDE,
@@ -54,7 +54,7 @@ from lrsearch.spec.reader import PLAIN, TOP_LEVEL, Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
 from lrsearch.spec.unusual import unusual_rates
-from lrsearch.spec.values import show
+from lrsearch.spec.values import read_pairs, show
 
 _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
@@ -194,7 +194,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         hint = hint or FIRST_SPEC
         reader.fault((), f"a spec is a mapping (key: value), this is {kind}", hint)
         return None
-    top = _with_blocks(reader, top)
+    top = settle_blocks(reader, top)
     words = [look_up(snake(str(key))) or ("", "") for key in top]
     slips = [] if "train" in top else [key for key in top if key not in TOP_LEVEL]
     named = [*(target for target, _ in words), *(nearest(str(key), TOP_LEVEL) for key in slips)]
@@ -214,50 +214,6 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
             notes = (*spec.notes, *note_budgets(spec), *note_flat(spec))
             spec = replace(spec, notes=notes)
     return spec
-
-
-def _with_blocks(reader: Reader, top: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A document in which the lines right below an empty block stand in it, where they are no keys
-    of the top level, and one is a key of the block's: a fault then."""
-    document = reader.document
-    for block in [each for each in INSIDE if (each,) in document.empty & {*document.lines}]:
-        first = document.lines[block,] + 1
-        below = [key for key in top if document.lines.get((key,), 0) >= first]
-        ends = [document.lines[key,] for key in below if key in TOP_LEVEL]
-        inner = {key: top[key] for key in below if document.lines[key,] < min([*ends, math.inf])}
-        held = [line for path, line in document.lines.items() if path[:1] and path[0] in inner]
-        stop = max(held, default=first)
-        twice = {
-            str(path[0]): value
-            for path, (line, value) in document.doubled.items()
-            if len(path) == 1 and first <= line <= stop
-        }
-        moved = any(first <= each.line <= stop and not each.key for each in reader.faults)
-        own = any(means(key).startswith(f"{block}.") or key in _OWN for key in (*twice, *inner))
-        if not own or moved:  # Some lines of it stand elsewhere.
-            continue
-        for path, line in [*document.lines.items()]:
-            if path[:1] and path[0] in inner:
-                document.lines[(block, *path)] = line
-        reader.faults = [
-            each for each in reader.faults if each.key not in twice or each.line < first
-        ]
-        lines = f"lines {first} to {stop}" if stop > first else f"line {first}"
-        told = f"'{block}' is empty, and {lines} below it would be its own"
-        reader.fault((block,), told, f"indent {lines} by two blanks")
-        top = {key: part for key, part in top.items() if key not in inner}
-        top[block] = {**twice, **inner}
-        document.empty.discard((block,))
-    document.data = top
-    return top
-
-
-_OWN = {
-    "name",
-    "class_path",
-    *(key for each in catalogue.MODELS.values() for key in each.parameters),
-}
-"""Keys of a model, and of what is named."""
 
 
 def _shorten(text: str) -> str:
@@ -460,9 +416,11 @@ def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
         whole = isinstance(raw, int) and not isinstance(raw, bool) and raw > 0
         named = next((inner for inner, each in known.items() if raw in each.choices), None)
         named = named or (next(iter(known)) if whole else None)
-        hint = reader.hint((key,), [Line((key,), {named: raw} if named else _WRITE[key])])
-        reader.fault((key,), f"{show(raw)} is no mapping", hint)
-        raw = {}
+        pairs = read_pairs(raw) or {}
+        meant = pairs if pairs.keys() & known.keys() else {}
+        line = Line((key,), {named: raw} if named else meant or _WRITE[key])
+        reader.fault((key,), f"{show(raw)} is no mapping", reader.hint((key,), [line]))
+        raw = meant
     reader.unknown((key,), raw, tuple(known))
     found = complete(known, read_arguments(reader, (key,), raw, known))
     trials, startup = found.get("trials", 0), found.get("startup", 0)

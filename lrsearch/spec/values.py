@@ -119,6 +119,22 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         raise
 
 
+def read_pairs(raw: Any) -> dict[str, Any] | None:
+    """The mapping that a list of mappings, or a text such as a=1, b=2, means; None for others."""
+    parts = raw if isinstance(raw, list) else []
+    if parts and all(isinstance(part, Mapping) for part in parts):
+        return {key: value for part in parts for key, value in part.items()}
+    if isinstance(raw, str) and len(raw) <= LONGEST_PAIRS:
+        found = [re.fullmatch(r"(\w+)\s*[=:]\s*(\S+)", part) for part in re.split(r"[,;]\s*", raw)]
+        if all(found):
+            return {each[1]: plain_scalar(each[2]) for each in found if each}
+    return None
+
+
+LONGEST_PAIRS = 200
+"""Characters of a text of which pairs are read."""
+
+
 def _check_text(parameter: Parameter, value: Any) -> str:
     if not isinstance(value, str) or not value:
         told = f"{show(value)} is not {parameter.allowed()}"
@@ -133,7 +149,8 @@ def _check_text(parameter: Parameter, value: Any) -> str:
         raise ValueError(told)
     if parameter.choices and value not in parameter.choices:
         close = nearest(value, parameter.choices)
-        meant = _bare(_ALIASES.get(_bare(value), value))
+        word = _bare(value).removesuffix("sampler")
+        meant = _bare(_ALIASES.get(word, word))
         alike = [each for each in parameter.choices if _bare(each) == meant]
         if alike:
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", alike[0])
@@ -150,6 +167,8 @@ def _check_bool(_: Parameter, value: Any) -> bool:
     message = f"{show(value)} is not true or false"
     if str(value).lower() in _BOOLEANS:
         raise Unfit(message, _BOOLEANS[str(value).lower()])
+    if isinstance(value, str) and (close := nearest(value, ("true", "false"))):
+        raise Unfit(f"{message}; did you mean {close}?", close == "true")
     raise ValueError(message)
 
 
@@ -219,7 +238,8 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
         value = re.sub(r"(?<=\d),(?=\d{3}\b|\d{3}[a-z])", "", value)
         turned = _TURNED.fullmatch(value.strip())
         value = f"{turned[2]}{turned[1]}" if turned else value
-        match = _WORDED.fullmatch(value.strip())
+        value = re.sub(r"^(?:once )?(?:every|each|per) (?=\d)", "", value.strip().lower())
+        match = _WORDED.fullmatch(value)
         unit = _UNITS.get(match[3].lower()) if match else None
         every = _EVERY.fullmatch(value.strip().lower())
         if every and (own := _UNITS.get(every[1])) in parameter.units:
@@ -274,12 +294,14 @@ def _check_ints(parameter: Parameter, value: Any) -> list[int]:
     """A list of positive whole numbers."""
     if type(value) is int and value >= 1:
         raise Unfit(f"{show(value)} is not {parameter.allowed()}", [value])
-    if isinstance(value, str):
-        parts = [plain_scalar(part.strip()) for part in value.strip("[]() ").split(",")]
+    alone = isinstance(value, list) and len(value) == 1
+    text = value[0] if alone else value
+    if isinstance(text, str):
+        parts = [plain_scalar(part.strip()) for part in text.strip("[]() ").split(",")]
         if all(type(part) is int and part >= 1 for part in parts):
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", parts)
-        if re.fullmatch(r"\d+((\s*[-x×*/|;>→]+\s*|\s+)\d+)+", value.strip()):
-            meant = [int(part) for part in re.findall(r"\d+", value)]
+        if re.fullmatch(r"\d+((\s*[-x×*/|;>→]+\s*|\s+)\d+)+", text.strip()):
+            meant = [int(part) for part in re.findall(r"\d+", text)]
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", meant)
     whole = isinstance(value, list) and value
     if not whole or any(type(part) is not int or part < 1 for part in value):
@@ -329,9 +351,19 @@ MAX_SIDE = 65535
 def _check_sides(parameter: Parameter, value: Any) -> list[int]:
     """[height, width], which one number stands for where they are equal."""
     sides = value if isinstance(value, list) else [value, value]
-    if len(sides) != 2 or any(type(side) is not int or not 1 <= side <= MAX_SIDE for side in sides):
-        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
-    return list(sides)
+    if len(sides) == 2 and all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
+        return list(sides)
+    told = f"{show(value)} is not {parameter.allowed()}"
+    if isinstance(value, Mapping):
+        found = [number for number in value.values() if type(number) is int]
+    else:  # 224x224, (224, 224), 224px; a third one is that of the channels.
+        found = [
+            int(part) for part in re.findall(r"\d+(?=\D|$)", re.sub(r"\.0\b", "", show(value)))
+        ]
+    meant = [side for side in found if 1 <= side <= MAX_SIDE][:2]
+    if meant and len(found) < 4 and "-" not in show(value):
+        raise Unfit(told, meant[0] if len({*meant}) == 1 else meant)
+    raise ValueError(told)
 
 
 def _check_columns(parameter: Parameter, value: Any) -> list[str]:
@@ -340,6 +372,8 @@ def _check_columns(parameter: Parameter, value: Any) -> list[str]:
         text = value if listed is None else listed[1] or listed[2] or ""
         parts = [part.strip() for part in text.split(",")]
         raise Unfit(f"{show(value)} is not {parameter.allowed()}", [part for part in parts if part])
+    if isinstance(value, Mapping) and value and not any(value.values()):  # {id, name}
+        raise Unfit(f"{show(value)} is not {parameter.allowed()}", list(value))
     if not isinstance(value, list):
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
     for index, part in enumerate(value):
@@ -360,6 +394,25 @@ _GROUP = {"lr": _RATIO, "weight_decay": _RATIO}
 def _check_groups(parameter: Parameter, value: Any) -> list[dict[str, Any]]:
     """A list, since the first pattern that matches counts: the order of a mapping is lost in keys
     and comparisons."""
+    try:
+        return _read_groups(parameter, value)
+    except ValueError as error:
+        whole = [value] if isinstance(value, dict) and "match" in value else value
+        many = whole.values() if isinstance(whole, dict) else whole
+        if not isinstance(many, list | type({}.values())) or not all(
+            isinstance(each, dict) for each in many
+        ):
+            raise
+        known = ("match", *_GROUP) if isinstance(whole, list) else tuple(_GROUP)
+        parts = [{nearest(key, known) or key: part for key, part in e.items()} for e in many]
+        meant = parts if isinstance(whole, list) else dict(zip(whole, parts, strict=True))
+        if meant == value:
+            raise
+        _read_groups(parameter, meant)
+        raise Unfit(str(error), meant) from None
+
+
+def _read_groups(parameter: Parameter, value: Any) -> list[dict[str, Any]]:
     listed = isinstance(value, list) and all(
         isinstance(each, dict) and isinstance(each.get("match"), str) for each in value
     )
@@ -393,7 +446,7 @@ def _check_any(value: Any) -> Any:
 
 
 _COUNTED = re.compile(
-    r"(\d{1,9})\s*(?:sample|example|image|row|point|seed|trial|round|fold|step|item)s?"
+    r"(\d{1,9})\s*(?:sample|example|image|row|point|seed|trial|round|fold|step|item|char|character|layer|head|unit)s?"
 )
 """A number with the word for what it counts, which is its key's affair."""
 
@@ -413,6 +466,8 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
             quoted = isinstance(plain_scalar(value), int | float)
             told = "in quotes is text, not a number" if quoted else "is not a number"
             raise Unfit(f"{show(value)} {told}: {allowed}", meant)
+    if isinstance(value, list) and len(value) == 1 and is_number(value[0]):
+        raise Unfit(f"{show(value)} is not a number: {allowed}", value[0])
     if not is_number(value):
         raise ValueError(f"{show(value)} is not a number: {allowed}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -448,6 +503,10 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
     return value
 
 
+_MANY = 1000
+"""The most of what is counted that a line says to write."""
+
+
 def _beyond(
     message: str, parameter: Parameter, given: float, end: float, *, is_open: bool
 ) -> ValueError:
@@ -460,8 +519,10 @@ def _beyond(
             return Unfit(message, float(f"0.{digits[1]}"))
         # -0.1 for 0.1.
         return Unfit(message, -given) if given < 0 == end else ValueError(message)
-    counted = end == parameter.low == 1 and type(parameter.default) is int
-    meant = parameter.default if counted else end
+    counted = parameter.low == 1 and type(parameter.default) is int
+    if counted and given > end > _MANY:
+        return ValueError(message)  # Nobody means as many as there may be.
+    meant = parameter.default if counted and end == parameter.low else end
     return Unfit(message, int(meant) if parameter.kind == "int" else meant)
 
 

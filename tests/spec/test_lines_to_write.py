@@ -164,6 +164,33 @@ def fault_of(text, tmp_path):
         ("  search: {lr: [0.1, 1]}", "unknown key", "write search: {lr: [0.1, 1]} at the top"),
         ("search: {lr: {min: 0.1, max: 1, points: [0.1, 1]}}", "is no number of points",
          "write lr: [0.1, 1]"),
+        ("  optimizer: adawm", "unknown optimizer", "did you mean 'adamw'?"),
+        ("search: {lt: [0.1, 1]}", "unknown parameter", "did you mean 'lr'?"),
+        ("  loss: crss_entropy", "is not one of", "write loss: cross_entropy"),
+        ("seeds: 1e9", "is too large", "write seeds: 1; for example"),
+        ("search: {lr: {uato: true}}", "unknown key", "write auto: true"),
+        ("  groups: [{mathc: a.*, lr: 0.1}]", "is not a mapping",
+         "write groups: [{match: a.*, lr: 0.1}]"),
+        ("search: {batch_size: (16, 32, 64)}", "is no range and no list",
+         "write batch_size: [16, 32, 64]"),
+        ("search: {batch_size: {16, 32}}", "is no range", "write batch_size: [16, 32]"),
+        ("search: {batch_size: 16, 32, 64}", "stands between brackets",
+         "write batch_size: [16, 32, 64]"),
+        ("search: {lr: {{min: 0.1, max: 1}}}", "two braces", "write lr: {min: 0.1, max: 1}"),
+        ("search: {lr: [min: 0.1, max: 1]}", "is no range", "write lr: {min: 0.1, max: 1}"),
+        ("search: {lr: [0,001, 1.0]}", "decimal commas", "write lr: [0.001, 1.0]"),
+        ("search: {warmup.steps: [10ba, 20ba]}", "no argument 'steps'",
+         "write warmup.for: [10ba, 20ba]"),
+        ("search: {model_dropout: [0.1, 0.2]}", "unknown parameter",
+         "write model.dropout: [0.1, 0.2]"),
+        ("objective: {accuracy: max}", "unknown key", "write objective: {metric: accuracy}"),
+        ("objective: [metric: f1, at: best]", "no objective",
+         "write objective: {metric: f1, at: best}"),
+        ("random: trials=24", "no mapping", "write random: {trials: 24}"),
+        ("  optimizer: {sgd, momentum: 0.9}", "is missing",
+         "write optimizer: {name: sgd, momentum: 0.9}"),
+        ("  optimizer: {class_path: sgd, momentum: 0.9}", "is built in", "write name: sgd"),
+        ("  evaluate: every 50 steps", "not a number and a unit", "write evaluate: 50ba"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_its_range_has_the_nearest_that_is_allowed(tmp_path, line, told, written):
@@ -401,3 +428,31 @@ def test_what_means_nothing_valid_has_no_line_of_its_own(tmp_path, line):
         validate(parse(f"{BASE}search:\n  {line}\n", "x.yaml"), tmp_path, "")
     hints = [each.hint for each in error.value.faults]
     assert all("write " not in each or "; for example" in each for each in hints), hints
+
+
+def test_lines_beside_an_empty_key_that_are_its_own_are_indented(tmp_path):
+    for lines, key in (
+        ("search:\n  lr:\n  min: 0.1\n  max: 1\n", "search.lr"),
+        ("  warmup:\n  for: 0.1dur\n  shape: cosine\n", "train.warmup"),
+        ("objective:\nmetric: accuracy\nat: best\n", "objective"),
+    ):
+        fault = fault_of(BASE + lines, tmp_path)
+        first = 7 if key == "search.lr" else 6
+        assert (fault.key, fault.line) == (key, first + 1)
+        assert fault.hint == f"indent lines {first + 2} to {first + 3} by two blanks"
+
+
+def test_what_belongs_to_a_name_that_is_a_slip_is_read_on_and_kept(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b,y\n1,2,3\n")
+    data = "{nmae: csv, source: a.csv, target: y, dorp: [a]}"
+    text = BASE.replace("digits", data).replace("{name: mlp", "{name: mpl, hiden: [8], dropout: 2")
+    with pytest.raises(SpecError) as error:
+        validate(read_document(text, "x.yaml"), tmp_path, text)
+    told = [(fault.key, fault.hint.partition(" allowed")[0]) for fault in error.value.faults]
+    assert told == [
+        ("data.nmae", "write name: csv"),
+        ("data.dorp", "did you mean 'drop'?"),
+        ("model.name", "did you mean 'mlp'?"),
+        ("model.hiden", "did you mean 'hidden'?"),
+        ("model.dropout", "write dropout: 0.2"),
+    ]

@@ -411,7 +411,14 @@ WRONG: dict[str, tuple[str, str, str, dict[str, str], str, str]] = {
         "model.init_args.b",
         "allowed: a",
     ),
-    "a name": ("model", "Nett", "{}", {"": NET}, "model.class_path", "did you mean 'Net'?"),
+    "a name": (
+        "model",
+        "Nett",
+        "{}",
+        {"": NET},
+        "model.class_path",
+        "write class_path: MODULE.Net",
+    ),
     "a name in no way alike": (
         "model",
         "Quux",
@@ -475,7 +482,7 @@ WRONG: dict[str, tuple[str, str, str, dict[str, str], str, str]] = {
         "{}",
         {"/__init__": "", "/inner": NET},
         "model.class_path",
-        "did you mean 'inner'?",
+        "write class_path: MODULE.inner.Net",
     ),
     "an argument by way of a package": (
         "model",
@@ -844,7 +851,7 @@ def test_a_module_that_is_not_there(here: Path) -> None:
     write(here, {"my_nets.py": NET, "configs/nothing.py": ""})
     (fault,) = faults_of(here, "model: {class_path: my_net.Net}")
     assert "no module 'my_net' beside the spec" in fault.message
-    assert fault.hint == "did you mean 'my_nets'?"
+    assert fault.hint == "write class_path: my_nets.Net"
     (fault,) = faults_of(here / "configs", "model: {class_path: my_nets.Net}")
     assert f"there is one in {here}" in fault.hint and "PYTHONPATH" in fault.hint
     # A module that is installed is for its import to look into.

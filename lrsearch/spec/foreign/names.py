@@ -7,11 +7,12 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from lrsearch import catalogue
+from lrsearch.errors import is_slip
 from lrsearch.spec.foreign.ranges import number
 
 NAME_KEYS = (
@@ -85,6 +86,7 @@ _OPTIMIZERS = {
 
 _ARGUMENTS = {
     "epsilon": "eps", "adam_epsilon": "eps", "adam_eps": "eps", "beta_1": "beta1",
+    "b1": "beta1", "b2": "beta2",
     "beta_2": "beta2", "adam_beta1": "beta1", "adam_beta2": "beta2", "wd": "weight_decay",
     "decay": "weight_decay", "l2": "weight_decay", "l2_penalty": "weight_decay",
     "weightdecay": "weight_decay", "beta": "momentum", "mom": "momentum", "mu": "momentum",
@@ -108,7 +110,7 @@ def optimizer(value: Any) -> Any:
     known = catalogue.OPTIMIZERS[own].parameters
     for key, part in given.items():
         word = _ARGUMENTS.get(snake(key), snake(key))
-        if word in ("betas", "adam_betas", "beta") and (pair := read_betas(part)):
+        if snake(key) in ("betas", "adam_betas", "beta") and (pair := read_betas(part)):
             found |= pair
         elif key in known:
             found[key] = part
@@ -313,7 +315,7 @@ _MODELS = {
 MODEL_WORDS: dict[str, str] = {
     **dict.fromkeys(("hidden_size", "hidden_sizes", "hidden_dims", "hidden_dim", "units",
                      "n_units", "hidden_layers", "hidden_layer_sizes", "layer_sizes",
-                     "hidden_units", "widths"), "hidden"),
+                     "hidden_units", "widths", "layers"), "hidden"),
 **dict.fromkeys(("act", "activation_fn", "nonlinearity", "activation_function"),
                     "activation"),
     **dict.fromkeys(("dropout_rate", "drop", "drop_rate", "dropout_p", "p"), "dropout"),
@@ -348,7 +350,7 @@ def model(value: Any) -> Any:
                 named = word == "activation" and isinstance(part, str)
                 kept[word] = [part] if whole else plain(part) if named else part
         return {"name": own, **kept} if kept else own
-    if _TORCHVISION.fullmatch(name):
+    if _TORCHVISION.fullmatch(name) and not any(is_slip(name, own) for own in catalogue.MODELS):
         path = f"torchvision.models.{name}"
         return {"class_path": path, "init_args": given} if given else {"class_path": path}
     return None
@@ -409,10 +411,9 @@ def data(value: Any) -> Any:
                 found["target"] = next((words[key] for key in named if key in words), COLUMN)
             if found is None or kind is None:
                 return None
-            alien = {*catalogue.IMPORTED} - {*catalogue.DATA[kind].parameters}
-            beside = {key: words[key] for key in _BESIDE_DATA if key in words and key not in alien}
-            return {**found, **beside}
-        return kind
+            return {**found, **_kept(kind, words, found)}
+        kept = _kept(kind, words, ()) if kind else {}
+        return {"name": kind, **kept} if kept else kind
     if not isinstance(value, str) or value in catalogue.DATA:
         return None
     kind = _kind(value)
@@ -424,6 +425,14 @@ def data(value: Any) -> Any:
     if CLASS_PATH.fullmatch(value):
         return {"class_path": value}
     return {"name": "images", "source": value} if "/" in value else None
+
+
+def _kept(kind: str, words: Mapping[str, Any], told: Container[str]) -> dict[str, Any]:
+    """The keys of data, in lrsearch's words, that a kind of data takes."""
+    own = catalogue.DATA[kind].parameters
+    alien = {*catalogue.IMPORTED} - {*own}
+    taken = (*own, *(key for key in _BESIDE_DATA if key not in alien))
+    return {key: words[key] for key in dict.fromkeys(taken) if key in words and key not in told}
 
 
 def _kind(path: str) -> str | None:

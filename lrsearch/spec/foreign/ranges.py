@@ -60,6 +60,8 @@ _PAIRS = (
     "range", "bounds", "interval", "between", "uniform", "loguniform", "log_uniform", "limits",
     "log", "space", "float", "int", "suggest_float", "suggest_int", "domain",
 )  # fmt: skip
+_OWN = ("min", "max", "points", "scale")
+"""The keys of a range."""
 _LOGARITHMIC, _EVEN = "log|reciprocal|exp", "uniform|lin"
 _SCALES = f"{_LOGARITHMIC}|{_EVEN}"
 _NORMAL = ("mu", "mean", "loc"), ("sigma", "std", "sd", "scale")
@@ -167,6 +169,10 @@ def lasting(value: Any, unit: str) -> str | None:
 
 
 def _read_list(value: list[Any]) -> Any:
+    parts = [part for part in value if isinstance(part, Mapping) and len(part) == 1]
+    ends = {key: part[key] for part in parts for key in part}  # - min: 1e-3, - max: 1
+    if len(value) == len(parts) == len(ends) and {"min", "max"} <= {*ends} <= {*_OWN}:
+        return ends
     texts = [part for part in value if isinstance(part, str)]
     if len(value) == 1 and texts and ";" not in texts[0]:
         found = _read_text(texts[0])
@@ -205,7 +211,7 @@ def _read_text(text: str) -> Any:
             return _read_call(ast.parse(text, mode="eval").body)
         except (SyntaxError, ValueError, TypeError, ArithmeticError, IndexError, RecursionError):
             return None
-    if text.startswith("[") and text.endswith("]"):
+    if text[:1] + text[-1:] in ("[]", "()"):
         text = text[1:-1]
     apart = [number(part) for part in text.split()]
     if len(apart) > 1 and all(map(is_numeric, apart)):
@@ -307,7 +313,10 @@ def _read_call(node: ast.expr) -> Any:
 
 def _read_mapping(raw: dict[str, Any]) -> Any:
     given = {key.lower().replace("-", "_"): part for key, part in raw.items()}
-    own = raw.keys() <= {"min", "max", "points", "scale"}
+    if len(raw) > 1 and not any(part is not None for part in raw.values()):
+        values = [plain_scalar(key) for key in raw]  # {32, 64}
+        return None if {*given} & {*LOW, *HIGH, *_OWN} else values
+    own = raw.keys() <= {*_OWN}
     if own and {"min", "max"} <= raw.keys() and raw.get("scale") in (None, "log", "linear"):
         return None
     if own and "scale" in raw and not re.search(_SCALES, str(raw["scale"]).lower()):
@@ -335,8 +344,9 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     if low is None or high is None:
         return None
     if not (is_numeric(low) and is_numeric(high)):
-        timed = isinstance(low, str) and isinstance(high, str)
-        return {"min": low, "max": high} if timed and not own else None
+        timed = isinstance(low, str) and isinstance(high, str) and not {"min", "max"} <= raw.keys()
+        count = {"points": given["points"]} if "points" in given else {}
+        return {"min": low, "max": high, **count} if timed else None
     if "log_uniform" in words and "values" not in words and (low < 0 or high < 0):
         low, high = _tidy(math.exp(low)), _tidy(math.exp(high))  # W&B's takes exponents.
     known = {*LOW, *HIGH, *_SCALE, *_POINTS, *_STEP, "name", "base", "dtype", "doc"}

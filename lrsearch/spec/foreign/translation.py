@@ -133,7 +133,11 @@ def translate_option(name: str, value: Any, top: Mapping[str, Any]) -> Any:
     if target == "train.schedule":
         found = translate_schedule(value, base_rate(top))
         return found[0] if found else value
-    return _named(target, value)
+    found = _named(target, value)
+    own = as_mapping(value).get("lr")
+    if name == "optimizer" and own is not None and found is not value:
+        return {**({"name": found} if isinstance(found, str) else found), "lr": own}
+    return found
 
 
 def base_rate(top: Mapping[str, Any]) -> Any:
@@ -268,7 +272,7 @@ def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any])
         if key == "standardize" and not isinstance(value, bool):
             value = True
     counted = type(number(value)) is int and number(value) > 0
-    if head in ("bayes", "random") and key != "sampler" and not counted:
+    if head in ("bayes", "random") and key not in ("sampler", "model") and not counted:
         return []
     line = into(head, key, number(value), top)
     if key == "trials":
@@ -394,7 +398,7 @@ def model_argument(word: str, top: Mapping[str, Any]) -> str:
     model = top.get("model")
     name = model.get("name") if isinstance(model, Mapping) else model
     entry = catalogue.MODELS.get(str(name))
-    argument = names.MODEL_WORDS.get(word, word)
+    argument = word if entry and word in entry.parameters else names.MODEL_WORDS.get(word, word)
     return argument if entry is not None and argument in entry.parameters else ""
 
 

@@ -317,13 +317,18 @@ LOCAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("seq_len", "block_size", "context_length", "seq_length", "window"),
                         "data.context"),
         **dict.fromkeys(("val", "valid", "split", "dev"), "data.validation"),
+        **dict.fromkeys(("type", "problem", "problem_type", "kind"), "data.task"),
     },
     "objective": {
         **dict.fromkeys(("name", "monitor", "target", "value", "metrics"), "objective.metric"),
         **dict.fromkeys(("type", "goal", "mode", "direction", "optimize"), "objective.goal"),
         **dict.fromkeys(("when", "select", "epoch", "checkpoint"), "objective.at"),
     },
-    "bayes": dict.fromkeys(("n", "num", "count", "budget", "max"), "bayes.trials"),
+    "bayes": {
+        **dict.fromkeys(("n", "num", "count", "budget", "max"), "bayes.trials"),
+        **dict.fromkeys(("surrogate", "surrogate_model", "estimator", "base_estimator"),
+                        "bayes.model"),
+    },
     "random": {
         **dict.fromkeys(("n", "num", "count", "budget", "max"), "random.trials"),
         "method": "random.sampler",

@@ -43,7 +43,7 @@ from lrsearch.store import (
     saved_states,
 )
 from lrsearch.terminal import command_line
-from lrsearch.trial import CONFIRM, Plan, Record
+from lrsearch.trial import CONFIRM, Outcome, Plan, Record
 from lrsearch.tuner.ledger import Content, Ledger, go_on, resuming_pruned, retrying
 from lrsearch.tuner.notes import stored_tests
 
@@ -321,6 +321,12 @@ def view_run(run: StoredRun) -> RunView:
     return _add_commands(run, view, searching=searching, resumed=resumed)
 
 
+def _asks_for_rates(spec: Spec, view: RunView) -> bool:
+    """Whether every training diverged, and no range test has told yet which rates are too high."""
+    lost = {point.outcome for point in view.points} == {Outcome.DIVERGED}
+    return lost and spec.kind is None and not view.ranges
+
+
 def _add_commands(
     run: StoredRun, view: RunView, *, searching: bool, resumed: str | None
 ) -> RunView:
@@ -345,6 +351,9 @@ def _add_commands(
         following = confirming(run.folder, spec, history, run.strategy)
     elif view.best is not None and run.spec.space:
         following = ["lrsearch", "export", *name, "--output", "best.yaml"]
+    elif _asks_for_rates(run.spec, view):
+        following = confirming(run.folder, spec, history, run.strategy)
+        following[1] = "range"  # It takes the same options.
     else:
         following = []
     failed = {history.strategy[number] for number in ledger.failed()}

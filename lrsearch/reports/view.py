@@ -16,7 +16,7 @@ from lrsearch.analysis.groups import find_rate
 from lrsearch.analysis.points import PointSummary, best, columns, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.reports.ranges import RangeView
-from lrsearch.reports.text import count, format_fixed, format_value, one_line
+from lrsearch.reports.text import count, format_fixed, format_value, last_parts, one_line
 from lrsearch.reports.verdicts import advise
 from lrsearch.space import is_number
 from lrsearch.trial import Objective, Plan, Ranged, Record, Records, Result, Tested
@@ -117,6 +117,11 @@ class RunView:
     def show(self, value: float | None) -> str:
         """Write a value of the objective in as many decimals as the answer has; "" for None."""
         return "" if value is None else format_fixed(value, self.decimals)
+
+    @cached_property
+    def called(self) -> Mapping[str, str]:
+        """The names of the points' values as tables, figures and sentences have them."""
+        return last_parts(self.params)
 
     @property
     def confirmed(self) -> bool:

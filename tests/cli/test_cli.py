@@ -501,6 +501,7 @@ def test_no_completed_trial_is_exit_1(empty: Path) -> None:
     assert said.code == 1
     assert "no trial completed" in said.err
     assert "diverged" in said.out
+    assert "lrsearch range small.yaml --set" in said.out  # It tells which rates are worth it.
 
 
 @pytest.mark.parametrize("command", ["grid", "random", "bayes"])

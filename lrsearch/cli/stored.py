@@ -25,7 +25,7 @@ from lrsearch.reports.confirmation import SEED_UNUSED
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
-from lrsearch.reports.view import Context, RunView, build_view, find_cost
+from lrsearch.reports.view import UNDER_WAY, Context, RunView, build_view, find_cost
 from lrsearch.space import automatic
 from lrsearch.spec.commandline import hears_seed
 from lrsearch.spec.document import Document
@@ -271,7 +271,8 @@ def view_run(run: StoredRun) -> RunView:
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     refused = run.found.refused if run.found is not None else ""
-    standing = [f"which rates it searches is not known: {refused}"] if refused else []
+    standing = [UNDER_WAY] if searching and history.running else []
+    standing += [f"which rates it searches is not known: {refused}"] if refused else []
     stopped = "" if searching else _stopped(run)
     if not searching and not stopped and (waiting or latest):
         standing.append(_describe_end(run, len(waiting), confirmation))

@@ -183,7 +183,7 @@ def _describe_gap(answer: Answer, objective: Objective, value: float | None, sam
     side = "below" if value < low else "above"
     told = f": {side} what fresh seeds make likely"
     if objective.metric != "accuracy" or abs(value * samples - round(value * samples)) > 1e-3:
-        return f"{told}, of validation parts; it is one model's value"  # No share of the samples.
+        return f"{told} on validation parts; it is one model's value"  # No share of the samples.
     least, most = find_share_interval(value, samples)
     own = " to ".join(format_fixed(end, decimals_for(value)) for end in (least, most))
     if least <= high and low <= most:

@@ -93,7 +93,9 @@ def tell_lengths(answer: Answer) -> list[str]:
             ties = "longer ones cannot be told from it"
         told.append(f"{_span(enough)} is enough: {ties}")
     if seeds < 2 and not answer.steady:
-        told.append("of one seed each nobody knows what of this is noise: seeds: 3 tells")
+        told.append(
+            "of one seed each nobody knows what of this is noise: seeds: 3 in the spec would tell"
+        )
     return told
 
 

@@ -224,10 +224,9 @@ BELOW = 2
 
 
 def without_empty(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """The rows of a table, the first its head, without columns in which no cell says anything; the
-    first column stays."""
-    columns = list(zip(*rows, strict=True))
-    kept = [place for place, column in enumerate(columns) if not place or any(column[1:])]
+    """The rows of a table, the first its head, without columns in which no cell says anything."""
+    columns = enumerate(zip(*rows, strict=True))
+    kept = [place for place, column in columns if any(column[1:]) or len(rows) == 1]
     return [[row[place] for place in kept] for row in rows]
 
 

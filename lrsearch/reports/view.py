@@ -25,6 +25,13 @@ ROWS = 25
 """Points a table shows where it does not show all."""
 
 
+UNDER_WAY = "the search is under way: this is what it knows so far"
+"""A sentence on a run that is written to."""
+
+ONE_SEED = "the best has one seed: a small lead over the next may be luck"
+"""A sentence on values that rest on one training each."""
+
+
 @dataclass(frozen=True)
 class RunView:
     """The content of a report."""
@@ -344,5 +351,5 @@ def _comments(points: Sequence[PointSummary], objective: Objective) -> list[str]
         return []  # Where every point came to one value, the evidence says so.
     comments = []
     if len(known) > 1 and len(winner.trials) == 1:
-        comments.append("the best has one seed: a small lead over the next may be luck")
+        comments.append(ONE_SEED)
     return comments

@@ -945,6 +945,10 @@ def test_runs_are_listed(here: Path) -> None:
     (here / "runs" / "notes" / "a.txt").write_text("mine")
     (here / "runs" / ".hidden").mkdir()
     (here / "runs" / "README").write_text("no folder")
+    with Run.open(Path("runs"), "cut", spec_text=None):
+        assert "the search is under way" in lrsearch("report", "runs/cut").out
+    assert "the search is under way" not in lrsearch("report", "runs/cut").out
+    os.utime(journal, (0, 1_000_000_001))
     with Run.open(Path("runs"), "noted", spec_text=None):
         said = lrsearch("list", "--json")
     assert said.code == 0 and said.err == ""

@@ -496,6 +496,8 @@ def test_pages_of_every_kind_of_run(kind):
         cells = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", body)]
         empty = [n for n, *own in zip(names, *cells, strict=True) if not any(own)]
         assert len(empty) <= (kind in ("lost", "diverged")), empty
+    # How sure the answer is, and with whom it is tied, is told once.
+    assert max(map(text.count, ("not confirmed", "tied with", "the best has one seed"))) <= 1
     ids = page.values("id")
     assert len(set(ids)) == len(ids) and {"answer", "measured"} <= set(ids)
     links = {link[1:] for link in page.values("href")}

@@ -32,7 +32,7 @@ from lrsearch.reports.page.content import Making
 from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.text import count, one_line, without_empty
 from lrsearch.reports.verdicts import count_verdicts
-from lrsearch.reports.view import RunView
+from lrsearch.reports.view import ONE_SEED, UNDER_WAY, RunView
 from lrsearch.terminal import visible
 
 __all__ = ["Making", "Served", "choose_curves", "write_page"]
@@ -109,8 +109,10 @@ def write_page(view: RunView, making: Making | None = None, *, served: Served | 
         "subtitle": _subtitle(view),
         "answer": content.describe_answer(view),
         "nothing": f"{view.nothing.capitalize()}.",
-        "standing": [one_line(each) for each in view.standing],
-        "warnings": [one_line(warning) for warning in view.warnings],
+        # A page that is served says what runs now.
+        "standing": [one_line(e) for e in view.standing if e != UNDER_WAY or served is None],
+        # Its mark and the advice to confirm say it.
+        "warnings": [one_line(warning) for warning in view.warnings if warning != ONE_SEED],
         "codes": [(name, visible(text)) for name, text in making.codes] if view.answer else [],
         "notes": content.describe_notes(view),
         "cost": describe_cost(view) if view.cost["trials"] or view.cost["range_seconds"] else "",
@@ -382,9 +384,10 @@ def _trials(view: RunView, table: rows.Table, making: Making) -> dict[str, Any]:
     left = len(table.rows) - len(first)
     parallel = rows.draw_parallel(view, table)
     lines = min(len(table.rows), rows.LINES)
-    note = "Best first. Curves are drawn to a thousandth of their height."
-    known = len(making.curves)
-    if known < sum(record.result is not None for record in view.records):
+    known = sum(map(bool, making.curves.values()))
+    curved = "Curves are drawn to a thousandth of their height."
+    note = f"Best first. {curved if known else 'None of them has a curve.'}"
+    if 0 < known < sum(record.result is not None for record in view.records):
         note += f" Of {count(len(table.rows), 'trial')} {known} have their curve here."
     if known > rows.CHOSEN:
         note += (

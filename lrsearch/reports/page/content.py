@@ -155,7 +155,8 @@ def advise(view: RunView, making: Making, *, live: bool = False) -> list[Advice]
     """The advices, at most three, the most pressing first."""
     found = []
     if view.retry_command and view.answer is None:
-        why = "no trial came to its end"
+        worst = next(iter(describe_failures(view)), None)
+        why = f"{worst['trials']}: {worst['reason']}" if worst else "no trial came to its end"
         found.append(Advice("Mend what fails, and try again", why, view.retry_command))
     for edge in view.answer.edges[:2] if view.answer is not None else ():
         words = [*making.edge_command, *(w for s in edge.settings for w in ("--set", s))]
@@ -376,6 +377,8 @@ def draw_typical(view: RunView, making: Making) -> Figure | None:
     """One curve of each verdict."""
     known = {number: curve for number, curve in making.curves.items() if curve}
     found = typical(view.records, known)
+    if set(found) == {HEALTHY}:  # The best are typical of them.
+        return None
     curves = [(in_words(verdict), number, known[number]) for verdict, number in found.items()]
     metric = "loss" if any("loss" in curve for *_, curve in curves) else view.objective.metric
     finding = "The surest trial of each verdict."

@@ -1,7 +1,10 @@
 """Make the pictures of README.md from a run, by the functions that its commands use:
 
-    lrsearch bayes configs/digits.yaml
-    python docs/pictures/make.py runs/digits
+    python docs/pictures/make.py
+
+It is the run of README's example, whose journal is `digits.jsonl.gz`, as `lrsearch bayes
+configs/digits.yaml` wrote it. `tests/test_docs.py` holds the example and the terminal's picture
+against what is printed of it.
 
 `terminal.svg` is the beginning of `lrsearch report`, as Rich draws it, without the font that it
 would load from the network; `page.webp` a part of `lrsearch report --html` as Chromium shows it.
@@ -10,10 +13,12 @@ It needs Chromium with its driver, and `pip install -c constraints.txt -e '.[tes
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
+import os
 import re
 import shutil
-import sys
 import tempfile
 from itertools import islice
 from pathlib import Path
@@ -27,7 +32,7 @@ from lrsearch.reports.page import write_page
 from lrsearch.reports.tables import result
 from lrsearch.reports.view import RunView
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 
 COLUMNS, LINES = 100, 52
 """Characters and lines of the terminal's picture."""
@@ -36,6 +41,25 @@ SIZE = (1120, 800)
 """The width and the height of the page's picture, in pixels."""
 
 FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace"
+
+
+def read_run(folder: Path) -> StoredRun:
+    """The run of README's example, its files written into the folder, where the process goes: the
+    commands that it shows are those of one who stands beside `configs/`."""
+    kept = folder / "runs" / "digits"
+    kept.mkdir(parents=True)
+    (folder / "configs").mkdir()
+    spec = HERE.parents[1] / "configs" / "digits.yaml"
+    for path in (kept / "spec.yaml", folder / "configs" / "digits.yaml"):
+        path.write_bytes(spec.read_bytes())
+    versions = {"torch": "2.13.0+cpu", "numpy": "2.4.6", "python": "3.11.7"}
+    about = {"format": 1, "lrsearch": "0.1.0", "versions": versions, "device": "cpu"}
+    (kept / "run.json").write_text(json.dumps({**about, "device_name": "CPU"}))
+    (kept / "journal.jsonl").write_bytes(gzip.decompress((HERE / "digits.jsonl.gz").read_bytes()))
+    os.chdir(folder)
+    run = open_to_report("configs/digits.yaml", Path("runs"))
+    assert isinstance(run, StoredRun)
+    return run
 
 
 def draw_terminal(view: RunView, title: str) -> str:
@@ -87,12 +111,12 @@ def photograph(text: str, path: Path) -> None:
 
 def main() -> None:
     """Make both."""
-    run = open_to_report(sys.argv[1], Path("runs"))
-    assert isinstance(run, StoredRun)
-    view = view_run(run)
-    terminal = draw_terminal(view, f"lrsearch report {view.name}")
-    (HERE / "terminal.svg").write_text(terminal, "utf-8")
-    photograph(write_page(view, gather(run, view)), HERE / "page.webp")
+    with tempfile.TemporaryDirectory() as folder:
+        run = read_run(Path(folder))
+        view = view_run(run)
+        terminal = draw_terminal(view, f"lrsearch report {view.name}")
+        (HERE / "terminal.svg").write_text(terminal, "utf-8")
+        photograph(write_page(view, gather(run, view)), HERE / "page.webp")
     for name in ("terminal.svg", "page.webp"):
         print(f"{name}: {(HERE / name).stat().st_size / 1000:.0f} kB")
 

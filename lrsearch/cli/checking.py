@@ -166,7 +166,7 @@ def show(
 
     from lrsearch.reports.curves import plot
     from lrsearch.reports.tables import open_console
-    from lrsearch.reports.text import one_line
+    from lrsearch.reports.text import fill, one_line
     from lrsearch.space import Choice, parameters
     from lrsearch.spec.summary import describe_dimension, describe_times
 
@@ -187,7 +187,7 @@ def show(
     columns = width or min(console.width - 12, 72)
     for title, values in curves:
         print()
-        print(visible_line(title))
+        print(fill(visible_line(title)))
         if not values:
             print("known in training")
             continue

@@ -25,7 +25,7 @@ from lrsearch.reports.confirmation import SEED_UNUSED
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
-from lrsearch.reports.view import Context, RunView, build_view, find_cost
+from lrsearch.reports.view import UNDER_WAY, Context, RunView, build_view, find_cost
 from lrsearch.space import automatic
 from lrsearch.spec.commandline import hears_seed
 from lrsearch.spec.document import Document
@@ -43,7 +43,7 @@ from lrsearch.store import (
     saved_states,
 )
 from lrsearch.terminal import command_line
-from lrsearch.trial import CONFIRM, Plan, Record
+from lrsearch.trial import CONFIRM, Outcome, Plan, Record
 from lrsearch.tuner.ledger import Content, Ledger, go_on, resuming_pruned, retrying
 from lrsearch.tuner.notes import stored_tests
 
@@ -271,7 +271,8 @@ def view_run(run: StoredRun) -> RunView:
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     refused = run.found.refused if run.found is not None else ""
-    standing = [f"which rates it searches is not known: {refused}"] if refused else []
+    standing = [UNDER_WAY] if searching and history.running else []
+    standing += [f"which rates it searches is not known: {refused}"] if refused else []
     stopped = "" if searching else _stopped(run)
     if not searching and not stopped and (waiting or latest):
         standing.append(_describe_end(run, len(waiting), confirmation))
@@ -321,6 +322,12 @@ def view_run(run: StoredRun) -> RunView:
     return _add_commands(run, view, searching=searching, resumed=resumed)
 
 
+def _asks_for_rates(spec: Spec, view: RunView) -> bool:
+    """Whether every training diverged, and no range test has told yet which rates are too high."""
+    lost = {point.outcome for point in view.points} == {Outcome.DIVERGED}
+    return lost and spec.kind is None and not view.ranges
+
+
 def _add_commands(
     run: StoredRun, view: RunView, *, searching: bool, resumed: str | None
 ) -> RunView:
@@ -345,6 +352,9 @@ def _add_commands(
         following = confirming(run.folder, spec, history, run.strategy)
     elif view.best is not None and run.spec.space:
         following = ["lrsearch", "export", *name, "--output", "best.yaml"]
+    elif _asks_for_rates(run.spec, view):
+        following = confirming(run.folder, spec, history, run.strategy)
+        following[1] = "range"  # It takes the same options.
     else:
         following = []
     failed = {history.strategy[number] for number in ledger.failed()}

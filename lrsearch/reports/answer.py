@@ -41,6 +41,7 @@ from lrsearch.reports.text import (
     lay_out,
     one_line,
     tell_epochs,
+    tell_interval,
 )
 from lrsearch.reports.view import RunView
 from lrsearch.terminal import command_line
@@ -97,17 +98,35 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
     parts = [describe_state(answer)]
     if answer.steady:
         parts.append("every point came to the same value: there is nothing to choose by")
-    if answer.interval is not None and not answer.seedless:
-        basis = "its curve" if answer.curved else tell_trainings(answer)
-        basis = "these" if answer.confirmed else basis
-        low, high = answer.interval
-        outside = "" if low <= answer.value <= high else ", what was measured being luck"
-        if low < high:  # Seeds that made no difference make nothing certain.
-            parts.append(
-                f"likely {tell_interval(answer.interval, answer.decimals)} by {basis}{outside}"
-            )
+    if likely := tell_likely(answer, "these" if answer.confirmed else tell_trainings(answer)):
+        parts.append(f"likely {likely}")
     if answer.tied and not answer.steady:  # A table has the names of those measured again.
         parts.append(tell_ties(answer) if answer.confirmed else name_ties(answer))
+    parts += tell_rates(answer)
+    for edge in answer.edges if alone else ():
+        if not _is_own(answer, edge):
+            continue  # It is the highest point's, said above.
+        parts.append(one_line(edge.place))
+    parts += map(one_line, answer.untrained if alone else ())
+    return "; ".join(parts)
+
+
+def tell_likely(answer: Answer, basis: str) -> str:
+    """The interval of the answer's value, and by which measurements: `0.94 to 0.97 by its curve`,
+    else by the `basis`; "" where nothing is certain."""
+    if answer.interval is None or answer.seedless:
+        return ""
+    low, high = answer.interval
+    if low >= high:  # Seeds that made no difference make nothing certain.
+        return ""
+    basis = "its curve" if answer.curved and not answer.confirmed else basis
+    outside = "" if low <= answer.value <= high else ", what was measured being luck"
+    return f"{tell_interval(answer.interval, answer.decimals)} by {basis}{outside}"
+
+
+def tell_rates(answer: Answer) -> list[str]:
+    """Phrases on the rates that do as well as the recommended one, and on those that fail."""
+    parts = []
     if answer.basin is not None:
         low, high = answer.basin.safe_lr
         rates, own = spell_safe(answer.basin), answer.recommended.params.get(answer.basin.rate)
@@ -131,12 +150,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
             parts.append(failing)
     elif few := spell_uncurved(answer):
         parts.append(few)
-    for edge in answer.edges if alone else ():
-        if not _is_own(answer, edge):
-            continue  # It is the highest point's, said above.
-        parts.append(one_line(edge.place))
-    parts += map(one_line, answer.untrained if alone else ())
-    return "; ".join(parts)
+    return parts
 
 
 def _is_own(answer: Answer, edge: Edge) -> bool:
@@ -164,26 +178,18 @@ def choice(answer: Answer) -> str:
     return f"point {highest.point} {better}, but {told}"
 
 
-def tell_interval(ends: tuple[float, float], decimals: int | None) -> str:
-    """An interval in words, with as many decimals more as tell its ends apart."""
-    texts = [format_fixed(end, decimals) for end in ends]
-    for more in range(1, 4):
-        if decimals is not None and texts[0] == texts[1] and ends[0] < ends[1]:
-            texts = [
-                format_fixed(end, decimals + (more if decimals >= 0 else -more)) for end in ends
-            ]
-    return " to ".join(texts)
-
-
-def describe_law(law: Law, records: Sequence[Record]) -> Iterator[str]:
-    """Sentences on how the best rate follows the batch size."""
+def describe_law(law: Law, records: Sequence[Record], *, alone: bool = True) -> Iterator[str]:
+    """Sentences on how the best rate follows the batch size; unless they stand `alone`, a table has
+    the rates."""
     name = one_line(law.name)
     bests = "; ".join(
         f"{format_value(best.batch_size)}: {format_value(best.lr)} ({spell_span(best.interval)})"
         for best in law.bests
     )
-    shared = f" with {format_params(law.params)}" if law.params else ""
-    yield f"best rates by {name}{shared}, {_budgets(law, records)}: {bests}"
+    shared = f" with {format_params(law.params, called=last_parts([*law.params]))}"
+    shared = shared if law.params else ""
+    at = _budgets(law, records)
+    yield f"best rates by {name}{shared}, {at}: {bests}" if alone else at
     if not law.misfits:
         yield "no law is named: an interval reaches the end of what was measured"
     elif law.named is None:

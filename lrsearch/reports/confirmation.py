@@ -8,13 +8,16 @@ from typing import Any
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.confirmation import Confirmation, Finalist, find_share_interval
 from lrsearch.analysis.importance import Level
+from lrsearch.analysis.points import columns
 from lrsearch.reports.text import (
     count,
     decimals_for,
     enumerate_numbers,
     format_fixed,
     format_params,
+    last_parts,
     one_line,
+    tell_interval,
 )
 from lrsearch.trial import Objective
 
@@ -54,7 +57,9 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
         if own.searched is not None and own.shrinkage is not None:
             yield "shrinkage", _describe_shrinkage(own, decimals)
         if (control := found.control) is not None:
-            yield "control", _describe_control(own, control, decimals, found)
+            called = last_parts(list(columns(answer.points)))
+            which = format_params(control.params, called=called)
+            yield "control", _describe_control(own, control, decimals, found, which)
     lost = [each for each in found.finalists if each.outcome]
     if lost:
         named = "; ".join(f"{_name(each)} {each.outcome}" for each in lost)
@@ -114,9 +119,8 @@ def _describe_shrinkage(own: Finalist, decimals: int | None) -> str:
 
 
 def _describe_control(
-    own: Finalist, control: Finalist, decimals: int | None, found: Confirmation
+    own: Finalist, control: Finalist, decimals: int | None, found: Confirmation, which: str
 ) -> str:
-    which = format_params(control.params)
     number = "" if control.point is None else f"point {control.point}, "
     if control is own:
         return f"it is the recommended point itself ({which})"
@@ -179,7 +183,7 @@ def _describe_gap(answer: Answer, objective: Objective, value: float | None, sam
     side = "below" if value < low else "above"
     told = f": {side} what fresh seeds make likely"
     if objective.metric != "accuracy" or abs(value * samples - round(value * samples)) > 1e-3:
-        return f"{told}, of validation parts; it is one model's value"  # No share of the samples.
+        return f"{told} on validation parts; it is one model's value"  # No share of the samples.
     least, most = find_share_interval(value, samples)
     own = " to ".join(format_fixed(end, decimals_for(value)) for end in (least, most))
     if least <= high and low <= most:
@@ -196,6 +200,7 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
     def number(value: float | None) -> str:
         return "" if value is None else format_fixed(value, decimals)
 
+    several = len({each.seeds for each in found.finalists}) > 1
     rows: list[tuple[str, ...]] = [
         ("point", "", "fresh", "95 %", "better", "search", "too good by", "seeds")
     ]
@@ -207,11 +212,11 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
                 "" if each.point is None else str(each.point),
                 ", ".join(_roles(answer, each)),
                 each.outcome or number(each.mean),
-                "" if ends is None else f"{number(ends[0])} to {number(ends[1])}",
+                "" if ends is None else tell_interval(ends, decimals),
                 "" if better is None else _brief(better),
                 number(each.searched),
                 number(each.shrinkage),
-                str(each.seeds),
+                str(each.seeds) if several else "",
             )
         )
     return rows
@@ -239,7 +244,9 @@ def title_of(found: Confirmation) -> str:
         if odd and not found.seedless:
             against += ", by the two alone; tied: not told from the best by the noise of all"
         against = f" ({against})"
-    return f"measured again on fresh seeds{splits}{against}"
+    seeds = {each.seeds for each in found.finalists}
+    many = count(seeds.pop(), "fresh seed") if len(seeds) == 1 else "fresh seeds"
+    return f"measured again on {many}{splits}{against}"
 
 
 def to_plain(answer: Answer) -> dict[str, Any] | None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch.analysis.contest import APART, BETTER, NOISE, WORSE, Difference
+from lrsearch.analysis.contest import APART, NOISE, Difference
 from lrsearch.analysis.points import PointSummary
-from lrsearch.reports.answer import describe_cost, tell_interval, tell_trainings
+from lrsearch.reports.answer import describe_cost, tell_trainings
 from lrsearch.reports.cells import write_json
 from lrsearch.reports.machine import FORMAT, escape_markdown
 from lrsearch.reports.rates import spell_failing, spell_safe, spell_span
@@ -19,6 +19,7 @@ from lrsearch.reports.text import (
     format_params,
     format_value,
     one_line,
+    tell_interval,
 )
 from lrsearch.reports.view import RunView
 from lrsearch.trial import Outcome
@@ -120,14 +121,12 @@ def _describe_gap(found: Difference) -> str:
         side = "above" if found.gap > 0 else "below"
         return f"{second} is {by} {side} {first}: {why}, so nobody knows what is noise"
     how = f"{found.pairs} pairs of equal seeds" if found.pairs else "seeds that are not paired"
-    low, high = (format_value(end, 3) for end in found.interval)
-    span = f"difference {format_value(found.gap, 3)}, 95 %: {low} to {high}, {how}"
-    words = {
-        BETTER: f"{second} is better than {first} {by}",
-        WORSE: f"{second} is worse than {first} {by}",
-        NOISE: f"{second} and {first} differ by no more than noise",
-    }
-    return f"{words[found.verdict]} ({span})"
+    if found.verdict == NOISE:
+        span = f"difference {format_value(found.gap, 3)}, 95 %: {tell_interval(found.interval, -3)}"
+        return f"{second} and {first} differ by no more than noise ({span}, {how})"
+    low, high = sorted(map(abs, found.interval))  # Its ends are on one side of 0.
+    span = f"95 %: {tell_interval((low, high), -3)}"
+    return f"{second} is {found.verdict} than {first} {by} ({span}, {how})"
 
 
 def contest_notes(contest: Contest) -> list[str]:

@@ -11,6 +11,7 @@ from lrsearch.reports.text import (
     format_value,
     lay_out,
     one_line,
+    tell_interval,
 )
 from lrsearch.terminal import command_line
 from lrsearch.trial import Objective
@@ -34,14 +35,13 @@ def list_lengths(answer: Answer, objective: Objective) -> list[tuple[str, ...]]:
     """The rows of the table, the first its head."""
     assert answer.lengths is not None
     decimals = answer.decimals
-    rated = any(row.lr is not None for row in answer.lengths.rows)
     head = ("budget", one_line(objective.metric), "95 %", "", "lr", "best rate, 95 %", "point")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for row in answer.lengths.rows:
         stand = "tied" if row.tied else ""
         if row.point is not None and row.point.point == answer.recommended.point:
             stand = "recommended"
-        span = row.interval and " to ".join(format_fixed(end, decimals) for end in row.interval)
+        span = row.interval and tell_interval(row.interval, decimals)
         rates = row.best_lr and " to ".join(map(format_value, row.best_lr))
         rows.append(
             (
@@ -54,9 +54,7 @@ def list_lengths(answer: Answer, objective: Objective) -> list[tuple[str, ...]]:
                 "" if row.point is None else str(row.point.point),
             )
         )
-    filled = [any(row[place] for row in rows[1:]) for place in range(len(head))]
-    filled[4] = rated
-    return [tuple(cell for cell, shown in zip(row, filled, strict=True) if shown) for row in rows]
+    return rows
 
 
 def _span(row: Length) -> str:
@@ -95,7 +93,9 @@ def tell_lengths(answer: Answer) -> list[str]:
             ties = "longer ones cannot be told from it"
         told.append(f"{_span(enough)} is enough: {ties}")
     if seeds < 2 and not answer.steady:
-        told.append("of one seed each nobody knows what of this is noise: seeds: 3 tells")
+        told.append(
+            "of one seed each nobody knows what of this is noise: seeds: 3 in the spec would tell"
+        )
     return told
 
 

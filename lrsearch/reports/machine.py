@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.refining import describe_round
@@ -16,7 +16,7 @@ from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.lengths import list_lengths, tell_lengths, title_lengths
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.rates import plot_rates
-from lrsearch.reports.text import format_params, format_value, one_line
+from lrsearch.reports.text import format_params, format_value, one_line, without_empty
 from lrsearch.reports.verdicts import describe
 from lrsearch.reports.view import RunView, TrialView, describe_found, describe_repeatability
 from lrsearch.trial import Objective, Plan, Ranged, Record
@@ -244,7 +244,7 @@ def to_markdown(view: RunView) -> str:
         blocks.append(
             f"Best {escape_markdown(view.objective.metric)} {view.show(answer.value)} "
             f"({tell_trainings(answer)}{apart}) "
-            f"with {escape_markdown(format_params(answer.recommended.params))}"
+            f"with {escape_markdown(format_params(answer.recommended.params, called=view.called))}"
         )
     first = [
         escape_markdown(f"{label}: {text}" if label else text) for label, text in first_notes(view)
@@ -256,9 +256,10 @@ def to_markdown(view: RunView) -> str:
     if first:
         blocks.append("\n".join(f"- {each}" for each in first))
     blocks += _drawing(view)
-    head = ("point", *view.params, view.objective.metric, "deviation", "trials", "outcome")
+    shown = [view.called[name] for name in view.params]
+    head = ("point", *shown, view.objective.metric, "deviation", "trials", "outcome")
     rows = [tuple(escape_markdown(name) for name in head)]
-    rows.append((*("---:" for _ in head[:-1]), "---"))
+    several = len({len(point.trials) for point in view.points}) > 1
     for point in view.points:
         params = (
             escape_markdown(format_value(point.params[n])) if n in point.params else ""
@@ -267,13 +268,12 @@ def to_markdown(view: RunView) -> str:
         outcome = point.outcome.replace("_", " ") if point.outcome else "unfinished"
         if point.reason:
             outcome += f": {escape_markdown(point.reason)}"
-        values = (view.show(point.objective), view.show(point.spread), str(len(point.trials)))
+        number = str(len(point.trials)) if several else ""
+        values = (view.show(point.objective), view.show(point.spread), number)
         rows.append((str(point.point), *params, *values, outcome))
     blocks.append(_table(rows))
     if answer is not None and answer.confirmation is not None:
-        titles, *again = describe_finalists(answer)
-        rows = [tuple(map(escape_markdown, titles)), ("---:", "---", *["---:"] * (len(titles) - 2))]
-        rows += [tuple(map(escape_markdown, row)) for row in again]
+        rows = [tuple(map(escape_markdown, row)) for row in describe_finalists(answer)]
         blocks.append(f"{escape_markdown(title_of(answer.confirmation).capitalize())}:")
         blocks.append(_table(rows))
     blocks += _budgets(view)
@@ -286,9 +286,15 @@ def to_markdown(view: RunView) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    """A GitHub table of cells that are escaped already, the head and its alignment first."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+_WORDS = ("", "outcome")
+"""The heads of columns of words, which stand on the left."""
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """A GitHub table of cells that are escaped already, the head first, without empty columns."""
+    head, *kept = without_empty(rows)
+    aligned = ["---" if cell in _WORDS else "---:" for cell in head]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, aligned, *kept))
 
 
 def _budgets(view: RunView) -> list[str]:
@@ -296,8 +302,7 @@ def _budgets(view: RunView) -> list[str]:
     if view.answer is None or view.answer.lengths is None:
         return []
     titles, *found = list_lengths(view.answer, view.objective)
-    rows = [tuple(map(escape_markdown, titles)), tuple("---:" for _ in titles)]
-    rows += [tuple(map(escape_markdown, row)) for row in found]
+    rows = [tuple(map(escape_markdown, row)) for row in (titles, *found)]
     told = "\n".join(f"- {escape_markdown(each)}" for each in tell_lengths(view.answer))
     return [
         f"{escape_markdown(title_lengths(view.answer).capitalize())}:",

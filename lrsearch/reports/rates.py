@@ -109,11 +109,9 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     x = spanning([*rates, *(view.bounds or ())], log=True, room=0.04)
     y = _heights(view, drawn)
     numbers = _numbers(view)
-    # As in the table of points: where whole names are cut, titles come out alike.
-    called = last_parts(list(dict.fromkeys(name for shared, _, _ in drawn for name in shared)))
     panels = [
         Panel(
-            title=cut(format_params({called[n]: v for n, v in each[0].items()}), TITLE)
+            title=cut(format_params(each[0], called=view.called), TITLE)
             or (TOGETHER if together else ALL),
             x=x,
             y=y,
@@ -192,11 +190,17 @@ def _left_out(every: int, groups: int, drawn: int, telling: bool) -> list[str]:
     left = count(every - drawn, "combination")
     if not telling:
         return [f"{left} more, none of them better"] if every > drawn else []
-    told = [f"{groups - drawn} may be the best, too"] if groups > drawn else []
-    told += [f"{every - groups} worse, or of fewer than {FEW} rates"] if every > groups else []
-    if not told:
+    told = {"may be the best, too": groups - drawn}
+    told[f"worse, or of fewer than {FEW} rates"] = every - groups
+    if every == drawn:
         return []
-    return [f"{left} not drawn: {'; '.join(told)} (report --html FILE draws up to {PANELS})"]
+    return [f"{left} not drawn: {_share_out(told)} (report --html FILE draws up to {PANELS})"]
+
+
+def _share_out(told: Mapping[str, int]) -> str:
+    """The words with their numbers, one alone without."""
+    kept = {words: number for words, number in told.items() if number}
+    return "; ".join(words if len(kept) == 1 else f"{n} {words}" for words, n in kept.items())
 
 
 def _without_value(view: RunView) -> list[str]:
@@ -208,11 +212,10 @@ def _without_value(view: RunView) -> list[str]:
         Outcome.OUT_OF_MEMORY: "out of memory",
     }
     found = Counter(point.outcome for point in view.points if not point.fails)
-    told = [f"{found[each]} {word}" for each, word in words.items() if found[each]]
-    if not told:
+    told = {word: found[each] for each, word in words.items()}
+    if not (many := sum(told.values())):
         return []
-    many = sum(found[each] for each in words)
-    return [f"{count(many, 'point')} without a value not drawn: {', '.join(told)}"]
+    return [f"{count(many, 'point')} without a value not drawn: {_share_out(told)}"]
 
 
 def _blown(view: RunView, drawn: Sequence[Combination]) -> list[str]:
@@ -251,15 +254,14 @@ def spell_close(basin: Basin) -> str:
 def spell_failing(basin: Basin) -> str:
     """A sentence on the rate from which on trainings fail; "" where none above the best did."""
     told = []
-    if basin.idle_at is not None:
-        told.append(f"trainings that learn nothing begin at {format_value(basin.idle_at)}")
-    if basin.diverges_at is not None:
-        rate = format_value(basin.diverges_at)
-        told.append(
-            f"{rate} diverged, though higher rates trained"
-            if basin.scattered
-            else f"divergence begins at {rate}"
-        )
+    idle, rate = map(_spell_known, (basin.idle_at, basin.diverges_at))
+    if rate and rate == idle and not basin.scattered:
+        return f"trainings fail from {rate} on: some diverge, some learn nothing"
+    if idle:
+        told.append(f"trainings that learn nothing begin at {idle}")
+    if rate:
+        scattered = f"{rate} diverged, though higher rates trained"
+        told.append(scattered if basin.scattered else f"divergence begins at {rate}")
     return ", and ".join(told)
 
 
@@ -300,7 +302,7 @@ def describe_basins(answer: Answer, *, most: int | None = None) -> list[tuple[st
     for basin in basins:
         rows.append(
             (
-                format_params({called[n]: v for n, v in basin.params.items()}, most),
+                format_params(basin.params, most, called),
                 format_value(basin.best),
                 _open_ends(spell_span(basin.best_lr), basin.open),
                 _open_ends(spell_span(basin.safe_lr), basin.reached),
@@ -483,7 +485,7 @@ def _point_rows(
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     rows: list[tuple[str, ...]] = [
         (
-            format_params(shared),
+            format_params(shared, called=view.called),
             format_value(point.params[rate]),
             _spell_reading(point),
         )

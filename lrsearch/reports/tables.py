@@ -6,7 +6,6 @@ User text enters as `Text`, never as markup, so that brackets in a name or a rea
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import re
 from collections import Counter
@@ -27,12 +26,12 @@ from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.rates import plot_rates
 from lrsearch.reports.text import (
     count,
+    cut_begin,
     enumerate_numbers,
     format_bytes,
     format_fixed,
     format_params,
     format_value,
-    last_parts,
     one_line,
 )
 from lrsearch.reports.verdicts import by_point, count_verdicts
@@ -47,7 +46,7 @@ AROUND = 14
 """Lines of a result on a terminal besides the rows of its table, about."""
 
 CELL = 24
-"""Characters of a parameter's value in a table; a longer value is cut to its end."""
+"""Columns of a parameter's value in a table; a wider value is cut to its end."""
 
 REASON = 300
 """Characters shown of a failure's reason."""
@@ -159,6 +158,15 @@ class _Result:
     chosen: Chosen | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = list(self._lines(console, options))
+        yield from lines
+        if console.is_terminal and len(lines) >= console.size.height:  # It has scrolled away.
+            yield Text()
+            yield from _headline(self.view, console, options.max_width)
+            last = [note for note in _last_notes(self.view) if note[0] == "next"]
+            yield from _labelled(last, console, options.max_width)
+
+    def _lines(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         view, width = self.view, options.max_width
         dots = "..." if options.ascii_only else "…"
         yield from _headline(view, console, width)
@@ -270,7 +278,7 @@ def _headline(view: RunView, console: Console, width: int) -> Iterator[Text]:
     head.append(f" ({tell_trainings(answer)}{apart}{at}), point {best.point}")
     yield from hanging(Text(), head, console, width)
     if best.params:
-        params = Text(format_params(best.params), style="bold green")
+        params = Text(format_params(best.params, called=view.called), style="bold green")
         yield from hanging(Text("  "), params, console, width)
 
 
@@ -289,8 +297,8 @@ def _table(
     verdicts = _verdict_columns(view, points)
     # Without the verdicts rather than without columns of parameters.
     beside = [verdicts, []] if verdicts else [[]]
-    for more, most, (split, gap) in itertools.product(beside, (math.inf, CELL), layouts):
-        head, rows = _lines(values + _param_columns(view, points, dots, split, most) + more, gap)
+    for more, whole, (split, gap) in itertools.product(beside, (True, False), layouts):
+        head, rows = _lines(values + _param_columns(view, points, dots, split, whole) + more, gap)
         if max(cell_len(line) for line in (*head, *rows)) <= width:
             yield from (Text(line.rstrip(), style="bold") for line in head)
             yield from (
@@ -299,10 +307,8 @@ def _table(
             return
     head, rows = _lines(values, "  ")
     yield from (Text(f"{line}  parameters", style="bold") for line in head)
-    names = last_parts(view.params)
     for row, style, point in zip(rows, styles, points, strict=True):
-        params = {names[name]: value for name, value in point.params.items()}
-        text = Text(format_params(params), style=style)
+        text = Text(format_params(point.params, called=view.called), style=style)
         yield from hanging(Text(f"{row}  ", style=style), text, console, width)
 
 
@@ -350,18 +356,17 @@ def _verdict_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Col
 
 
 def _param_columns(
-    view: RunView, points: Sequence[PointSummary], dots: str, split: bool, most: float
+    view: RunView, points: Sequence[PointSummary], dots: str, split: bool, whole: bool
 ) -> list[_Column]:
-    """A column a parameter; of cells longer than `most` characters the end of `CELL`."""
-    heads = last_parts(view.params)
+    """A column a parameter; of cells wider than `CELL` the end, unless `whole`."""
     columns = []
     for name in view.params:
         given = [point.params[name] for point in points if name in point.params]
         cells = [
             "" if name not in point.params else format_value(point.params[name]) for point in points
         ]
-        cells = [each if len(each) <= most else dots + each[len(dots) - CELL :] for each in cells]
-        head = one_line(heads[name])
+        cells = [each if whole else cut_begin(each, CELL, dots) for each in cells]
+        head = view.called[name]
         if split:
             head = _broken(head, max(cell_len(cell) for cell in cells))
         numbers = all(type(value) in (int, float) for value in given)

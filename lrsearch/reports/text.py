@@ -96,17 +96,44 @@ def format_fixed(value: float, decimals: int | None) -> str:
     return f"{value:z.{decimals}f}"
 
 
-def format_params(params: Mapping[str, Any], most: int | None = None) -> str:
-    """`lr=0.0316 batch_size=64`; of values longer than `most` characters the end."""
+def tell_interval(ends: tuple[float, float], decimals: int | None) -> str:
+    """An interval in words, with as many decimals more as tell its ends apart; one about as wide as
+    its ends are large, with three digits of its width: what follows is not known."""
+    width, size = ends[1] - ends[0], max(map(abs, ends))
+    if decimals is not None and decimals > 0 and size / 2 < width < math.inf:
+        decimals = min(decimals, max(0, 2 - math.floor(math.log10(width))))
+    texts = [format_fixed(end, decimals) for end in ends]
+    for more in range(1, 4):
+        if decimals is not None and texts[0] == texts[1] and ends[0] < ends[1]:
+            texts = [
+                format_fixed(end, decimals + (more if decimals >= 0 else -more)) for end in ends
+            ]
+    return " to ".join(texts)
+
+
+def format_params(
+    params: Mapping[str, Any], most: int | None = None, called: Mapping[str, str] | None = None
+) -> str:
+    """`lr=0.0316 batch_size=64`; of values wider than `most` columns the end. `called` are the
+    names to show, as of `last_parts`, in the place of whole ones."""
     return " ".join(
-        f"{one_line(name)}={_cut_begin(format_value(value), most)}"
+        f"{(called or {}).get(name) or one_line(name)}="
+        f"{format_value(value) if most is None else cut_begin(format_value(value), most)}"
         for name, value in params.items()
     )
 
 
-def _cut_begin(text: str, most: int | None) -> str:
-    """The text, its beginning left out where it is longer than `most`."""
-    return text if most is None or len(text) <= most else f"...{text[3 - most :]}"
+def cut_begin(text: str, most: int, dots: str = "...") -> str:
+    """The text, its beginning left out where it is wider than so many columns."""
+    if len(text) <= most and text.isascii():
+        return text
+    from rich.cells import cell_len  # What is for other programs needs no rich.
+
+    if cell_len(text) <= most:
+        return text
+    while cell_len(text) > most - len(dots):
+        text = text[1:]
+    return dots + text
 
 
 def cut(text: str, most: int) -> str:
@@ -135,7 +162,9 @@ def tell_epochs(worth: float, shared: float, saved: float = 0.0) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """1.3s, 42s, 3m 12s, 2h 05m, 1d 03h."""
+    """0.04s, 1.3s, 42s, 3m 12s, 2h 05m, 1d 03h."""
+    if 0 < seconds < 0.095:  # It is not nothing.
+        return f"{max(seconds, 0.01):.2f}s"
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
@@ -194,17 +223,27 @@ BELOW = 2
 """Tables that stand below one whose columns do not fit."""
 
 
+def without_empty(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The rows of a table, the first its head, without columns in which no cell says anything."""
+    columns = enumerate(zip(*rows, strict=True))
+    kept = [place for place, column in columns if any(column[1:]) or len(rows) == 1]
+    return [[row[place] for place in kept] for row in rows]
+
+
 def lay_out(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     """Rows in columns, without empty ones. Those that do not fit stand in up to `BELOW` further
-    tables, behind the first one again; what has no room there is left out, which is said."""
+    tables, behind the first one again; what has no room there is left out, which is said. A first
+    column wider than half of the width stands in lines of its own, above those of the others."""
     from rich.cells import cell_len  # What is for other programs needs no rich.
 
+    rows = without_empty(rows)
     sizes = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    above = [row[0] for row in rows] if len(sizes) > 1 and sizes[0] > width // 2 else []
+    if above:
+        rows, sizes[0] = [["", *row[1:]] for row in rows], 0
     tables: list[list[int]] = []
     left: list[str] = []
     for place in range(1, len(sizes)):
-        if not any(row[place] for row in rows[1:]):
-            continue
         wide = 0 if not tables else sum(sizes[each] + 2 for each in tables[-1]) + sizes[place]
         if tables and wide <= width:
             tables[-1].append(place)
@@ -212,10 +251,13 @@ def lay_out(rows: Sequence[Sequence[str]], width: int) -> list[str]:
             tables.append([0, place])
         else:
             left.append(rows[0][place])
-    lines = [
-        "  ".join(row[place] + " " * (sizes[place] - cell_len(row[place])) for place in table)
-        for table in tables or [[0]]
-        for row in rows
-    ]
+    lines = []
+    for number, table in enumerate(tables or [[0]]):
+        for line, row in enumerate(rows):
+            if number and not any(row[place] for place in table[1:]):
+                continue
+            lines += above[line : line + 1] if line else []
+            cells = (row[place] + " " * (sizes[place] - cell_len(row[place])) for place in table)
+            lines.append("  ".join(cells))
     told = f"(no room for: {', '.join(left)}; a wider terminal or --json has them)"
     return [*(line.rstrip() for line in lines), *([told] if left else [])]

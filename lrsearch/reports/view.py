@@ -16,13 +16,20 @@ from lrsearch.analysis.groups import find_rate
 from lrsearch.analysis.points import PointSummary, best, columns, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.reports.ranges import RangeView
-from lrsearch.reports.text import count, format_fixed, format_value, one_line
+from lrsearch.reports.text import count, format_fixed, format_value, last_parts, one_line
 from lrsearch.reports.verdicts import advise
 from lrsearch.space import is_number
 from lrsearch.trial import Objective, Plan, Ranged, Record, Records, Result, Tested
 
 ROWS = 25
 """Points a table shows where it does not show all."""
+
+
+UNDER_WAY = "the search is under way: this is what it knows so far"
+"""A sentence on a run that is written to."""
+
+ONE_SEED = "the best has one seed: a small lead over the next may be luck"
+"""A sentence on values that rest on one training each."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,11 @@ class RunView:
     def show(self, value: float | None) -> str:
         """Write a value of the objective in as many decimals as the answer has; "" for None."""
         return "" if value is None else format_fixed(value, self.decimals)
+
+    @cached_property
+    def called(self) -> Mapping[str, str]:
+        """The names of the points' values as tables, figures and sentences have them."""
+        return last_parts(self.params)
 
     @property
     def confirmed(self) -> bool:
@@ -339,5 +351,5 @@ def _comments(points: Sequence[PointSummary], objective: Objective) -> list[str]
         return []  # Where every point came to one value, the evidence says so.
     comments = []
     if len(known) > 1 and len(winner.trials) == 1:
-        comments.append("the best has one seed: a small lead over the next may be luck")
+        comments.append(ONE_SEED)
     return comments

@@ -1074,9 +1074,15 @@ def test_columns_that_have_no_room_stand_below_or_are_named():
     assert [line.split()[0] for line in narrow[1:3]] == [line.split()[0] for line in narrow[4:]]
     words = sorted(" ".join(wide).split())
     assert sorted({*" ".join(narrow).split()}) == sorted({*words})
-    rows = [("", "one", "empty", "two"), ("long " * 4, "1", "", "2")]
+    rows = [("", "one", "empty", "two"), ("long", "1", "", "2" * 16), ("more", "1", "", "")]
     *_, told = lay_out(rows, 20)
     assert told == "(no room for: two; a wider terminal or --json has them)"
+    # A long name, of wide characters, stands above its row; a row without a cell is left out below.
+    rows = [("", "one", "two"), ("日本語" * 3, "1", "2" * 16), ("more", "1", "")]
+    assert [line.split() for line in lay_out(rows, 20)] == [
+        *(["one"], ["日本語" * 3], ["1"], ["more"], ["1"]),
+        *(["two"], ["日本語" * 3], ["2" * 16]),
+    ]
 
 
 def test_the_answer_as_json_has_the_documented_keys():

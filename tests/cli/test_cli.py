@@ -511,6 +511,7 @@ def test_no_completed_trial_is_exit_1(empty: Path) -> None:
     assert said.code == 1
     assert "no trial completed" in said.err
     assert "diverged" in said.out
+    assert "lrsearch range small.yaml --set" in said.out  # It tells which rates are worth it.
 
 
 @pytest.mark.parametrize("command", ["grid", "random", "bayes"])
@@ -954,6 +955,10 @@ def test_runs_are_listed(here: Path) -> None:
     (here / "runs" / "notes" / "a.txt").write_text("mine")
     (here / "runs" / ".hidden").mkdir()
     (here / "runs" / "README").write_text("no folder")
+    with Run.open(Path("runs"), "cut", spec_text=None):
+        assert "the search is under way" in lrsearch("report", "runs/cut").out
+    assert "the search is under way" not in lrsearch("report", "runs/cut").out
+    os.utime(journal, (0, 1_000_000_001))
     with Run.open(Path("runs"), "noted", spec_text=None):
         said = lrsearch("list", "--json")
     assert said.code == 0 and said.err == ""

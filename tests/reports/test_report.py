@@ -35,6 +35,7 @@ from lrsearch.reports.text import (
     format_seconds,
     format_value,
     one_line,
+    tell_interval,
 )
 from lrsearch.reports.trials import evenly, trial_page
 from lrsearch.reports.view import Context, TrialView, build_view
@@ -195,7 +196,12 @@ def test_one_line_is_one_visible_line(text):
 
 def test_other_text():
     assert format_params({"lr": 0.0316227, "batch_size": 64}) == "lr=0.0316 batch_size=64"
-    times = {0.04: "0.0s", 9.94: "9.9s", 59.6: "1m 00s", 192: "3m 12s", 7500: "2h 05m"}
+    assert format_params({"a.for": "日本語" * 9}, 8, {"a.for": "a"}) == "a=...本語"
+    # About as wide as its ends are large: what follows three digits of its width is not known.
+    assert tell_interval((-0.0552, 0.16974), 5) == "-0.055 to 0.170"
+    assert tell_interval((0.9667, 0.9954), 4) == "0.9667 to 0.9954"
+    times = {0.004: "0.01s", 0.04: "0.04s", 9.94: "9.9s", 59.6: "1m 00s", 192: "3m 12s"}
+    times |= {7500: "2h 05m"}
     assert {seconds: format_seconds(seconds) for seconds in times} == times
     assert format_seconds(3600 * 27) == "1d 03h"
     assert enumerate_numbers([3]) == "3" and enumerate_numbers([3, 9, 12]) == "3, 9 and 12"
@@ -621,7 +627,7 @@ def test_markdown_is_one_table_whatever_the_text():
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + 12
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
-    assert columns == {5 + 5 + 1}
+    assert columns == {5 + 4 + 1}  # Each point has as many trials: they have no column.
     assert "\\[red\\](64x784)\\[/red\\] cannot be multiplied \\|" in text
     assert "Best accuracy 0.9170 (2 seeds, deviation 0.0071) with lr=0.00158" in text
     assert "\n- evidence: not confirmed" in text and "\n- cost: 24 trials" in text

@@ -30,9 +30,9 @@ from lrsearch.reports.marks import Figure
 from lrsearch.reports.page import content, figures, rows
 from lrsearch.reports.page.content import Making
 from lrsearch.reports.rates import draw_rates
-from lrsearch.reports.text import count, one_line
+from lrsearch.reports.text import count, one_line, without_empty
 from lrsearch.reports.verdicts import count_verdicts
-from lrsearch.reports.view import RunView
+from lrsearch.reports.view import ONE_SEED, UNDER_WAY, RunView
 from lrsearch.terminal import visible
 
 __all__ = ["Making", "Served", "choose_curves", "write_page"]
@@ -92,6 +92,7 @@ def choose_curves(view: RunView) -> list[int]:
 def write_page(view: RunView, making: Making | None = None, *, served: Served | None = None) -> str:
     """The page as HTML, of a file or, `served`, as `live` fills it."""
     making = making or Making()
+    advices = content.advise(view, making, live=served is not None)
     table = rows.list_trials(view)
     drawn = {
         "rates": _prepare(draw_rates(view), pickable=True),
@@ -108,20 +109,22 @@ def write_page(view: RunView, making: Making | None = None, *, served: Served | 
         "subtitle": _subtitle(view),
         "answer": content.describe_answer(view),
         "nothing": f"{view.nothing.capitalize()}.",
-        "standing": [one_line(each) for each in view.standing],
-        "warnings": [one_line(warning) for warning in view.warnings],
+        # A page that is served says what runs now.
+        "standing": [one_line(e) for e in view.standing if e != UNDER_WAY or served is None],
+        # Its mark and the advice to confirm say it.
+        "warnings": [one_line(warning) for warning in view.warnings if warning != ONE_SEED],
         "codes": [(name, visible(text)) for name, text in making.codes] if view.answer else [],
         "notes": content.describe_notes(view),
         "cost": describe_cost(view) if view.cost["trials"] or view.cost["range_seconds"] else "",
         "made_by": making.command,
-        "advices": content.advise(view, making, live=served is not None),
+        "advices": advices,
         "metric": one_line(view.objective.metric),
         "law_texts": content.law_sentences(view),
         "budgets": content.describe_budgets(view),
         **drawn,
         **_schedules(view, making),
         **_importance(view),
-        **_verdicts(view),
+        **_verdicts(view, [each.evidence for each in advices]),
         **_trials(view, table, making),
         "making": content.describe_making(view, making),
         "unmeasured": content.list_unmeasured(view),
@@ -149,7 +152,11 @@ def read_file(name: str) -> str:
 @cache
 def environment() -> Environment:
     """The templates of the page."""
-    return Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read_file))
+    found = Environment(
+        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read_file)
+    )
+    found.filters["full"] = without_empty
+    return found
 
 
 def make_policy(*, served: bool) -> tuple[str, str]:
@@ -241,6 +248,7 @@ def _data(view: RunView, making: Making, table: rows.Table, rates: Mapping[str, 
         {
             "head": table.head,
             "numeric": table.numeric,
+            "begin": table.begin,
             "rows": table.texts[: rows.FIRST],  # Its script reads the others from their text.
             "goal": view.objective.goal,
             "decimals": view.decimals,
@@ -259,6 +267,7 @@ def _data(view: RunView, making: Making, table: rows.Table, rates: Mapping[str, 
 NAV = (
     ("answer", "Answer", "title"),
     ("next", "Next", "advices"),
+    ("code", "Code", "codes"),
     ("rate", "Rate", "rates"),
     ("finalists", "Finalists", "finalists"),
     ("budgets", "Budgets", "budgets"),
@@ -354,7 +363,8 @@ def _importance(view: RunView) -> dict[str, Any]:
     }
 
 
-def _verdicts(view: RunView) -> dict[str, Any]:
+def _verdicts(view: RunView, said: Sequence[str]) -> dict[str, Any]:
+    """The verdicts, and advice that was not `said` already."""
     counted = content.count_by_verdict(view.records)
     most = max((number for _, number in counted), default=1)
     told = count_verdicts(view.records)
@@ -365,7 +375,7 @@ def _verdicts(view: RunView) -> dict[str, Any]:
         {"name": name, "number": number, "drawing": _meter(number / most)}
         for name, number in counted
     ]
-    advice = [one_line(sentence) for sentence in view.advice]
+    advice = [told for sentence in view.advice if (told := one_line(sentence)) not in said]
     return {"verdicts": drawn, "verdict_finding": finding, "verdict_advice": advice}
 
 
@@ -374,9 +384,10 @@ def _trials(view: RunView, table: rows.Table, making: Making) -> dict[str, Any]:
     left = len(table.rows) - len(first)
     parallel = rows.draw_parallel(view, table)
     lines = min(len(table.rows), rows.LINES)
-    note = "Best first. Curves are drawn to a thousandth of their height."
-    known = len(making.curves)
-    if known < sum(record.result is not None for record in view.records):
+    known = sum(map(bool, making.curves.values()))
+    curved = "Curves are drawn to a thousandth of their height."
+    note = f"Best first. {curved if known else 'None of them has a curve.'}"
+    if 0 < known < sum(record.result is not None for record in view.records):
         note += f" Of {count(len(table.rows), 'trial')} {known} have their curve here."
     if known > rows.CHOSEN:
         note += (
@@ -398,4 +409,5 @@ def _trials(view: RunView, table: rows.Table, making: Making) -> dict[str, Any]:
 
 
 def _example(head: Sequence[str]) -> str:
-    return "lr > 0.01 and healthy" if "lr" in head else "healthy"
+    word = "healthy" if "verdict" in head else "completed"
+    return f"lr > 0.01 and {word}" if "lr" in head else word

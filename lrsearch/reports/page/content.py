@@ -17,13 +17,14 @@ from lrsearch.reports.answer import (
     choice,
     describe_edge,
     describe_law,
-    evidence,
     first_notes,
-    tell_interval,
+    name_ties,
+    tell_likely,
+    tell_rates,
     tell_ties,
     tell_trainings,
 )
-from lrsearch.reports.confirmation import describe_level, find_again
+from lrsearch.reports.confirmation import describe_level, describe_state, find_again
 from lrsearch.reports.lengths import list_lengths, tell_lengths
 from lrsearch.reports.marks import Figure
 from lrsearch.reports.page.figures import draw_curves
@@ -107,23 +108,18 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
     answer = view.answer
     if answer is None:
         return None
-    decimals = answer.decimals
-    interval = ""
-    if answer.interval is not None and not answer.seedless:
-        low, high = answer.interval
-        interval = tell_interval(answer.interval, decimals) if low < high else ""
     return {
         "metric": one_line(view.objective.metric),
         "goal": "higher is better" if view.objective.goal == "max" else "lower is better",
-        "value": format_fixed(answer.value, decimals),
-        "interval": interval,
+        "value": format_fixed(answer.value, answer.decimals),
+        "likely": tell_likely(answer, tell_trainings(answer)),
         "params": [
-            (one_line(name), cut(format_value(value), LONG_VALUE))
+            (view.called[name], cut(format_value(value), LONG_VALUE))
             for name, value in answer.recommended.params.items()
         ],
         "point": answer.recommended.point,
         "chips": list(_chips(view, answer)),
-        "evidence": evidence(answer),
+        "rates": "; ".join([*tell_rates(answer), *map(one_line, answer.untrained)]),
         "choice": choice(answer),
     }
 
@@ -138,28 +134,13 @@ def describe_notes(view: RunView) -> list[tuple[str, str]]:
 
 
 def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
-    if answer.seedless:
-        yield Chip("seeds made no difference", "warn")
-    elif answer.sure:
-        yield Chip(f"confirmed on {count(answer.seeds, 'fresh seed')}", "good")
-    else:
-        yield Chip("not confirmed", "warn")
+    yield Chip(describe_state(answer), "good" if answer.sure else "warn")
     if answer.steady:
-        yield Chip("every point the same", "warn")
-    elif answer.tied:
-        yield Chip(tell_ties(answer), "warn")
+        yield Chip("every point came to the same value", "warn")
+    elif answer.tied:  # A table has the names of those measured again.
+        yield Chip(tell_ties(answer) if answer.confirmed else name_ties(answer), "warn")
     for edge in answer.edges:
         yield Chip(f"{one_line(edge.name)} at the edge of the search", "warn")
-    if answer.basin is not None:
-        if answer.basin.plain:
-            yield Chip("perhaps no rate is better", "warn")
-        else:
-            factor = 10**answer.basin.decades
-            narrow = factor < 1.12
-            more = " or more" * any(answer.basin.reached)
-            width = f"rates over a factor of {format_value(factor, 2)}{more} do as well"
-            width = "no rate beside it does as well" if narrow else width
-            yield Chip(width, "warn" if narrow else "good")
     number = len(answer.recommended.trials)
     if not answer.confirmed:
         yield Chip(tell_trainings(answer) if number > 1 else "one training", "plain")
@@ -174,7 +155,8 @@ def advise(view: RunView, making: Making, *, live: bool = False) -> list[Advice]
     """The advices, at most three, the most pressing first."""
     found = []
     if view.retry_command and view.answer is None:
-        why = "no trial came to its end"
+        worst = next(iter(describe_failures(view)), None)
+        why = f"{worst['trials']}: {worst['reason']}" if worst else "no trial came to its end"
         found.append(Advice("Mend what fails, and try again", why, view.retry_command))
     for edge in view.answer.edges[:2] if view.answer is not None else ():
         words = [*making.edge_command, *(w for s in edge.settings for w in ("--set", s))]
@@ -191,6 +173,8 @@ def advise(view: RunView, making: Making, *, live: bool = False) -> list[Advice]
     if not words or (live and words[1:2] == ["report"]):  # A page that is live looks by itself.
         return found[:ADVICES]
     title, why = _STEPS.get(words[1] if len(words) > 1 else "", ("Go on with the search", ""))
+    if words[1:2] == ["confirm"] and sum(each.objective is not None for each in view.points) == 1:
+        why = "one training does not tell how much of its value it owes to its seed"
     why = why or one_line(view.standing[0] if view.standing else "the search is not done")
     return [*found[: ADVICES - 1], Advice(title, why, view.next_command)]
 
@@ -210,7 +194,11 @@ _STEPS = {
     "report": ("Look again later", "the search is under way"),
     "confirm": (
         "Confirm the best on fresh seeds",
-        "the highest of many values owes some of it to luck, which only fresh seeds can tell",
+        "the best of several values owes some of it to luck, which only fresh seeds can tell",
+    ),
+    "range": (
+        "Find which rates are worth searching",
+        "a short training whose rate rises tells from where on they diverge",
     ),
     "export": ("Keep the recommended setting as a spec", "nothing is left to search in it"),
 }
@@ -250,7 +238,7 @@ def describe_schedules(view: RunView, making: Making) -> list[dict[str, Any]]:
                 "fresh": again is not None,
                 "place": order.index(again) if again is not None else len(order),
                 "origin": origin,
-                "params": format_params(rest),
+                "params": format_params(rest, called=view.called),
                 "points": str(level.points),
                 "curve": _miniature(config, making.samples),
             }
@@ -317,7 +305,7 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
         share, levels = shares.get(name), answer.levels.get(name, ())
         found.append(
             {
-                "name": one_line(name),
+                "name": view.called.get(name) or one_line(name),
                 "share": None if share is None else share.share,
                 "interval": None if share is None else share.interval,
                 "levels": [
@@ -373,7 +361,10 @@ def draw_best(view: RunView, making: Making) -> Figure | None:
     """The best ten curves in one panel."""
     params = {record.trial.number: record.params for record in view.records}
     numbers = [n for n in best_trials(view) if making.curves.get(n)][:BEST_CURVES]
-    curves = [(format_params(params[number]), number, making.curves[number]) for number in numbers]
+    curves = [
+        (format_params(params[number], called=view.called), number, making.curves[number])
+        for number in numbers
+    ]
     many = "the best trial" if len(curves) == 1 else f"the best {len(curves)} trials"
     many += " of the search" if view.confirmed else ""
     metric = view.objective.metric
@@ -386,6 +377,8 @@ def draw_typical(view: RunView, making: Making) -> Figure | None:
     """One curve of each verdict."""
     known = {number: curve for number, curve in making.curves.items() if curve}
     found = typical(view.records, known)
+    if set(found) == {HEALTHY}:  # The best are typical of them.
+        return None
     curves = [(in_words(verdict), number, known[number]) for verdict, number in found.items()]
     metric = "loss" if any("loss" in curve for *_, curve in curves) else view.objective.metric
     finding = "The surest trial of each verdict."
@@ -436,7 +429,7 @@ def describe_making(view: RunView, making: Making) -> list[tuple[str, str]]:
     seeds = sorted({record.trial.seed for record in view.records})
     folds = {record.trial.fold for record in view.records} - {None}
     if seeds:
-        found.append(("seeds", enumerate_numbers(seeds, 8)))
+        found.append(("seed" if len(seeds) == 1 else "seeds", enumerate_numbers(seeds, 8)))
     if folds:
         found.append(("folds", str(len(folds))))
     engines = Counter(record.result.engine for record in view.records if record.result)
@@ -465,7 +458,7 @@ def list_unmeasured(view: RunView) -> list[str]:
     found = []
     if view.answer is not None:
         if not view.answer.confirmed:
-            found.append("Nothing is confirmed on fresh seeds: the best of many values is lucky.")
+            found.append("Nothing is confirmed on fresh seeds.")
         if view.answer.confirmation is None or view.answer.confirmation.fixed:
             found.append("Another split of the data moves all values, and the best rate, together.")
         law = view.answer.law
@@ -500,4 +493,5 @@ def law_sentences(view: RunView) -> list[str]:
     answer = view.answer
     if answer is None or answer.law is None:
         return []
-    return [text[:1].upper() + text[1:] + "." for text in describe_law(answer.law, view.records)]
+    told = describe_law(answer.law, view.records, alone=False)
+    return [text[:1].upper() + text[1:] + "." for text in told]

@@ -26,6 +26,7 @@ from lrsearch.reports.rates import worst_end
 from lrsearch.reports.text import (
     format_params,
     format_value,
+    last_parts,
     one_line,
 )
 from lrsearch.reports.view import RunView
@@ -98,10 +99,10 @@ def draw_finalists(view: RunView) -> Figure | None:
         if each.interval is not None and any(map(y.holds, each.interval)):
             marks.append(Bar(place, *each.interval, "fresh"))
         if each.searched is not None and y.holds(each.searched):
-            fresh.setdefault("tie", []).append((place, each.searched))
+            fresh.setdefault("dot", []).append((place, each.searched))
         own = answer.confirmed and each.point == answer.recommended.point
         if each.mean is not None:
-            kind = "off" if not y.holds(each.mean) else "pick" if own else "dot"
+            kind = "off" if not y.holds(each.mean) else "pick" if own else "tie"
             fresh.setdefault(kind, []).append((place, y.clamp(each.mean)))
         elif each.outcome:
             fresh.setdefault("cross", []).append((place, worst_end(view, y)))
@@ -114,22 +115,25 @@ def draw_finalists(view: RunView) -> Figure | None:
     panel = Panel("", x, y, marks, x_names=names, y_label=one_line(view.objective.metric))
     key = {
         "pick": "recommended, mean of its fresh seeds",
-        "dot": "mean of fresh seeds",
+        "tie": "mean of fresh seeds",
         "fresh": "its interval of 95 %",
-        "tie": "value of the search",
+        "dot": "value of the search",
         "cross": "lost on a fresh seed",
         "off": "beyond the axis",
     }
     head, *rows = describe_finalists(answer)
     told = [each.params for each in finalists]
-    rows = [(*row, format_params(params)) for row, params in zip(rows, told, strict=True)]
+    rows = [
+        (*row, format_params(params, called=view.called))
+        for row, params in zip(rows, told, strict=True)
+    ]
     said = [
         f"the control: {text}" if label == "control" else text
         for label, text in confirmation_notes(answer, view.objective)
         if label in ("shrinkage", "control")
     ]
-    state = describe_state(answer)
-    finding = f"{state[:1].upper()}{state[1:]}{'; ' if said else ''}{'; '.join(said)}."
+    finding = "; ".join(said) or describe_state(answer)
+    finding = f"{finding[:1].upper()}{finding[1:]}."
     kept = used_key([panel], key)
     return Figure("finalists", finding, [panel], (*head, "parameters"), rows, kept)
 
@@ -156,7 +160,7 @@ def draw_law(law: Law) -> Figure:
     name = one_line(law.name)
     y, named = spanning(rates, log=True), [(float(size), format_value(size)) for size in sizes]
     named = named if len(named) <= MOST_NAMED else []  # Sizes that were measured, unless many.
-    title = format_params(law.params)
+    title = format_params(law.params, called=last_parts([*law.params]))
     panel = Panel(title, x, y, marks, name, "best rate", x_names=named)
     rows = [
         (
@@ -175,8 +179,8 @@ def draw_law(law: Law) -> Figure:
     at, to = format_value(sizes[0]), format_value(sizes[-1])
     ends = f"goes from {first} at {at} to {last} at {to}"
     ends = f"is {first} at {at} and at {to}" if first == last else ends
-    told = "no law can be named" if law.named is None else f"it follows the {law.named} law"
-    finding = f"The best rate {ends}; {told}."
+    law_of = "" if law.named is None else f"; it follows the {law.named} law"
+    finding = f"The best rate {ends}{law_of}."
     return Figure("law", finding, [panel], (name, "best rate", "95 %"), rows, key)
 
 

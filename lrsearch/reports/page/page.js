@@ -338,7 +338,7 @@
         if (number === null) return;
         const row = byNumber.get(number);
         tip.textContent = `trial ${number}: ${head[1]} ${row[1] || row[2]}, ` +
-          head.slice(4).map((each, place) => [each, row[place + 4]])
+          head.slice(data.begin).map((each, place) => [each, row[place + data.begin]])
             .filter(([, text]) => text).slice(0, 4).map((each) => each.join(" ")).join(", ");
         tip.style.left = `${Math.min(event.clientX + 14, innerWidth - 260)}px`;
         tip.style.top = `${event.clientY + 14}px`;

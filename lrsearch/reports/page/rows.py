@@ -12,7 +12,7 @@ from typing import Any
 from lrsearch.reports.marks import HUGE
 from lrsearch.reports.page.content import best_trials
 from lrsearch.reports.svg import open_svg
-from lrsearch.reports.text import format_fixed, format_value, last_parts, one_line
+from lrsearch.reports.text import format_fixed, format_value, one_line
 from lrsearch.reports.verdicts import in_words, leading
 from lrsearch.reports.view import RunView
 from lrsearch.trial import Record
@@ -38,12 +38,14 @@ CELL = 60
 @dataclass(frozen=True)
 class Table:
     """The rows of all trials, best first: `head` names the columns, `numeric` says which hold
-    numbers, `texts` are the `rows` as the page shows them."""
+    numbers, `texts` are the `rows` as the page shows them. Parameters begin at the column
+    `begin`."""
 
     head: Sequence[str]
     numeric: Sequence[bool]
     rows: Sequence[Sequence[Any]]
     texts: Sequence[Sequence[str]]
+    begin: int
 
 
 def list_trials(view: RunView) -> Table:
@@ -53,33 +55,44 @@ def list_trials(view: RunView) -> Table:
         view.records,
         key=lambda each: (order.get(each.trial.number, len(order)), each.trial.number),
     )
-    names = last_parts(view.params)
     folds = any(record.trial.fold is not None for record in records)
     seeds = len({record.trial.seed for record in records}) > 1
-    head = ["trial", one_line(view.objective.metric), "outcome", "verdict"]
-    head += [one_line(names[name]) for name in view.params]
+    verdicts = {record.trial.number: _verdict(record) for record in records}
+    verdicts = verdicts if any(verdicts.values()) else {}
+    head = ["trial", one_line(view.objective.metric), "outcome", *["verdict"] * bool(verdicts)]
+    begin = len(head)
+    head += [view.called[name] for name in view.params]
     own = any(record.trial.number != record.point for record in records)
     inside = any(record.epochs is not None for record in records)
     kept = {"point": own, "seed": seeds, "fold": folds, "epochs": inside}
     head += [*(name for name, wanted in kept.items() if wanted), "seconds"]
-    rows = [_row(view, record, kept) for record in records]
+    rows = []
+    for record in records:
+        first, rest = _row(view, record, kept)
+        rows.append([*first, *[verdicts.get(record.trial.number)] * bool(verdicts), *rest])
     numeric = [
         all(row[place] is None or type(row[place]) in (int, float) for row in rows)
         for place in range(len(head))
     ]
-    return Table(head, numeric, rows, [show_row(row, view.decimals) for row in rows])
+    return Table(head, numeric, rows, [show_row(row, view.decimals) for row in rows], begin)
 
 
-def _row(view: RunView, record: Record, kept: Mapping[str, bool]) -> list[Any]:
+def _verdict(record: Record) -> str:
+    """The first verdict of a trial, "" where its outcome says the same."""
+    verdict = leading(record.result)
+    return "" if record.result and verdict == record.result.outcome else in_words(verdict)
+
+
+def _row(view: RunView, record: Record, kept: Mapping[str, bool]) -> tuple[list[Any], list[Any]]:
+    """The cells before the verdict, and those behind it."""
     result = record.result
     value = result.value(view.objective) if result is not None else None
-    row: list[Any] = [
+    first = [
         record.trial.number,
         value if value is not None and math.isfinite(value) else None,
         result.outcome.replace("_", " ") if result is not None else "unfinished",
-        in_words(leading(result)),
-        *(_cell(record.params[name]) if name in record.params else "" for name in view.params),
     ]
+    row = [_cell(record.params[name]) if name in record.params else "" for name in view.params]
     own = {
         "point": record.point,
         "seed": record.trial.seed,
@@ -87,7 +100,7 @@ def _row(view: RunView, record: Record, kept: Mapping[str, bool]) -> list[Any]:
         "epochs": _brief(record.epochs),
     }
     row += [value for name, value in own.items() if kept[name]]
-    return [*row, _brief(None if result is None else result.seconds)]
+    return first, [*row, _brief(None if result is None else result.seconds)]
 
 
 def _brief(number: float | None) -> float | None:
@@ -158,11 +171,10 @@ WIDTH, HEIGHT, EDGE = 960, 260, 60
 def draw_parallel(view: RunView, table: Table) -> str:
     """Parallel coordinates of the best trials as SVG: an axis each parameter, the objective last;
     "" where there is nothing to draw."""
-    fixed = len(table.head) - len(view.params) - 4
-    columns = [*range(4, 4 + len(view.params)), 1]
+    columns = [*range(table.begin, table.begin + len(view.params)), 1]
     columns = [each for each in columns if len({repr(row[each]) for row in table.rows}) > 1]
     rows = [row for row in table.rows[:LINES] if row[1] is not None]
-    if len(columns) < 2 or len(rows) < 2 or fixed < 0:
+    if len(columns) < 2 or len(rows) < 2:
         return ""
     across = {
         each: EDGE + place * (WIDTH - 2 * EDGE) / (len(columns) - 1)

@@ -1,8 +1,9 @@
-"""The machine as the operating system tells of it: its processor, and whether it may have an
-accelerator. Free of torch."""
+"""The machine as the operating system tells of it: its processor, its memory, and whether
+it may have an accelerator. Free of torch."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -31,3 +32,12 @@ def describe_processor() -> str:
         lines = []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, "") or platform.processor() or platform.machine()
+
+
+def find_memory() -> int:
+    """Bytes of memory of the machine, or of its container where that has less."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # Not Linux, or "max".
+            found.append(int(Path(path).read_text()))
+    return min(found)

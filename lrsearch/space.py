@@ -116,7 +116,6 @@ class Int:
         (on a log scale its part of the logarithms)."""
         low, high = self.low - 0.5, self.high + 0.5
         if self.log:
-            low, high = max(low, 0.5), max(high, 0.5)
             return low * math.exp(share * math.log(high / low))
         return low + share * (high - low)
 

@@ -552,23 +552,19 @@ def _replay(folder: Path, data: bytes) -> History:
     history = History()
     text = data.rstrip(b"\0")
     history.end = text.rfind(b"\n") + 1
-    number, file = 0, io.BytesIO(text)
+    number = 0
     try:
-        # Some lines at a time: the text of a long run should not be held twice.
-        while lines := list(itertools.islice(file, TOGETHER)):
-            contents = _decode_together(number + 1, lines) or itertools.repeat(None)
-            for line, content in zip(lines, contents, strict=False):
-                number += 1
-                if content is None and line.endswith(b"\n"):
-                    found, _, content = _decode(line[:-1])
-                    if found != number:
-                        raise ValueError(f"it is numbered {found}")
-                elif content is None:
-                    if (torn := _decode_torn(line, number)) is None:
-                        break
-                    content, length = torn
-                    history.end += length
-                fold(history, content)
+        for number, line, content in _read_lines(text):
+            if content is None and line.endswith(b"\n"):
+                found, _, content = _decode(line[:-1])
+                if found != number:
+                    raise ValueError(f"it is numbered {found}")
+            elif content is None:
+                if (torn := _decode_torn(line, number)) is None:
+                    break
+                content, length = torn
+                history.end += length
+            fold(history, content)
         # What is behind the last newline will be cut, and a crash leaves no sound line there.
         if any(_find_lines(text[history.end :])):
             raise ValueError("sound lines without their newlines stand in it")
@@ -580,6 +576,16 @@ def _replay(folder: Path, data: bytes) -> History:
         ) from error
     history.digest = _digest(data)
     return history
+
+
+def _read_lines(text: bytes) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
+    """The lines of a journal, some at a time: their numbers from 1, their bytes, and their content
+    where `_decode_together` knows it."""
+    number, file = 0, io.BytesIO(text)  # The text of a long run should not be held twice.
+    while lines := list(itertools.islice(file, TOGETHER)):
+        contents = _decode_together(number + 1, lines) or itertools.repeat(None)
+        yield from zip(itertools.count(number + 1), lines, contents, strict=False)
+        number += len(lines)
 
 
 def _digest(data: bytes) -> bytes:

@@ -454,6 +454,33 @@ def test_as_many_cycles_as_steps_fit():
     assert set(ours(named("cosine_restarts", cycles=100), 100)) == {1.0}
 
 
+@pytest.mark.parametrize(
+    ("schedule", "argument"),
+    [
+        (named("cosine_restarts", first="1ep"), "first"),
+        (named("triangular", half="1ep"), "half"),
+        (named("wsd", decay="1ep"), "decay"),
+        (named("multistep", milestones=["1ep"]), "milestones"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_as_long_as_the_budget_fits_though_steps_are_whole(schedule, argument):
+    """An epoch of 100.4 batches is trained in 100 steps, and is no longer than itself; one of 100.6
+    batches is longer."""
+    assert len(ours(schedule, 100, samples=1004)) == 100
+    with pytest.raises(ScheduleError) as error:
+        ours(schedule, 100, samples=1006)
+    assert error.value.argument == argument
+
+
+def test_rounding_neither_begins_a_cycle_late_nor_one_past_the_end():
+    """The start of the 22nd of 28 cycles in 36 steps is computed as 27.000000000000004, the end of
+    the last of 11 cycles in 15 steps as 14.999999999999998."""
+    assert ours(named("cosine_restarts", cycles=28), 36)[27] == 1.0
+    ends = schedules.cosine_restarts(np.array([14.0, 15.0]), 15, 11, None, 1.0, 1.0, 0.0)
+    assert ends[0] > 0.5 and ends[1] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_warmup_as_long_as_the_budget_is_refused():
     with pytest.raises(ScheduleError, match="200 steps, the whole budget has 200") as error:
         ours({"name": "constant"}, 200, warm("2ep"))

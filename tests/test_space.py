@@ -455,6 +455,18 @@ def test_every_point_of_a_finite_space_is_listed_once(space, random):
     assert all(text_of(draw_random(space, generator)) in texts for _ in range(20))
 
 
+def test_a_range_of_one_duration_has_it_as_its_only_point():
+    space = Space((("budget", Float(3.0, 3.0, unit="ep")), ("n", Int(1, 2, log=True))))
+    assert every_point(space) == [{"budget": "3ep", "n": 1}, {"budget": "3ep", "n": 2}]
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_the_ends_of_a_range_of_whole_numbers_have_as_wide_a_part_as_the_rest(log):
+    whole = Int(1, 4, log)
+    assert [whole.at(0.0), whole.at(1.0)] == pytest.approx([0.5, 4.5])
+    assert whole.at(0.5) == pytest.approx(math.sqrt(0.5 * 4.5) if log else 2.5)
+
+
 def test_a_space_with_a_real_range_has_no_size():
     inner = Option({"name": "a"}, Space((("x", Float(0, 1)),)))
     for space in (Space((("lr", Float(0, 1)),)), Space((("c", Choice((inner,))),))):

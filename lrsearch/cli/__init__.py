@@ -22,9 +22,11 @@ def run() -> int:
         with ignore_closed_stdout():
             from lrsearch.cli.tree import COMMANDS, make_app
 
-            # Whoever asks for one command waits for no other; of any other word all are told.
+            # Whoever asks for one command waits for no other; of any other word all are told, and
+            # none is called, unless a shell asks how a command goes on.
             named = [word for word in sys.argv[1:2] if word in COMMANDS]
-            app = make_app(named or COMMANDS)
+            loaded = COMMANDS if "_LRSEARCH_COMPLETE" in os.environ else named
+            app = make_app(named or COMMANDS, loaded)
             try:
                 app(prog_name="lrsearch")
             except SystemExit as leaving:  # Printed text has yet to be written.

@@ -16,7 +16,6 @@ from lrsearch.cli.closing import say
 from lrsearch.cli.places import USUAL_RUNS
 from lrsearch.cli.slips import DASHES, explain_slip, explain_target, value_of
 from lrsearch.errors import LrsearchError, UsageError, nearest, suggest
-from lrsearch.spec.foreign.advice import SAMPLERS
 from lrsearch.terminal import command_line, guarded_streams, quote, visible_line
 
 _COMMANDS = {
@@ -387,6 +386,7 @@ def _spec_hint(word: str, value: Any, config: str | None) -> str:
 
 def _own_key(command: str, word: str, value: Any, text: str | None) -> str:
     """The option, or the setting, for a key of the spec's or an end of a range, "" for others."""
+    from lrsearch.spec.foreign.advice import SAMPLERS
     from lrsearch.spec.foreign.ranges import HIGH, LOW
 
     if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+=.+", text or ""):  # --override train.lr=0.1, -s ...

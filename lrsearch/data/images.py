@@ -18,6 +18,7 @@ import numpy as np
 
 from lrsearch.data.tables import Array
 from lrsearch.errors import Checks, DataError, DataErrors, nearest
+from lrsearch.machine import find_memory
 
 Pair = tuple[Array, Array]
 
@@ -489,7 +490,7 @@ def _plain(image: Any, channels: int, kind: str | None) -> Any:
 def _allocate(shape: tuple[int, ...], *, sized: bool, source: str) -> Array:
     """Allocate the images' array. Raises DataError where it would take more than half of the memory
     as float32."""
-    needed, memory = 4 * math.prod(shape), _memory()
+    needed, memory = 4 * math.prod(shape), find_memory()
     if needed > memory / 2:
         count, channels, height, width = shape
         raise DataError(
@@ -501,15 +502,6 @@ def _allocate(shape: tuple[int, ...], *, sized: bool, source: str) -> Array:
             + ", or name a Dataset of your own (class_path)",
         )
     return np.empty(shape, np.uint8)
-
-
-def _memory() -> int:
-    """Bytes of memory of the machine, or of its container where that has less."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # Not Linux, or "max".
-            found.append(int(Path(path).read_text()))
-    return min(found)
 
 
 # what is said

@@ -7,7 +7,6 @@ imported: its classes are recognized by their attributes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +19,7 @@ from lrsearch.data.raised import tell_raised
 from lrsearch.data.tables import NUMBERS, Array
 from lrsearch.data.trees import Tree, leaves, map_tree, replace_leaves
 from lrsearch.errors import DataError
+from lrsearch.machine import find_memory
 
 LABELS = ("labels", "label", "targets", "target", "y")
 """Names under which a mapping holds its targets; the first that it has counts."""
@@ -343,11 +343,6 @@ def _check_length(dataset: Any, place: str) -> int:
     return size
 
 
-def memory() -> int:
-    """Bytes of the machine's memory."""
-    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-
-
 SHARE = 0.25
 """Share of the machine's memory up to which samples are kept in memory."""
 
@@ -368,7 +363,7 @@ def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
         )
     # Bytes of images become float32.
     taken = sum(each.size * max(4, each.itemsize) for _, each in leaves(_flat(first)))
-    if taken * size > SHARE * memory():
+    if taken * size > SHARE * find_memory():
         gigabytes = taken * size / 2**30
         return Stream(dataset, None, workers, reason=f"its samples take {gigabytes:.1f} GiB")
     samples = [first, *(_sample_at(dataset, index, place) for index in range(1, size))]

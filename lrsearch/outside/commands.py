@@ -206,19 +206,13 @@ def _listen(
             elif isinstance(message, Aside):
                 if len(aside.last) <= MOST_METRICS:
                     aside.take(message.content)
-            else:
-                if ending := _take_in(message, process, course):
+            elif ending := _take_in(message, process, course):
+                return ending
+            elif metric in message:
+                before = process.waited
+                if ending := (yield from _wait_at_rungs(cohort, trial, process, course, rungs)):
                     return ending
-                while rungs and course.step >= rungs[0] and metric in message:
-                    yield course.measured(trial)
-                    value = _result(course, Outcome.COMPLETED).value(cohort.objective)
-                    before = process.waited
-                    with process.paused():
-                        verdict = yield from await_verdict(trial.number, rungs.pop(0), value)
-                        if verdict is Verdict.STOP:  # Before it runs on.
-                            process.stop()
-                            return Outcome.PRUNED, f"stopped after {course.step} steps", _NOTHING
-                    deadline += process.waited - before
+                deadline += process.waited - before
         seen = aside if aside.fresh and metric not in course.last else course
         if seen.fresh and (over or time.monotonic() - shown >= _SHOWN):
             shown = time.monotonic()
@@ -238,6 +232,22 @@ def _listen(
             return _judge(process, course, cohort.objective)
         assert cohort.timeout is not None
         return Outcome.FAILED, describe_timeout(cohort.timeout), process.kept()
+
+
+def _wait_at_rungs(
+    cohort: Cohort, trial: Trial, process: Process, course: Reported, rungs: list[int]
+) -> Generator[Event, Any, Ending | None]:
+    """Wait for the verdicts at the rungs that a trial has come to, which are taken off `rungs`; the
+    ending of one that is stopped, whose process has run no further."""
+    while rungs and course.step >= rungs[0]:
+        yield course.measured(trial)
+        value = _result(course, Outcome.COMPLETED).value(cohort.objective)
+        with process.paused():
+            verdict = yield from await_verdict(trial.number, rungs.pop(0), value)
+            if verdict is Verdict.STOP:  # Before it runs on.
+                process.stop()
+                return Outcome.PRUNED, f"stopped after {course.step} steps", _NOTHING
+    return None
 
 
 def _take_in(message: Mapping[str, Any], process: Process, course: Reported) -> Ending | None:

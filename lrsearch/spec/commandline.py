@@ -101,13 +101,16 @@ def hears_seed(command: str, folder: Path) -> bool:
     words = split_words(command)
     if "seed" in placeholders(words) or _SEED in command:
         return True
-    for name in dict.fromkeys(_candidates(words)):
-        with contextlib.suppress(OSError, ValueError):
-            if (folder / name).is_file():  # To read a terminal or a pipe is to wait for it.
-                with (folder / name).open("rb") as file:
-                    if _SEED.encode() in file.read(_LONGEST_SCRIPT):
-                        return True
-    return False
+    return any(_SEED.encode() in _beginning(folder / name) for name in _candidates(words))
+
+
+def _beginning(path: Path) -> bytes:
+    """The first bytes of a file; b"" of what is none, such as a pipe, or cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_file():  # To read a terminal or a pipe is to wait for it.
+            with path.open("rb") as file:
+                return file.read(_LONGEST_SCRIPT)
+    return b""
 
 
 _SEED = "LRSEARCH_SEED"

@@ -466,6 +466,15 @@ def _balanced(content: str) -> Iterator[str]:
     for sign, end in _PAIRS.items():
         if content.count(sign) > content.count(end):
             yield content.replace(sign * 2, sign)
+    sign, at = _find_closed(content)
+    for match in reversed([*re.finditer(rf"{_KEY}:\s+|^-\s+", content[:at])]) if sign else ():
+        inner = content[match.end() :]
+        if bool(re.match(rf"{_KEY}:\s", inner)) == (sign == "{"):
+            yield content[: match.end()] + sign + inner
+
+
+def _find_closed(content: str) -> tuple[str, int]:
+    """The sign that a line's content lacks, which is only closed, and where; "" for none."""
     opened: list[str] = []
     for at, char in enumerate(content):
         if char in "[{":
@@ -473,12 +482,9 @@ def _balanced(content: str) -> Iterator[str]:
         elif char in "]}":
             sign = next(sign for sign, end in _PAIRS.items() if end == char)
             if sign not in opened:
-                for match in reversed([*re.finditer(rf"{_KEY}:\s+|^-\s+", content[:at])]):
-                    inner = content[match.end() :]
-                    if bool(re.match(rf"{_KEY}:\s", inner)) == (sign == "{"):
-                        yield content[: match.end()] + sign + inner
-                return
+                return sign, at
             opened.pop()
+    return "", 0
 
 
 def _bare(line: str) -> str:

@@ -518,14 +518,13 @@ def _find_header(path: FilePath, separator: str, target: object, first: int) -> 
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=separator, skipinitialspace=separator != " ")
-            for names in itertools.islice(rows, MAX_SHOWN):
-                if len(names) > 1 and target in [name.strip() for name in names]:
-                    if rows.line_num <= first:
-                        return ""
-                    return f"line {rows.line_num} names the columns: take away what stands above it"
+            shown = ((rows.line_num, names) for names in itertools.islice(rows, MAX_SHOWN))
+            named = ((at, [*map(str.strip, names)]) for at, names in shown if len(names) > 1)
+            heads = (at for at, names in named if target in names)
+            line = next(heads, first)
     except (UnicodeDecodeError, csv.Error, TypeError, ValueError):
         return ""
-    return ""
+    return f"line {line} names the columns: take away what stands above it" * (line > first)
 
 
 _SEPARATORS = ((",", '","'), (";", '";"'), ("\t", '"\\t"'), ("|", '"|"'), (" ", '" "'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -92,3 +93,13 @@ def set_generators(states: tuple[Any, Any, Tensor, Tensor | None], device: torch
     set_states(States(*plain))
     if accelerator is not None and device.type != "cpu":
         set_noise(accelerator, device)
+
+
+@contextlib.contextmanager
+def draws_kept(device: torch.device) -> Iterator[None]:
+    """Context after which the global generators are as they were before."""
+    before = get_generators(device)
+    try:
+        yield
+    finally:
+        set_generators(before, device)

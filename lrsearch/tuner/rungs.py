@@ -159,12 +159,11 @@ class Rungs:
 
     # verdicts
 
-    def decide(self, *, force: bool = False) -> bool:
+    def decide(self, *, force: bool = False) -> None:
         """Answer the trials that wait for verdicts that can be given; with `force` by what has come
-        until now, since nothing more comes. Returns whether any was answered."""
+        until now, since nothing more comes."""
         if self.rule is None or not self.waiting:
-            return False
-        before = len(self.waiting)
+            return
         self._answer()
         compared: dict[int, list[tuple[int, int]]] = {}
         fields = self._fields()
@@ -192,7 +191,6 @@ class Rungs:
             for number, (_, step) in sorted(self.waiting.items()):
                 self._rule_alone(number, step, stop=False)
             self._answer()
-        return len(self.waiting) < before
 
     def _fields(self) -> list[list[Entry]]:
         """The points that are compared with each other, by their budgets, each in the order of

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ from typer.testing import CliRunner
 
 from lrsearch import __version__
 from lrsearch.catalogue import SCHEDULES
-from lrsearch.cli import app
+from lrsearch.cli import app, tree
 from lrsearch.store import Run, read
 
 ROOT = Path(__file__).parents[2]
@@ -170,6 +171,17 @@ def test_every_command_is_in_the_readme_and_every_option_has_help() -> None:
         assert f"lrsearch {name}" in readme
         for parameter in command.params:
             assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_the_help_of_all_needs_no_command_s_module() -> None:
+    for name, (place, told) in tree.COMMANDS.items():
+        module, function = place.split(".")
+        found = getattr(import_module(f"lrsearch.cli.{module}"), function)
+        assert function == "make_command" or found.__doc__ == told, name
+    whole, names = (
+        CliRunner().invoke(each, ["--help"]).output for each in (app, tree.make_app(loaded=()))
+    )
+    assert whole == names and "grid" in names
 
 
 def test_version() -> None:

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsearch import catalogue
-from lrsearch.data import folds, load, sources, split
+from lrsearch.data import sources
 from lrsearch.data.arrays import Named, check_arrays
+from lrsearch.data.sources import load
+from lrsearch.data.splitting import folds, split
 from lrsearch.data.tables import show_labels
 from lrsearch.errors import DataError, DataErrors
 

@@ -13,7 +13,8 @@ from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
-from lrsearch.data import load, split
+from lrsearch.data.sources import load
+from lrsearch.data.splitting import split
 from lrsearch.errors import DataError
 from lrsearch.store import read as read_run
 

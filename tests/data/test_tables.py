@@ -16,8 +16,9 @@ from sklearn.datasets import load_wine
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
-from lrsearch.data import folds, load, split
 from lrsearch.data.delimited import read_csv
+from lrsearch.data.sources import load
+from lrsearch.data.splitting import folds, split
 from lrsearch.errors import DataError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.store import read as read_run

@@ -15,8 +15,10 @@ from test_tables import INLINE, lrsearch
 from test_train import config, facts
 from torch.utils.data import Dataset
 
-from lrsearch.data import describe, find_validation, load, split
 from lrsearch.data.precision import find_far
+from lrsearch.data.sources import load
+from lrsearch.data.splitting import split
+from lrsearch.data.understood import describe, find_validation
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import fill_config, identity, resolve, settle_data, trial_key

@@ -49,7 +49,7 @@ AHEAD = (
     *("lrsearch.analysis.curve", "lrsearch.analysis.requirement"),
     *("lrsearch.cli.consent", "lrsearch.cli.looking", "lrsearch.cli.output", "lrsearch.cli.stored"),
     *("lrsearch.cli.telling", "lrsearch.data.imported", "lrsearch.data.sources"),
-    *("lrsearch.data.splits", "lrsearch.data.understood"),
+    *("lrsearch.data.splitting", "lrsearch.data.understood"),
     *("lrsearch.executors.inline", "lrsearch.executors.local", "lrsearch.outside.commands"),
     *("lrsearch.reports.live", "lrsearch.reports.tables"),
     *("lrsearch.search.bayes", "lrsearch.search.grid", "lrsearch.search.random"),

@@ -35,7 +35,7 @@ from lrsearch.outside.process import GRACE, KEPT, LONGEST_LINE, Channel, Lines, 
 from lrsearch.outside.reported import MOST_ROWS, Reported
 from lrsearch.space import Choice, draw, grid, parameters
 from lrsearch.spec import read_spec
-from lrsearch.spec.commandline import hears_seed
+from lrsearch.spec.commandline import hears_seed, possible_files
 from lrsearch.spec.summary import describe
 from lrsearch.store import read
 from lrsearch.trial import (
@@ -342,6 +342,34 @@ def test_the_files_that_a_command_names(tmp_path: Path, command: str, files: lis
         (folder / name).write_text("changed")
     again = commands.file_hashes({"command": command, "params": {"name": "small"}}, str(folder))
     assert all(again[name] != found[name] for name in files)
+
+
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        ("python {kind}-{size}.txt", ["a[1]-5.txt", "a[1]-7.txt", "b-5.txt", "b-77.txt"]),
+        ("python t.py --at={kind}.yaml", ["a[1].yaml", "b.yaml"]),
+        ("sh -c 'python t.py {kind}-5.txt'", ["a[1]-5.txt", "b-5.txt"]),
+        ("python -m {kind}", ["b.py"]),
+        ("python t.py {kind}-{one}.csv", ["b-3.csv"]),
+        ("python t.py {size}", ["5"]),
+        ("python t.py {size} {seed}.txt {{kind}}.yaml", ["5", "{kind}.yaml"]),
+    ],
+)
+def test_the_files_that_some_point_names(tmp_path: Path, command: str, files: list[str]) -> None:
+    """Any number stands for all of its range, a text for itself, and so does a number alone, or
+    any file would do."""
+    there = ["a[1]-5.txt", "a[1]-7.txt", "a1-5.txt", "b-5.txt", "b-77.txt", "c-5.txt", "b.py"]
+    there += ["b-3.csv", "b-4.csv"]
+    for name in (*there, "a[1].yaml", "b.yaml", "c.yaml", "{kind}.yaml", "5", "6", "5.txt"):
+        (tmp_path / name).write_text("")
+    ends: list[dict[str, Any]] = [
+        {"kind": "b", "size": 5, "one": 3},
+        {"kind": "a[1]", "size": 9, "one": 3},
+    ]
+    configs = [{"command": command, "params": each} for each in ends]
+    found = {name for name in possible_files(configs, str(tmp_path)) if (tmp_path / name).exists()}
+    assert found - {"t.py"} == set(files)
 
 
 # how a trial may end

@@ -238,7 +238,7 @@ def test_data_that_are_not_there(here: Path, kind: str) -> None:
     assert read_spec(here / "s.yaml").name == "s"
     # What is refused here is refused by what reads it, too.
     with pytest.raises(Exception) as raised:
-        from lrsearch.data import load
+        from lrsearch.data.sources import load
 
         load(read_spec(here / "s.yaml").data, resolver=lambda _: pytest.fail("no code"))
     assert type(raised.value).__name__ == "DataError"

@@ -18,8 +18,9 @@ import yaml
 from devices import DEVICE
 from typer.testing import CliRunner
 
-from lrsearch import data, store
+from lrsearch import store
 from lrsearch.cli import app
+from lrsearch.data import splitting
 from lrsearch.reports.text import format_fixed
 from lrsearch.store import read
 from lrsearch.train.batches.resident import load_raw
@@ -301,7 +302,7 @@ def test_the_test_part_is_measured_at_the_exported_model(here: Path) -> None:
     found("confirm", "mine.yaml", *TRAIN, "--seeds", 2)
     (tested,) = read(here / "runs/mine").tested
     raw = load_raw(tested.config["data"], Workplace())
-    part = data.split(raw, tested.config["data"], None).test
+    part = splitting.split(raw, tested.config["data"], None).test
     matrix, bias = (weights[name] for name in sorted(weights, key=lambda name: -weights[name].ndim))
     logits = part.x @ matrix.T + bias
     logits -= logits.max(1, keepdims=True)
@@ -352,8 +353,10 @@ def test_a_redrawn_split_leaves_the_test_part_alone(validation: Any) -> None:
     config = {**source, "validation": validation, "test": 0.2}
     raw = load_raw(config, Workplace())
     fold = 0 if isinstance(validation, dict) else None
-    plain = data.split(raw, config, fold)
-    redrawn = [data.split(raw, {**config, "validation_seed": seed}, fold) for seed in (1, 1, 2)]
+    plain = splitting.split(raw, config, fold)
+    redrawn = [
+        splitting.split(raw, {**config, "validation_seed": seed}, fold) for seed in (1, 1, 2)
+    ]
     for each in redrawn:
         assert np.array_equal(each.test.x, plain.test.x)
         assert len(each.train) == len(plain.train)

@@ -20,9 +20,10 @@ from devices import DEVICE, assert_same_numbers, assert_same_weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsearch import catalogue, data
+from lrsearch import catalogue
 from lrsearch.analysis.points import summarize
 from lrsearch.analysis.requirement import parse_requirement
+from lrsearch.data import splitting
 from lrsearch.errors import (
     DataError,
     ModelError,
@@ -847,7 +848,7 @@ def test_the_best_weights_give_the_best_objective(tmp_path: Path) -> None:
     trial = found.history.trials[number]
     workplace = Workplace(str(DEVICE), str(tmp_path))
     raw = load_raw(trial.config["data"], workplace)
-    held = data.split(raw, trial.config["data"], trial.fold).validation
+    held = splitting.split(raw, trial.config["data"], trial.fold).validation
     x, y = held.x, held.y
     model = build_model(trial.config["model"], raw.x.shape[1:], raw.outputs, workplace)
     name = f"trial-{number:06d}.safetensors"

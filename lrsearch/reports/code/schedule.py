@@ -6,7 +6,7 @@ and gives the same multiple of the base rate at every step, the warmup included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,34 +161,24 @@ class _Given:
     def __getitem__(self, name: str) -> str:
         return number(self.values[name])
 
+    def fall(self, shape: str) -> str:
+        """The line that returns a fall from 1 to `final`, of which the expression `shape` is
+        left."""
+        final = self["final"]
+        return f"return {shape if final == '0' else f'{final} + (1.0 - {final}) * {shape}'}"
 
-Writer = Callable[[_Given], list[str]]
-
-_SHARE = "share = min(step / TOTAL, 1.0)"
-
-
-def _down(shape: str, final: float) -> str:
-    """The expression of a fall from 1 to `final`, of which `shape` is left."""
-    if final == 0:
-        return shape
-    return f"{number(final)} + (1.0 - {number(final)}) * {shape}"
-
-
-def _constant(given: _Given) -> list[str]:
-    return ["return 1.0"]
-
-
-def _linear(given: _Given) -> list[str]:
-    return [_SHARE, f"return 1.0 + ({given['final']} - 1.0) * share"]
+    def triangle(self, factor: str = "") -> list[str]:
+        """The lines of a rise from `base` and a fall, again and again, each by a `factor` lower."""
+        base, half = self["base"], self["half"]
+        return [
+            f"cycle = math.floor(step / (2 * {half}) + 1e-9)",
+            f"height = max(1.0 - abs(step / {half} - 2 * cycle - 1.0), 0.0)",
+            f"return {base} + (1.0 - {base}) * height{factor}",
+        ]
 
 
-def _polynomial(given: _Given) -> list[str]:
-    shape = f"(1.0 - share) ** {given['power']}"
-    return [_SHARE, f"return {_down(shape, given.values['final'])}"]
-
-
-def _cosine(given: _Given) -> list[str]:
-    return [_SHARE, f"return {_down(_COSINE, given.values['final'])}"]
+def _pairs(points: Iterable[tuple[float, float]]) -> str:
+    return ", ".join(f"({number(left)}, {number(right)})" for left, right in points)
 
 
 def _restarts(given: _Given) -> list[str]:
@@ -216,35 +206,6 @@ def _restarts(given: _Given) -> list[str]:
     ]
 
 
-def _step(given: _Given) -> list[str]:
-    return [f"return {given['gamma']} ** math.floor(step / {given['every']} + 1e-9)"]
-
-
-def _multistep(given: _Given) -> list[str]:
-    milestones = ", ".join(map(number, given.values["milestones"]))
-    return [
-        f"passed = sum(step + 1e-9 >= each for each in [{milestones}])",
-        f"return {given['gamma']} ** passed",
-    ]
-
-
-def _exponential(given: _Given) -> list[str]:
-    if given.values["final"] is not None:
-        return [f"return {given['final']} ** (step / TOTAL)"]
-    return [f"return {given['gamma']} ** (step / {given['every']})"]
-
-
-def _inverse_time(given: _Given) -> list[str]:
-    passed = f"step / {given['every']}"
-    if given.values["staircase"]:
-        passed = f"math.floor({passed} + 1e-9)"
-    return [f"return 1.0 / (1.0 + {given['rate']} * {passed})"]
-
-
-def _inverse_sqrt(given: _Given) -> list[str]:
-    return [f"return 1.0 / math.sqrt(1.0 + step / {given['timescale']})"]
-
-
 def _one_cycle(given: _Given) -> list[str]:
     values = given.values
     low, bottom = 1.0 / values["div"], 1.0 / (values["div"] * values["final_div"])
@@ -252,11 +213,10 @@ def _one_cycle(given: _Given) -> list[str]:
     phases = [(first, 1.0), (last, bottom)]
     if values["three_phase"]:
         phases = [(first, 1.0), (2 * values["pct_start"] * given.total - 2.0, low), (last, bottom)]
-    told = ", ".join(f"({number(end)}, {number(value)})" for end, value in phases)
     shape = _COSINE if values["anneal"] == "cos" else "(1.0 - share)"
     return [
         f"begin, left = 0.0, {number(low)}",
-        f"for end, right in [{told}]:",
+        f"for end, right in [{_pairs(phases)}]:",
         "    if step <= end:",
         "        share = (step - begin) / (end - begin) if end > begin else 1.0",
         f"        return right + (left - right) * {shape}",
@@ -265,47 +225,8 @@ def _one_cycle(given: _Given) -> list[str]:
     ]
 
 
-def _triangle(given: _Given, factor: str = "") -> list[str]:
-    base, half = given["base"], given["half"]
-    return [
-        f"cycle = math.floor(step / (2 * {half}) + 1e-9)",
-        f"height = max(1.0 - abs(step / {half} - 2 * cycle - 1.0), 0.0)",
-        f"return {base} + (1.0 - {base}) * height{factor}",
-    ]
-
-
-def _triangular2(given: _Given) -> list[str]:
-    return _triangle(given, " * 0.5**cycle")
-
-
-def _exp_range(given: _Given) -> list[str]:
-    return _triangle(given, f" * {given['gamma']} ** (step / {given['every']})")
-
-
-def _wsd(given: _Given) -> list[str]:
-    decay = given["decay"]
-    shape = {"linear": "(1.0 - share)", "cosine": _COSINE, "sqrt": "(1.0 - math.sqrt(share))"}
-    return [
-        f"share = min(max((step - (TOTAL - {decay})) / {decay}, 0.0), 1.0)",
-        f"return {_down(shape[given.values['shape']], given.values['final'])}",
-    ]
-
-
-def _tanh(given: _Given) -> list[str]:
-    lower, upper = given["lower"], given["upper"]
-    shape = "(bottom - math.tanh(at)) / (bottom - top)"
-    return [
-        _SHARE,
-        f"top, bottom = math.tanh({lower}), math.tanh({upper})",
-        f"at = {lower} + ({upper} - {lower}) * share",
-        f"return {_down(shape, given.values['final'])}",
-    ]
-
-
 def _piecewise(given: _Given) -> list[str]:
-    points = ", ".join(
-        f"({number(moment)}, {number(value)})" for moment, value in given.values["points"]
-    )
+    points = _pairs(given.values["points"])
     if given.values["join"] == "linear":
         return [
             f"points = [{points}]",
@@ -323,26 +244,52 @@ def _piecewise(given: _Given) -> list[str]:
     ]
 
 
-_WRITERS: dict[str, Writer] = {
-    "constant": _constant,
-    "linear": _linear,
-    "polynomial": _polynomial,
-    "cosine": _cosine,
+_SHARE = "share = min(step / TOTAL, 1.0)"
+_WSD = {"linear": "(1.0 - share)", "cosine": _COSINE, "sqrt": "(1.0 - math.sqrt(share))"}
+
+_WRITERS: dict[str, Callable[[_Given], list[str]]] = {
+    "constant": lambda given: ["return 1.0"],
+    "linear": lambda given: [_SHARE, f"return 1.0 + ({given['final']} - 1.0) * share"],
+    "polynomial": lambda given: [_SHARE, given.fall(f"(1.0 - share) ** {given['power']}")],
+    "cosine": lambda given: [_SHARE, given.fall(_COSINE)],
     "cosine_restarts": _restarts,
-    "step": _step,
-    "multistep": _multistep,
-    "exponential": _exponential,
-    "inverse_time": _inverse_time,
-    "inverse_sqrt": _inverse_sqrt,
+    "step": lambda given: [
+        f"return {given['gamma']} ** math.floor(step / {given['every']} + 1e-9)"
+    ],
+    "multistep": lambda given: [
+        "passed = sum(step + 1e-9 >= each for each in "
+        f"[{', '.join(map(number, given.values['milestones']))}])",
+        f"return {given['gamma']} ** passed",
+    ],
+    "exponential": lambda given: [
+        f"return {given['gamma']} ** (step / {given['every']})"
+        if given.values["final"] is None
+        else f"return {given['final']} ** (step / TOTAL)"
+    ],
+    "inverse_time": lambda given: [
+        f"return 1.0 / (1.0 + {given['rate']} * math.floor(step / {given['every']} + 1e-9))"
+        if given.values["staircase"]
+        else f"return 1.0 / (1.0 + {given['rate']} * step / {given['every']})"
+    ],
+    "inverse_sqrt": lambda given: [f"return 1.0 / math.sqrt(1.0 + step / {given['timescale']})"],
     "one_cycle": _one_cycle,
-    "triangular": _triangle,
-    "triangular2": _triangular2,
-    "exp_range": _exp_range,
-    "wsd": _wsd,
-    "tanh": _tanh,
+    "triangular": lambda given: given.triangle(),
+    "triangular2": lambda given: given.triangle(" * 0.5**cycle"),
+    "exp_range": lambda given: given.triangle(f" * {given['gamma']} ** (step / {given['every']})"),
+    "wsd": lambda given: [
+        f"share = min(max((step - (TOTAL - {given['decay']})) / {given['decay']}, 0.0), 1.0)",
+        given.fall(_WSD[given.values["shape"]]),
+    ],
+    "tanh": lambda given: [
+        _SHARE,
+        f"top, bottom = math.tanh({given['lower']}), math.tanh({given['upper']})",
+        f"at = {given['lower']} + ({given['upper']} - {given['lower']}) * share",
+        given.fall("(bottom - math.tanh(at)) / (bottom - top)"),
+    ],
     "piecewise": _piecewise,
-    PLATEAU: _constant,  # Its factor is the metric's, see `write_plateau`.
+    PLATEAU: lambda given: ["return 1.0"],  # Its factor is the metric's, see `write_plateau`.
 }
+"""The lines of each schedule's function, behind its warmup."""
 
 
 # the plateau

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lrsearch import pulse
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.randomness import batches as draw_batches
-from lrsearch.train.randomness import get_noise, set_noise
+from lrsearch.train.randomness import draws_kept
 
 BATCHES = 50
 """The most batches that statistics are gathered from; never more than one epoch has."""
@@ -71,7 +69,7 @@ def recalibrate(
             each.reset_running_stats()
             each.momentum = None  # A cumulative mean.
         device = next(model.parameters()).device
-        with _noise_put_back(device):
+        with draws_kept(device):
             for batch in batches:
                 forward(batch)
                 pulse.beat()
@@ -117,18 +115,3 @@ def evaluation_weights(
 
 def _copies(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
     return [(each, each.clone()) for each in model.buffers()]
-
-
-@contextlib.contextmanager
-def _noise_put_back(device: torch.device) -> Iterator[None]:
-    """Put the generators that a model may draw from (as dropout does) back afterwards."""
-    homes = {each.type: each for each in (torch.device("cpu"), device)}.values()
-    python, numpy = random.getstate(), np.random.get_state()
-    states = [get_noise(each) for each in homes]
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        for each, state in zip(homes, states, strict=True):
-            set_noise(state, each)

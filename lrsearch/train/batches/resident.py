@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrsearch import data
+from lrsearch.data import sources, splitting
 from lrsearch.data.parts import Part
+from lrsearch.data.raw import Portion, Raw
+from lrsearch.data.splitting import Loaded
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import DataError
 from lrsearch.train.batches.averaging import recalibration_batches
@@ -169,18 +171,18 @@ class Resident:
 _kept: OrderedDict[tuple[object, ...], Resident] = OrderedDict()
 
 
-def load_raw(config: Mapping[str, Any], workplace: Workplace) -> data.Raw:
+def load_raw(config: Mapping[str, Any], workplace: Workplace) -> Raw:
     """The arrays of a resolved `data`; code that it names is imported as the workplace allows.
     Reseeds the global generators, and puts the globals of the user's code back."""
     anew.put_back(workplace)
     seed_everything(0)  # A function that makes up data makes up the same in every process.
-    raw = data.load(config, resolver=partial(resolve, workplace=workplace))
+    raw = sources.load(config, resolver=partial(resolve, workplace=workplace))
     anew.keep_with(raw, workplace, lambda: find_readers(raw.streams))
     return raw
 
 
 def place(
-    raw: data.Raw,
+    raw: Raw,
     config: Mapping[str, Any],
     fold: int | None,
     device: torch.device,
@@ -199,14 +201,14 @@ def place(
     if key in _kept:
         _kept.move_to_end(key)
         return _kept[key]
-    splits = data.split(raw, config, fold, own=bool(view))
+    splits = splitting.split(raw, config, fold, own=bool(view))
     if tested:
         assert splits.test is not None
         splits = replace(splits, validation=splits.test)
-    if isinstance(splits.train, data.Loaded):
+    if isinstance(splits.train, Loaded):
         return Streamed(raw, splits, view, device)
     spread: tuple[float, ...] = ()
-    assert isinstance(splits.validation, data.Portion)
+    assert isinstance(splits.validation, Portion)
     if splits.task == "regression":
         targets = np.asarray(splits.validation.y, np.float64)
         spread = tuple(((targets - targets.mean(axis=0)) ** 2).sum(axis=0).tolist())
@@ -245,7 +247,9 @@ def place(
         spread,
         parts[0].weight,
         parts[1].weight,
-        _to_device(Batch(data.take(raw, np.arange(2)).x), device).x if view == "step" else None,
+        _to_device(Batch(splitting.take(raw, np.arange(2)).x), device).x
+        if view == "step"
+        else None,
         units=units,
     )
     return _kept[key]
@@ -269,7 +273,7 @@ def find_view(train: Mapping[str, Any] | None) -> str:
     return "given" if isinstance(train["loss"], Mapping) else ""
 
 
-def view_portion(part: data.Portion, form: Part, view: str) -> Batch:
+def view_portion(part: Portion, form: Part, view: str) -> Batch:
     """Samples in the form a training gets them, still arrays."""
     if view == "step":
         given = part.y if part.given is None else part.given

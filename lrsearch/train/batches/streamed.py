@@ -29,11 +29,13 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from lrsearch import data, forks, pulse
+from lrsearch import forks, pulse
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import States, get_states, set_states
 from lrsearch.data.parts import Part, Stream, divide
 from lrsearch.data.raised import tell_raised, tell_trace
+from lrsearch.data.raw import Raw
+from lrsearch.data.splitting import Loaded, Splits
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
 from lrsearch.train.batches.averaging import BATCHES, recalibration_batches
@@ -62,8 +64,8 @@ class Streamed:
     scale: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
 
-    def __init__(self, raw: data.Raw, splits: data.Splits, view: str, device: torch.device) -> None:
-        assert isinstance(splits.train, data.Loaded) and isinstance(splits.validation, data.Loaded)
+    def __init__(self, raw: Raw, splits: Splits, view: str, device: torch.device) -> None:
+        assert isinstance(splits.train, Loaded) and isinstance(splits.validation, Loaded)
         self.device, self.view = device, view
         self.task = "own" if view == "step" else raw.task
         self.outputs = raw.outputs

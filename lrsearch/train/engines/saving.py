@@ -19,6 +19,7 @@ from lrsearch import states
 from lrsearch.schedules import Plateau
 from lrsearch.states import Header, State, Unusable
 from lrsearch.train.device import free_memory, is_out_of_memory
+from lrsearch.train.users.draws import put_draws, read_draws
 from lrsearch.train.users.memory import GONE, Memory, Unseen
 from lrsearch.trial import Cohort, Noted, Saved, Trial
 
@@ -201,14 +202,8 @@ class Encoder:
             return {kind.__name__: pairs}
         if kind is deque:
             return {"deque": [self.encode(each) for each in value], "most": value.maxlen}
-        if kind is random.Random:
-            return {"Random": self.encode(value.getstate())}
-        if kind is np.random.Generator:
-            return {"Generator": self.encode(value.bit_generator.state)}
-        if kind is np.random.RandomState:
-            return {"RandomState": self.encode(value.get_state())}
-        if kind is torch.Generator:
-            return {"torch.Generator": self.encode(value.get_state())}
+        if kind in _GENERATORS:
+            return {_GENERATORS[kind]: self.encode(read_draws(value))}
         raise Unseen(f"a {kind.__name__}")
 
     def _encode_tensor(self, value: Tensor) -> Any:
@@ -318,7 +313,7 @@ class _Decoder:
         if tag in ("dict", "OrderedDict"):
             kind = dict if tag == "dict" else OrderedDict
             return kind((self.decode(key), self.decode(each)) for key, each in content)
-        if tag in _GENERATORS:
+        if tag in _GENERATORS.values():
             return _Drawn(tag, self.decode(content))
         return _SEQUENCES[tag](map(self.decode, content))
 
@@ -349,17 +344,17 @@ class _Drawn:
 
     def put(self, generator: Any) -> None:
         """Restore the generator's state."""
-        if type(generator).__name__ != self.kind.rpartition(".")[2]:
+        if _GENERATORS.get(type(generator)) != self.kind:
             raise Unusable("a random generator is of another kind")
-        if self.kind == "Generator":
-            generator.bit_generator.state = self.state
-        elif self.kind == "Random":
-            generator.setstate(self.state)
-        else:
-            generator.set_state(self.state)
+        put_draws(generator, self.state)
 
 
-_GENERATORS = ("Random", "Generator", "RandomState", "torch.Generator")
+_GENERATORS: dict[type, str] = {
+    random.Random: "Random",
+    np.random.Generator: "Generator",
+    np.random.RandomState: "RandomState",
+    torch.Generator: "torch.Generator",
+}
 
 
 # Models, optimizers and what the user's code remembers

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from lrsearch.analysis.pruning import NO_PROGRESS
-from lrsearch.data.parts import memory
+from lrsearch.machine import find_memory
 from lrsearch.schedules import Plateau
 from lrsearch.states import Header, State, Unusable
 from lrsearch.train.device import is_out_of_memory
@@ -43,7 +43,7 @@ from lrsearch.trial import (
     Trial,
 )
 
-ROOM = memory() // 32
+ROOM = find_memory() // 32
 """Bytes of copied states that a worker keeps in memory at once: there may be a worker a core."""
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.models.attributes import tensors_of
 from lrsearch.train.models.criterion import Criterion
-from lrsearch.train.models.validation import draws_kept
+from lrsearch.train.randomness import draws_kept
 from lrsearch.train.tape import NotRecordable
 
 

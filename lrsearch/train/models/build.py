@@ -6,13 +6,10 @@ import functools
 import inspect
 import json
 import math
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -26,6 +23,7 @@ from lrsearch.train.batches.batch import call
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.models.built_in import MODELS
 from lrsearch.train.models.outputs import describe_outputs, find_output
+from lrsearch.train.randomness import draws_kept
 from lrsearch.train.users.importing import construct, resolve
 from lrsearch.trial import Workplace
 
@@ -164,7 +162,9 @@ def _try_classes(
 ) -> Classes:
     """Build a model with and without `num_classes`, for its outputs only: the global generators are
     left as they were, so that trying changes no training."""
-    with _generators_kept():
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    others = torch.random.fork_rng(range(torch.cuda.device_count()) if begun else ())
+    with draws_kept(torch.device("cpu")), others:
         try:
             without = _look(build(arguments), example)
         except any_but_interrupts(is_out_of_memory):  # Its errors are told where it is built.
@@ -195,18 +195,6 @@ def _gives(outputs: Any, number: int) -> bool:
         return False
     shape = list(outputs.shape[1:]) or [1]
     return shape[-1] == number or (number == 2 and shape == [1])
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()
-    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(range(torch.cuda.device_count()) if begun else ()):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
 
 
 def _lazy(model: nn.Module) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
 from lrsearch.train.device import free_memory, is_out_of_memory, release
 from lrsearch.train.models.criterion import CHUNK, Criterion
-from lrsearch.train.randomness import get_generators, get_noise, set_generators, set_noise
+from lrsearch.train.randomness import get_noise, set_noise
 
 ALONE_CHUNK = 1024
 """Samples per forward pass of an evaluation (`Resident.chunk`) by a built-in loss; fixed, so that
@@ -81,16 +80,6 @@ def validation_sums(
         return found
     most = CHUNK if _counts_batch(model) else None
     return in_chunks(partial(_sum_up, model, data, criterion), data, criterion, most)
-
-
-@contextlib.contextmanager
-def draws_kept(device: torch.device) -> Iterator[None]:
-    """Context after which the global generators are as they were before."""
-    before = get_generators(device)
-    try:
-        yield
-    finally:
-        set_generators(before, device)
 
 
 def _counts_batch(model: nn.Module) -> bool:

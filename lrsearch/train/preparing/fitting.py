@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrsearch import catalogue, data, pulse
+from lrsearch import catalogue, pulse
+from lrsearch.data import splitting
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.raised import find_line, tell_raised
+from lrsearch.data.raw import Raw
 from lrsearch.data.tables import hint_loss
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import ModelError, suggest
@@ -50,7 +52,7 @@ from lrsearch.trial import Config, Workplace
 
 
 def check_models(
-    configs: Iterable[Config], raw: data.Raw, workplace: Workplace, metric: str | None
+    configs: Iterable[Config], raw: Raw, workplace: Workplace, metric: str | None
 ) -> tuple[int, list[str]]:
     """Build each distinct model once; returns the trainable parameters of the first, and notes for
     the user on any. Raises ModelError for a model that does not fit the data, or whose loss, step
@@ -136,7 +138,7 @@ def _hint_precision(error: BaseException, model: nn.Module) -> str:
     return f"its weights are {shown}: leave out what makes them that, such as .{made}(){line}"
 
 
-def _hint_images(raw: data.Raw) -> str:
+def _hint_images(raw: Raw) -> str:
     """A hint on taking samples of two dimensions the other way, as images or not; "" for other
     samples."""
     if raw.images is not None:
@@ -155,7 +157,7 @@ _IMAGES_HINTS = {
 def _check_model(
     config: Mapping[str, Any],
     train: Mapping[str, Any],
-    raw: data.Raw,
+    raw: Raw,
     workplace: Workplace,
     metric: str | None,
 ) -> tuple[int, list[str]]:
@@ -174,7 +176,7 @@ def _check_model(
     criterion = Criterion({**train, **usual}, raw.task, raw.outputs, workplace)
     batch = _some(raw, train)
     pair = next(split(batch, 2))
-    x = map_tree(torch.from_numpy, data.take(raw, np.arange(2)).x)
+    x = map_tree(torch.from_numpy, splitting.take(raw, np.arange(2)).x)
     shape = shape_of(x)
     model = build_model(config, shape, raw.outputs, workplace, x, fits=criterion.task in SUMS)
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
@@ -230,7 +232,7 @@ def _check_model(
 def _refuse_misfit(
     error: BaseException,
     model: nn.Module,
-    raw: data.Raw,
+    raw: Raw,
     name: str,
     shape: tuple[int, ...] | None,
     pair: Batch,
@@ -311,12 +313,12 @@ TRIED = 256
 """Samples on which a loss, a step and metrics of the user's are tried."""
 
 
-def _some(raw: data.Raw, train: Mapping[str, Any], most: int = TRIED) -> Batch:
+def _some(raw: Raw, train: Mapping[str, Any], most: int = TRIED) -> Batch:
     """Samples spread over the whole, in the form a training gets them."""
     size = count(raw.x)
     index = np.arange(min(most, size)) * size // min(most, size)
     view = find_view(train)
-    batch = view_portion(data.take(raw, index, own=bool(view)), raw.form, view)
+    batch = view_portion(splitting.take(raw, index, own=bool(view)), raw.form, view)
 
     def convert(array: Any) -> Tensor:
         found = torch.from_numpy(np.ascontiguousarray(array))
@@ -337,7 +339,7 @@ _ALONE = (
 def _check_outputs(
     given: Any,
     pair: Batch,
-    raw: data.Raw,
+    raw: Raw,
     criterion: Criterion,
     name: str,
     classes: tuple[Classes, tuple[str, ...]],
@@ -406,7 +408,7 @@ def _check_outputs(
     )
 
 
-def _check_classes(given: Any, raw: data.Raw, criterion: Criterion) -> None:
+def _check_classes(given: Any, raw: Raw, criterion: Criterion) -> None:
     """Raises ModelError for a target of the user's own kind, in whichever part, that is none of the
     classes that the model's outputs have for torch's cross entropy."""
     loss, outputs = criterion.loss_code, find_output(given)
@@ -534,7 +536,7 @@ def _forward(model: nn.Module, x: Tree) -> object:
 # images
 
 
-def find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> bool:
+def find_images(configs: Iterable[Config], raw: Raw, workplace: Workplace) -> bool:
     """Whether the models, and steps, of a search take samples of two dimensions as images: as the
     source has them, unless one works the other way alone. Raises ModelError where others then
     fail."""
@@ -563,12 +565,12 @@ def find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) 
     return raw.images ^ bool(need)
 
 
-def _fits(config: Config, raw: data.Raw, workplace: Workplace) -> bool:
+def _fits(config: Config, raw: Raw, workplace: Workplace) -> bool:
     """Whether a model can be built for the data, takes two samples, and gives outputs of the task's
     shape; or whether a step takes them with it."""
     train = config["train"]
     try:
-        x = map_tree(torch.from_numpy, data.take(raw, np.arange(2)).x)
+        x = map_tree(torch.from_numpy, splitting.take(raw, np.arange(2)).x)
         model = build_model(config["model"], shape_of(x), raw.outputs, workplace, x)
         if train.get("step") is not None:
             criterion = Criterion(train, raw.task, raw.outputs, workplace)

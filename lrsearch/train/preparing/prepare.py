@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrsearch import catalogue, data, pulse
+from lrsearch import catalogue, pulse
+from lrsearch.data import splitting, understood
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.parts import LABELS
 from lrsearch.data.precision import LOST, tell_lost_targets
 from lrsearch.data.raised import tell_raised
+from lrsearch.data.raw import Raw
 from lrsearch.data.tables import BCE, LABELS_OF, hint_loss, is_one_hot
 from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.schedules import ScheduleError
@@ -135,7 +137,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             *told,
             *_tell_few(raw, configs[0], validation_samples, payload.metric),
         ),
-        data=data.describe(
+        data=understood.describe(
             raw,
             configs[0]["data"],
             validation_samples,
@@ -149,7 +151,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
 # facts
 
 
-def _measure_passes(raw: data.Raw, configs: Iterable[Config]) -> dict[str, tuple[int, float]]:
+def _measure_passes(raw: Raw, configs: Iterable[Config]) -> dict[str, tuple[int, float]]:
     if not raw.streams or raw.streams[0].make is None:
         return {}
     found = {}
@@ -169,7 +171,7 @@ def _settle(
     raw = load_raw(given, workplace)
     found: dict[str, Any] = {}
     if given["validation"] is None:
-        found["validation"] = data.find_validation(raw, given)
+        found["validation"] = understood.find_validation(raw, given)
     if "images" in given and given["images"] is None and raw.images is not None:
         try:
             found["images"] = find_images(configs, raw, workplace)
@@ -188,7 +190,7 @@ def _settle(
     return {**found, **kept}, notes
 
 
-def _tell_lost(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
+def _tell_lost(raw: Raw, configs: Iterable[Config]) -> list[str]:
     """Inputs that lose digits as they become float32, where their mean is not subtracted first."""
     plain = any(not each["data"]["standardize"] for each in configs)
     notes = []
@@ -207,7 +209,7 @@ _BARE = ("logistic", "mlp", "cnn")
 """Built-in models that bring their inputs to no scale."""
 
 
-def _tell_scale(raw: data.Raw, configs: Sequence[Config]) -> list[str]:
+def _tell_scale(raw: Raw, configs: Sequence[Config]) -> list[str]:
     """A sentence on inputs of a large scale, which usual rates diverge on."""
     x = raw.x
     bare = any(
@@ -226,7 +228,7 @@ LARGE = 100.0
 """The largest input of which nothing is said."""
 
 
-def _tell_labels(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
+def _tell_labels(raw: Raw, configs: Iterable[Config]) -> list[str]:
     """A sentence on targets of several zeros and ones a sample, which are trained on as amounts."""
     y = raw.y
     if raw.task != "regression" or not isinstance(y, np.ndarray) or raw.outputs < 2:
@@ -239,7 +241,7 @@ def _tell_labels(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
     return [f"{told}: {LABELS_OF}{BCE} under train"]
 
 
-def _find_unit(raw: data.Raw, configs: Iterable[Config]) -> dict[str, str]:
+def _find_unit(raw: Raw, configs: Iterable[Config]) -> dict[str, str]:
     """The unit in which metrics of the user's get targets that are scaled."""
     scaled = raw.task == "regression" and not raw.streams
     return {METRICS_UNIT: "as given"} if scaled and any(map(measures_scaled, configs)) else {}
@@ -266,9 +268,7 @@ FEW = 100
 """The number of validation samples below which a note says that an accuracy is coarse."""
 
 
-def _tell_few(
-    raw: data.Raw, config: Config, validation: Sequence[int], metric: str | None
-) -> list[str]:
+def _tell_few(raw: Raw, config: Config, validation: Sequence[int], metric: str | None) -> list[str]:
     """A note on differences where accuracy is a share of few samples. Its standard error is sqrt(p
     (1 - p) / n), at most 0.5 / sqrt(n); the folds of a point count together."""
     count = sum(validation)
@@ -298,14 +298,14 @@ def _check_optimizers(configs: Iterable[Config]) -> None:
 _Sizes = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
-def _check_data(configs: Iterable[Config], workplace: Workplace) -> tuple[data.Raw, _Sizes]:
+def _check_data(configs: Iterable[Config], workplace: Workplace) -> tuple[Raw, _Sizes]:
     """The first config's data and split sizes; every config's training is checked against its own.
 
     A grid may hold thousands of configs, so each distinct part is looked at once.
     """
-    first: tuple[data.Raw, _Sizes] | None = None
+    first: tuple[Raw, _Sizes] | None = None
     seen: set[str] = set()
-    splits: dict[str, tuple[data.Raw, _Sizes]] = {}
+    splits: dict[str, tuple[Raw, _Sizes]] = {}
     for config in configs:
         pulse.beat()
         key = json.dumps(config["data"], sort_keys=True)
@@ -327,17 +327,17 @@ def _check_data(configs: Iterable[Config], workplace: Workplace) -> tuple[data.R
     return first
 
 
-def _split_sizes(raw: data.Raw, config: Mapping[str, Any]) -> _Sizes:
+def _split_sizes(raw: Raw, config: Mapping[str, Any]) -> _Sizes:
     train, validation, test = [], [], 0
-    for fold in data.folds(config):
-        splits = data.split(raw, config, fold)
+    for fold in splitting.folds(config):
+        splits = splitting.split(raw, config, fold)
         train.append(len(splits.train))
         validation.append(len(splits.validation))
         test = len(splits.test) if splits.test else 0
     return tuple(train), tuple(validation), test
 
 
-def _check_transforms(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> None:
+def _check_transforms(configs: Iterable[Config], raw: Raw, workplace: Workplace) -> None:
     listed = {
         json.dumps(config["data"].get("transforms") or [], sort_keys=True): config["data"]
         for config in configs
@@ -361,9 +361,7 @@ def _allow(losses: Sequence[str], y: Any) -> str:
     return f"allowed: {', '.join(losses)}" + (", of floating-point numbers" if whole else "")
 
 
-def _check_training(
-    train: Mapping[str, Any], raw: data.Raw, samples: int, workplace: Workplace
-) -> None:
+def _check_training(train: Mapping[str, Any], raw: Raw, samples: int, workplace: Workplace) -> None:
     if raw.streams and raw.streams[0].make is not None:  # Batches are as they come.
         try:
             samples, batch = measure_pass(raw.streams[0], train["batch_size"])

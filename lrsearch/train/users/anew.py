@@ -24,13 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch.train.users import beside, importing
+from lrsearch.train.users.draws import DRAWS
 from lrsearch.train.users.kept import (
-    DRAWS,
     Cached,
     Kept,
     all_slots,
-    cells_of,
-    is_filled,
     named,
     of_array,
     of_attributes,
@@ -49,6 +47,8 @@ from lrsearch.train.users.memory import (
     MOST,
     PLACES,
     PLAIN,
+    cell_values,
+    cells_of,
     is_plain,
     is_users,
     stand,
@@ -195,8 +195,8 @@ def _restore(kept: Kept) -> bool:
 
 def _held_by(function: FunctionType) -> list[Any]:
     """The values that a function holds: its defaults, the variables around it, its attributes."""
-    cells = [each.cell_contents for _, each in cells_of(function) if is_filled(each)]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    cells = [each for _, each in cell_values(function)]
     return [*defaults, *cells, *vars(function).values()]
 
 

@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import array
-import copy
 import functools
 import gc
 import operator
-import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrsearch.train.users.memory import LIMIT, bits, look_at, names_of, sample, stand
+from lrsearch.train.users.draws import put_draws, read_draws, see_draws
+from lrsearch.train.users.memory import LIMIT, bits, is_filled, look_at, names_of, sample, stand
 from lrsearch.train.users.settings import Setting
 
 _GONE = object()
@@ -204,40 +203,8 @@ def of_array(name: str, value: np.ndarray[Any, Any], *, copied: bool) -> Kept:
 
 def of_draws(name: str, value: Any) -> Kept:
     """A random generator."""
-    if isinstance(value, torch.Generator):
-        kept = value.get_state()
-        return Kept(
-            name,
-            lambda: not torch.equal(value.get_state(), kept),
-            lambda: value.set_state(kept),
-        )
-    if isinstance(value, random.Random):
-        state = value.getstate()
-        return Kept(name, lambda: value.getstate() != state, lambda: value.setstate(state))
-    if isinstance(value, np.random.RandomState):
-        drawn = value.get_state()
-        return Kept(
-            name,
-            lambda: repr(value.get_state()) != repr(drawn),
-            lambda: value.set_state(drawn),
-        )
-    bits = value.bit_generator if isinstance(value, np.random.Generator) else value
-    held = copy.deepcopy(bits.state)
-
-    def put() -> None:
-        bits.state = held
-
-    return Kept(name, lambda: repr(bits.state) != repr(held), put)
-
-
-DRAWS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState,
-          np.random.BitGenerator)  # fmt: skip
-"""Classes of random generators."""
-
-
-def cells_of(function: FunctionType) -> list[tuple[str, CellType]]:
-    """The variables around a function, by their names."""
-    return list(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    state, seen = read_draws(value), see_draws(value)
+    return Kept(name, lambda: see_draws(value) != seen, lambda: put_draws(value, state))
 
 
 def of_cell(name: str, cell: CellType) -> Kept:
@@ -253,15 +220,6 @@ def of_cell(name: str, cell: CellType) -> Kept:
         del cell.cell_contents
 
     return _of_names(name, read, write, delete)
-
-
-def is_filled(cell: CellType) -> bool:
-    """Whether a variable around a function has a value by now."""
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
 
 
 Cached = type(functools.lru_cache(lambda: None))

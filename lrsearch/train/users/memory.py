@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lrsearch.data.raised import PACKAGES
+from lrsearch.train.users.draws import DRAWS, see_draws
 
 PLACES = ("_parameters", "_buffers", "_modules")
 """Attributes of a module that hold its parts by their names."""
@@ -156,7 +157,7 @@ class _Look:
         if kind in _ATOMS:
             return repr(value)  # NaN equals itself so.
         if kind not in _OPEN:  # Of which there are the most, and which are none of these.
-            known, content = self._know(value, depth)
+            known, content = self._know(value)
             if known:
                 return content
         parts: Iterable[Any]
@@ -175,7 +176,7 @@ class _Look:
         near = tuple([self._at(each, depth - 1) for each in itertools.islice(whole, self.left)])
         return type(value), near, tuple(map(_Same, whole))
 
-    def _know(self, value: Any, depth: int) -> tuple[bool, object]:
+    def _know(self, value: Any) -> tuple[bool, object]:
         """Whether a value is of a kind that has a way of its own to tell its content, and that."""
         if isinstance(
             value, bool | int | float | complex | str | bytes | None | np.generic | itertools.count
@@ -189,14 +190,8 @@ class _Look:
         if isinstance(value, np.ndarray):
             whole = value.nbytes < 2**20
             return True, value.tobytes() if whole else (_Same(value), sample(value))
-        if isinstance(value, torch.Generator):
-            return True, value.get_state().numpy().tobytes()
-        if isinstance(value, random.Random):
-            return True, value.getstate()
-        if isinstance(value, np.random.Generator):
-            return True, repr(value.bit_generator.state)
-        if isinstance(value, np.random.RandomState):
-            return True, self._at(value.get_state(), depth)
+        if isinstance(value, DRAWS):
+            return True, see_draws(value)
         return False, None
 
 
@@ -240,7 +235,7 @@ def _parts(value: Any) -> Iterable[Any] | None:
     """Parts of a value other than a container, which may change; None for one without."""
     if isinstance(value, FunctionType):
         defaults = (value.__defaults__ or (), (value.__kwdefaults__ or {}).values())
-        cells = [_within(each) for each in value.__closure__ or ()]
+        cells = [each for _, each in cell_values(value)]
         return [*cells, *itertools.chain(*defaults), *vars(value).values()]
     if isinstance(value, MethodType):
         return [value.__self__, value.__func__]
@@ -262,12 +257,23 @@ def _parts(value: Any) -> Iterable[Any] | None:
     return [*held, *vars(value).values()] if hasattr(value, "__dict__") else held or None
 
 
-def _within(cell: CellType) -> object:
-    """The value of a closure's variable, None before there is one."""
+def cells_of(function: FunctionType) -> Iterable[tuple[str, CellType]]:
+    """The variables around a function, by their names."""
+    return zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+
+
+def cell_values(function: FunctionType) -> list[tuple[str, Any]]:
+    """The values of the variables around a function that have one by now, by their names."""
+    return [(name, cell.cell_contents) for name, cell in cells_of(function) if is_filled(cell)]
+
+
+def is_filled(cell: CellType) -> bool:
+    """Whether a variable around a function has a value by now."""
     try:
-        return cell.cell_contents
+        _ = cell.cell_contents
     except ValueError:
-        return None
+        return False
+    return True
 
 
 def names_of(slots: Any) -> Iterable[str]:
@@ -542,9 +548,7 @@ def _owner(value: object) -> object:
 def _held_by(function: FunctionType | MethodType) -> list[tuple[str, Any]]:
     if isinstance(function, MethodType):
         return [("", function.__self__)]
-    names = function.__code__.co_freevars
-    cells = zip(names, function.__closure__ or (), strict=True)
-    return [(name, cell.cell_contents) for name, cell in cells]
+    return cell_values(function)
 
 
 _STDLIB = str(Path(sysconfig.get_path("stdlib")).resolve())

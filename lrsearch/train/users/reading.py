@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lrsearch.train.users.kept import DRAWS, of_draws
+from lrsearch.train.users.draws import DRAWS
+from lrsearch.train.users.kept import of_draws
 from lrsearch.train.users.memory import is_users
 
 _GONE = object()

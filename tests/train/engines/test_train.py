@@ -32,8 +32,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 from torch import nn
 
-from lrsearch import catalogue, data, schedules
+from lrsearch import catalogue, schedules
 from lrsearch.catalogue import OPTIMIZER_PACKAGES as PACKAGES
+from lrsearch.data import sources, splitting
 from lrsearch.errors import DataError, ImportRefused, ModelError, UsageError
 from lrsearch.train import device, randomness
 from lrsearch.train.batches import resident
@@ -192,8 +193,8 @@ def test_regression_is_learned_in_the_target_s_units():
     last = found.result.last
     assert set(last) == {"rmse", "mae", "r2", "loss"}
     assert 45 < last["rmse"] < 70 and 0.25 < last["r2"] < 0.65
-    raw = data.load({"name": "diabetes"}, resolver=lambda path: None)
-    splits = data.split(raw, config(source="diabetes")["data"], None)
+    raw = sources.load({"name": "diabetes"}, resolver=lambda path: None)
+    splits = splitting.split(raw, config(source="diabetes")["data"], None)
     assert last["loss"] == pytest.approx((last["rmse"] / splits.target_scale[0]) ** 2)
 
 

@@ -24,7 +24,7 @@ from test_train import (
     run,
 )
 
-from lrsearch.data import split
+from lrsearch.data.splitting import split
 from lrsearch.errors import DataError, ModelError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.train.engines import solo

@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
-from lrsearch.data import load, split
+from lrsearch.data.sources import load
+from lrsearch.data.splitting import split
 from lrsearch.errors import DataError, ModelError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.store import read as read_run

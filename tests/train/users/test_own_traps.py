@@ -15,7 +15,7 @@ from test_tables import INLINE, lrsearch
 from test_train import MLP, facts, run
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
-from lrsearch.data import split
+from lrsearch.data.splitting import split
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec.model import class_paths, trial_key
 from lrsearch.train.batches import resident

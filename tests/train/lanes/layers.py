@@ -1168,6 +1168,22 @@ class DiffersALittle(Double):
         return super().hidden(x) * (1 + 1e-6 * torch.jit.is_tracing())
 
 
+class DiffersAndRaises(DiffersALittle):
+    """In evaluation, at other weights than its first."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.begun = self.size()
+
+    def size(self):
+        return sum(each.detach().sum().item() for each in self.parameters())
+
+    def hidden(self, x):
+        if not self.training and self.size() != self.begun:
+            raise ValueError("these are not its weights")
+        return super().hidden(x)
+
+
 class Mixed(Net):
     def __init__(self, num_classes):
         super().__init__(num_classes)

@@ -24,7 +24,12 @@ from lrsearch.train.batches.batch import Batch, copy, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.device import is_out_of_memory, release
 from lrsearch.train.engines.course import state_of
-from lrsearch.train.engines.obstacles import explain, find_place, tell_checks
+from lrsearch.train.engines.obstacles import (
+    explain,
+    find_place,
+    refuse_optimizer,
+    tell_checks,
+)
 from lrsearch.train.engines.sizes import (
     are_equal,
     as_numbers,
@@ -36,7 +41,7 @@ from lrsearch.train.engines.sizes import (
 )
 from lrsearch.train.engines.solo import calibrate
 from lrsearch.train.engines.start import build
-from lrsearch.train.engines.timetable import learning_rates
+from lrsearch.train.engines.timetable import by_rate, learning_rates
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.program import Program, needs_of
@@ -89,7 +94,7 @@ def refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str
     train = trials[0].config["train"]
     optimizer = train["optimizer"]
     if optimizer.get("name") not in STACKED:
-        return _refuse_optimizer(optimizer)
+        return refuse_optimizer(optimizer)
     if data.epoch is not None and STACKED[optimizer["name"]].average is not None:
         return (
             f"{optimizer['name']} is evaluated at other weights than it trains, and what these "
@@ -100,18 +105,6 @@ def refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str
         if reason := _refuse([_with_precision(trial, each) for trial in trials], data, workplace):
             return reason
     return ""
-
-
-def _refuse_optimizer(optimizer: Mapping[str, Any]) -> str:
-    path = optimizer.get("class_path")
-    if path is None:
-        return f"{optimizer['name']} has no form for lanes"
-    named = path.rpartition(".")[2].lower()
-    twin = f", {named} among them" if named in STACKED else ""
-    return (
-        f"the optimizer {path} has no form for lanes, as none has that is named by its class path; "
-        f"the built-in ones have{twin}"
-    )
 
 
 def _with_precision(trial: Trial, kind: str) -> Trial:
@@ -153,8 +146,9 @@ def _compare(
 ) -> tuple[str, bool]:
     """The reason against lanes, or "", and whether rounding alone may cause it. `dtype` is the type
     for the models, where it is not their own."""
+    first, *others = by_rate(trials)
     # Other weights in the second lane, whatever its seed: what mixes lanes up must show.
-    pair = [trials[0], replace(trials[1 % len(trials)], seed=trials[0].seed + 1)]
+    pair = [first, replace((others or [first])[0], seed=first.seed + 1)]
     models = [build(each, data, workplace) for each in (*pair, trials[0])]
     models = [each if dtype is None else each.to(dtype) for each in models]
     try:
@@ -270,7 +264,7 @@ class _Comparison:
         remembered: dict[str, object] = {}
         for step, rows in enumerate(self.rows):
             pulse.beat()
-            self.models[0].train()
+            self.criteria[0].follow(self.models[0].train())
             seen = self._remember()
             alone = [self._step_alone(lane, states[lane], rows[lane]) for lane in range(2)]
             now = self._remember()
@@ -455,11 +449,16 @@ class _Comparison:
         return ""
 
     def _find_evaluated(self, row: Tensor) -> str:
-        """The reason against lanes that a memory of evaluations is, as `_find_change`."""
+        """The reason against lanes that a memory of evaluations is, as `_find_change`; "" where
+        they raise, which explains no difference."""
         seen = []
-        for state in self.states:
-            self._evaluate(self.models[0], state, take(self.data.train, row))
-            seen.append(self._remember())
+        try:
+            for state in self.states:
+                self._evaluate(self.models[0], state, take(self.data.train, row))
+                seen.append(self._remember())
+        except any_but_interrupts(is_out_of_memory, _Differs) as error:
+            release(error)
+            return ""
         return self._find_change(*seen)
 
     def _find_written(

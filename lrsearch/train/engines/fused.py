@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,6 +26,7 @@ from lrsearch.train.device import (
     release,
 )
 from lrsearch.train.engines import solo
+from lrsearch.train.engines.apart import set_apart, tell_apart
 from lrsearch.train.engines.course import (
     Event,
     Replies,
@@ -36,7 +37,8 @@ from lrsearch.train.engines.course import (
     validation_metrics,
     worth_keeping,
 )
-from lrsearch.train.engines.lane import Lane, begin, dump, find_order, restore
+from lrsearch.train.engines.initial import Initial
+from lrsearch.train.engines.lane import Lane, begin, dump, find_order, reach, restore
 from lrsearch.train.engines.orders import advance
 from lrsearch.train.engines.saving import (
     Encoder,
@@ -46,16 +48,11 @@ from lrsearch.train.engines.saving import (
     save,
 )
 from lrsearch.train.engines.sharing import Sharing, cannot_share, tell_measured
-from lrsearch.train.engines.start import build, start_losses
 from lrsearch.train.engines.telling import Events, Telling, tell_once
 from lrsearch.train.lanes.graphs import fewest_lanes
-from lrsearch.train.lanes.program import Program, needs_of
-from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
-from lrsearch.train.models.criterion import Criterion, make_criterion
-from lrsearch.train.optimizers.registry import STACKED
-from lrsearch.train.randomness import seed_everything, trial_seeds
+from lrsearch.train.lanes.program import Kept, Program, needs_of
+from lrsearch.train.lanes.state import LaneState
 from lrsearch.train.tape import NotRecordable
-from lrsearch.train.users import anew
 from lrsearch.train.users.memory import Memory
 from lrsearch.trial import (
     Cohort,
@@ -72,13 +69,6 @@ from lrsearch.trial import (
     Trial,
     Verdict,
 )
-
-SEGMENT = 512
-"""Steps prepared at once, at most."""
-
-SEEDS = 8
-"""Seeds whose initial weights are kept, but of no more than there are lanes: they are on the device
-beside the program, and large models train in few lanes."""
 
 
 def run(cohort: Cohort, device: torch.device) -> Telling:
@@ -100,6 +90,8 @@ def _run(cohort: Cohort, device: torch.device) -> Telling:
         # Twenty trials in lanes of up to sixteen are two times ten, not sixteen and four.
         even = max(fewest, -(-len(left) // -(-len(left) // lanes)))
         lanes, reason = yield from _try(cohort, device, left, even)
+        if not reason:
+            break
         if left:
             fused = lanes >= fewest
             plan = replace(cohort.plan, lanes=lanes, reason=reason)
@@ -111,7 +103,7 @@ def _try(
     cohort: Cohort, device: torch.device, left: dict[int, Trial], lanes: int
 ) -> Generator[Events, Replies, tuple[int, str]]:
     """Train the rest of the cohort in so many lanes; returns the number of lanes to go on with
-    after a failure, 0 for none, and why."""
+    after a failure, 0 for none, and why, "" where none is left but those that train alone."""
     replies: Replies | None = None
     with contextlib.closing(_Session(cohort, device, lanes).go(list(left.values()))) as session:
         while True:
@@ -151,10 +143,8 @@ class _Session:
     ready: deque[Lane] = field(default_factory=deque)
     parked: dict[int, Lane] = field(default_factory=dict)
     stopped: deque[Lane] = field(default_factory=deque)
-    initial: OrderedDict[int, tuple[LaneState, dict[float, list[float]]]] = field(
-        default_factory=OrderedDict
-    )
-    skeleton: Skeleton | None = None
+    apart: list[Noted] = field(default_factory=list)
+    """The notes, not told yet, on trials that are left to train alone."""
     memory: Memory | None = None
     """The memory of the user's data of having been read."""
     pace: float = 0.0
@@ -174,7 +164,8 @@ class _Session:
         if taken and isinstance(self.data, Streamed):
             self.memory = Memory(self.data.objects)
         self.config = trials[0].config
-        self.criterion = self._make_criterion(trials[0])
+        self.initial = Initial(self.cohort, self.device, self.data, self.lanes)
+        self.criterion = self.initial.make_criterion(trials[0])
         self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
         pulse.enter(pulse.TRAINING)
         while self.fresh or self.ready or self.parked or self.stopped or any(self.places):
@@ -185,7 +176,10 @@ class _Session:
                     # One that goes on from its saved state may stand before an evaluation.
                     if not any(lane is not None and lane.is_due for lane in self.places):
                         self._advance()
-                    yield from self._look()
+                    if any(self.places):
+                        yield from self._look()
+                    told, self.apart = tuple(self.apart), []
+                    yield from self._tell(told)
                     yield from self._end_late()
                 elif self.parked and not (self.fresh or self.ready or self.stopped):
                     yield from self._tell(None)
@@ -252,7 +246,7 @@ class _Session:
     def _put_in(self, place: int, lane: Lane) -> None:
         """Put a lane into an empty place, to go on there."""
         self.program = self.program or Program(
-            self._skeleton,
+            self.initial.skeleton,
             self.config["train"],
             self.needs,
             self.seen,
@@ -278,7 +272,7 @@ class _Session:
 
     def _begin(self, trial: Trial) -> Lane:
         return begin(
-            trial, self.cohort, self.data, self.criterion, self.sharing, self._initial(trial)
+            trial, self.cohort, self.data, self.criterion, self.sharing, self.initial.of(trial)
         )
 
     def _go_on(self, lane: Lane) -> list[Event]:
@@ -360,37 +354,6 @@ class _Session:
                 yield self._take(lane, lane.state, lane.total)
         yield from self.sharing.save(last=True)
 
-    def _initial(self, trial: Trial) -> tuple[LaneState, list[float]]:
-        """The state before the first step, and `start_losses` there: both follow from the seed
-        alone."""
-        train = trial.config["train"]
-        smoothing = float(train["label_smoothing"])
-        if trial.seed not in self.initial:
-            anew.put_back(self.cohort.workplace)
-            model = build(trial, self.data, self.cohort.workplace)
-            noise = torch.Generator(self.device).manual_seed(trial_seeds(trial.seed).noise)
-            optimizer = STACKED[train["optimizer"]["name"]]
-            self.initial[trial.seed] = initial_state(model, optimizer, noise.get_state()), {}
-            self.skeleton = self.skeleton or Skeleton(model)
-            while len(self.initial) > min(SEEDS, self.lanes):
-                self.initial.popitem(last=False)
-        state, starts = self.initial[trial.seed]
-        if smoothing not in starts:
-            model = self._skeleton.load(state)
-            criterion = self._make_criterion(trial)
-            seed_everything(trial_seeds(trial.seed).noise)
-            starts[smoothing] = start_losses(model, self.data, criterion).tolist()
-        return state, starts[smoothing]
-
-    def _make_criterion(self, trial: Trial) -> Criterion:
-        place, data = self.cohort.workplace, self.data
-        return make_criterion(trial.config, data.task, data.outputs, place, self.device)
-
-    @property
-    def _skeleton(self) -> Skeleton:
-        assert self.skeleton is not None
-        return self.skeleton
-
     # steps
 
     def _advance(self) -> None:
@@ -399,7 +362,7 @@ class _Session:
         clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
         ahead = min(lane.next_stop() - lane.step for lane in live)
-        steps = min(ahead, _reach(live, self.cohort.timeout, self.pace))
+        steps = min(ahead, reach(live, self.cohort.timeout, self.pace))
         # An empty place repeats a neighbour's batches and numbers, which is harmless.
         filled = [lane or live[0] for lane in self.places]
         numbers = self.program.tabulate(
@@ -413,9 +376,17 @@ class _Session:
             ]
         )
         self.program.due = [lane.course.recording.due if lane else () for lane in self.places]
+        # An error on a GPU is the end of what this process can do there: nothing is put back.
+        kept = self.program.keep() if self.device.type == "cpu" else None
         try:
             orders = [lane.order for lane in filled if lane.order is not None]
             advance(self.program, orders, numbers)
+        except any_but_interrupts(DataError, NotRecordable, is_out_of_memory) as error:
+            raising = self.program.find_raising() if kept else []
+            if kept is None or not self._set_apart(raising, kept, error):
+                raise
+            release(error)
+            return
         finally:
             self._take_records()
             self._charge(live, clock)
@@ -424,9 +395,30 @@ class _Session:
             lane.course.steps = lane.step
         self.pace = (pulse.clock() - clock) / steps
 
+    def _set_apart(self, raising: Sequence[int], kept: Kept, error: BaseException) -> bool:
+        """Have the lanes in some places, which raise this by themselves, train alone from their
+        beginning. Returns whether the others stand where they were kept, to go on."""
+        assert self.program is not None
+        lost = set_apart(self.program, self.places, raising, kept)
+        if lost is None:
+            return False
+        for lane in lost:
+            self.apart.append(Noted(lane.trial.number, tell_apart(lane, error)))
+            self.sharing.leave(lane.trial.number)
+        self.fresh.extend(self.sharing.take_freed())
+        live = [lane for lane in self.places if lane is not None]
+        if not live:
+            self.program = None
+        for lane in live:
+            lane.order = None
+        for lane in live:  # What they have read since is read again.
+            lane.order = find_order(lane, self.places, self.data)
+        return True
+
     def _take_records(self) -> None:
         """Have the lanes take what the program has recorded of them; it stays on the device."""
-        assert self.program is not None
+        if self.program is None:
+            return
         for place, step, row in self.program.noted:
             if (lane := self.places[place]) is not None:
                 lane.course.recording.note(step, float(lane.rates[step - 1]), row)
@@ -455,11 +447,10 @@ class _Session:
             for place, lane in enumerate(self.places)
             if lane is not None and lane.step in lane.evaluations and lane.since != lane.step
         }
-        if due:
+        evaluated = self._evaluate(due)
+        if self.program is not None and due:
             places = numbers_on(self.device, list(due))
-            sums = torch.cat(
-                [self.program.total[places].unsqueeze(1), self.program.evaluate(list(due))], 1
-            )
+            sums = torch.cat([self.program.total[places].unsqueeze(1), evaluated], 1)
             self.program.total.index_fill_(0, places, 0.0)
             records = [row for lane in due.values() for row in lane.course.recording.rows]
             numbers = torch.cat([sums.flatten(), *records]).tolist()  # The one wait for the device.
@@ -488,6 +479,24 @@ class _Session:
                 self.parked[waits.trial.number] = self._take_out(place)
                 value = waits.course.value(self.cohort.objective)
                 yield from self._tell(Reached(waits.trial.number, waits.step, value))
+
+    def _evaluate(self, due: dict[int, Lane]) -> Tensor:
+        """The validation sums of the lanes that are due, [lanes, sums]; those of them that raise by
+        themselves are set apart, and due no more."""
+        program = self.program
+        assert program is not None
+        kept = program.keep() if due and self.device.type == "cpu" else None
+        while due:
+            try:
+                return program.evaluate([*due])
+            except any_but_interrupts(DataError, NotRecordable, is_out_of_memory) as error:
+                raising = [place for place in due if kept and program.raises(place)]
+                if kept is None or not self._set_apart(raising, kept, error):
+                    raise
+                release(error)
+            for place in raising:
+                del due[place]
+        return torch.empty(0)
 
     def _keep_best(self, due: Mapping[int, Lane], measured: Sequence[tuple[Measured, str]]) -> None:
         """Copy the evaluated tensors of lanes that were measured as their best so far."""
@@ -561,7 +570,7 @@ class _Session:
             at_best = self.cohort.objective.at == "best"
             state = lane.best_state if at_best else self.program.evaluated(place)
         if state is not None:
-            weights = serialize(self._skeleton.state_dict(*state))
+            weights = serialize(self.initial.skeleton.state_dict(*state))
         lane.course.recording.flush()
         records = lane.course.tell(whole=True)
         return Ended(lane.trial.number, result, lane.course.curve, weights, records=records)
@@ -572,14 +581,3 @@ class _Session:
             lane = self.stopped.popleft()
             reason = f"stopped after {lane.step} of {lane.budget} steps"
             yield from self._close(self._end(lane, Outcome.PRUNED, reason))
-
-
-def _reach(live: Sequence[Lane], timeout: float | None, pace: float) -> int:
-    """Steps until the clock is looked at next: at most those that fit, at so many seconds a step,
-    before the first lane's time is over."""
-    if timeout is None:
-        return SEGMENT
-    if not pace:
-        return 1
-    left = min(timeout - lane.course.seconds for lane in live) * len(live)
-    return max(1, min(SEGMENT, int(left / pace)))

@@ -24,6 +24,9 @@ from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.randomness import trial_seeds
 from lrsearch.trial import Cohort, Outcome, Trial
 
+SEGMENT = 512
+"""Steps prepared at once, at most."""
+
 
 @dataclass(eq=False)
 class Lane:
@@ -176,3 +179,14 @@ def find_order(lane: Lane, places: Sequence[Lane | None], data: Data) -> Order:
             return other.order
     size, seed = lane.trial.config["train"]["batch_size"], trial_seeds(lane.trial.seed).order
     return Order(data, size, seed, lane.step)
+
+
+def reach(live: Sequence[Lane], timeout: float | None, pace: float) -> int:
+    """Steps until the clock is looked at next: at most those that fit, at so many seconds a step,
+    before the first lane's time is over."""
+    if timeout is None:
+        return SEGMENT
+    if not pace:
+        return 1
+    left = min(timeout - lane.course.seconds for lane in live) * len(live)
+    return max(1, min(SEGMENT, int(left / pace)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import textwrap
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from lrsearch.data.raised import find_line
+from lrsearch.train.optimizers.registry import STACKED
 
 _PLAIN = {
     r"\.item\(\)|data-dependent control flow|data pointer": "it reads values back from tensors, as "
@@ -31,6 +33,19 @@ _PLAIN = {
 
 LONGEST = 160
 """Characters of an error that are shown."""
+
+
+def refuse_optimizer(optimizer: Mapping[str, Any]) -> str:
+    """The reason against lanes of an optimizer that has no form for them."""
+    path = optimizer.get("class_path")
+    if path is None:
+        return f"{optimizer['name']} has no form for lanes"
+    named = path.rpartition(".")[2].lower()
+    twin = f", {named} among them" if named in STACKED else ""
+    return (
+        f"the optimizer {path} has no form for lanes, as none has that is named by its class path; "
+        f"the built-in ones have{twin}"
+    )
 
 
 def find_place(error: BaseException, models: Iterable[nn.Module]) -> str:

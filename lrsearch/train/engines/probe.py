@@ -27,7 +27,7 @@ from lrsearch.train.device import (
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import Data, check_sources, open_data
 from lrsearch.train.engines.start import build
-from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
+from lrsearch.train.engines.timetable import by_rate, evaluation_steps, learning_rates
 from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes.graphs import fewest_lanes
 from lrsearch.train.lanes.program import Program, needs_of
@@ -272,19 +272,16 @@ class _Measurer:
         return True
 
     def _measure_program(self, lanes: int) -> None:
-        chosen = [self.trials[lane % len(self.trials)] for lane in range(lanes)]
+        chosen = self.trials[:lanes]
         needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in chosen))
+        train = by_rate(self.trials)[0].config["train"]  # At which most steps can be made.
         begun = time.perf_counter()
         skeleton = Skeleton(self.model)
         program = Program(skeleton, self.train, needs, self.data, lanes, self.criterion)
-        for lane, trial in enumerate(chosen):
-            program.put(lane, self.state, trial.config["train"])
-        place = self.payload.workplace
-        rows = []
-        for train in (each.config["train"] for each in chosen):
-            rates = learning_rates(train, self.data.epoch_samples, place)[:1]
-            rows.append((train, program.curves(train, rates), 0))
-        numbers = program.tabulate(rows)
+        for lane in range(lanes):
+            program.put(lane, self.state, train)
+        rates = learning_rates(train, self.data.epoch_samples, self.payload.workplace)[:1]
+        numbers = program.tabulate([(train, program.curves(train, rates), 0)] * lanes)
         index = self.batch.unsqueeze(0)
         steps = 2 if self.fewest == 1 else 1  # It is recorded, and captured where there are graphs.
         for _ in range(steps):

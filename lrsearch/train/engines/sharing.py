@@ -198,6 +198,12 @@ class Sharing:
         if late := {each.fork for each in ahead if each.fork < step}:
             self._free([trial for fork in sorted(late) for trial in self._waiting(number, fork)])
 
+    def leave(self, number: int) -> None:
+        """Free those that still wait for a trial, which begins again elsewhere."""
+        self.left.pop(number, None)
+        self._copies.pop(number, None)
+        self._free(self._waiting(number))
+
     def end(self, ended: Ended) -> list[Event]:
         """Free those that still wait for a trial that has ended; returns their events where they
         have ended with it.

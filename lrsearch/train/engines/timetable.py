@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lrsearch import catalogue, duration, schedules
-from lrsearch.trial import Workplace
+from lrsearch.trial import Trial, Workplace
 
 MOST_RECORDS = 256
 """Steps of a training that are recorded."""
@@ -67,3 +67,9 @@ def _size(train: Mapping[str, Any], samples: int) -> dict[str, int]:
     length = duration.parse(train["budget"])
     budget = duration.budget_steps(length, samples=samples, batch_size=size)
     return {"budget": budget, "samples": samples, "batch_size": size}
+
+
+def by_rate(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials, those of the lowest rates first: one that is lost at once may raise what no other
+    would, and is no structure to try."""
+    return sorted(trials, key=lambda each: float(each.config["train"]["lr"]))

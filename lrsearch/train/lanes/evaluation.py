@@ -71,6 +71,12 @@ def _no_nesting(model: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
+def _same_bytes(left: Tensor, right: Tensor) -> bool:
+    """Whether two tensors of one type hold the same, nan included."""
+    parts = [each.detach().reshape(-1).view(torch.uint8) for each in (left, right)]
+    return torch.equal(*parts)
+
+
 @dataclass(eq=False)
 class _Evaluator:
     """Copies of some lanes' tensors, to evaluate these lanes alone."""
@@ -184,11 +190,15 @@ class Evaluation:
         parameters, fixed, place = self._evaluated_at(lane)
         model = self.stack.skeleton.fill(view_lane(parameters, place), view_lane(fixed, place))
         own = {**self.stack.skeleton.parameters, **self.stack.skeleton.fixed}
-        versions = {name: each._version for name, each in own.items()}
+        # By their contents and places: `.data` and numpy change a tensor, and no version of it.
+        before = {
+            name: (each._version, each.data_ptr(), each.clone()) for name, each in own.items()
+        }
         generator = self.stack.generators.part(lane)
         found = validation_sums(model, self.data, self.criterion, generator)
         for name, each in own.items():
-            if each._version != versions[name]:
+            *known, held = before[name]
+            if [each._version, each.data_ptr()] != known or not _same_bytes(each, held):
                 raise NotRecordable(f"its forward changes {name} in evaluation, too")
         return found
 

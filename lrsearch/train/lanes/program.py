@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,14 @@ from lrsearch.train.batches.batch import NOTHING, Batch, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Window
 from lrsearch.train.batches.transforms import Parts, augment, mixed_loss
-from lrsearch.train.device import release, sum_type, to_device
+from lrsearch.train.device import is_out_of_memory, release, sum_type, to_device
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.evaluation import Evaluation
 from lrsearch.train.lanes.graphs import Lead, Recorded, replayable
 from lrsearch.train.lanes.places import placeless
 from lrsearch.train.lanes.plain import fills_what_is_shared
 from lrsearch.train.lanes.rules import Rules
-from lrsearch.train.lanes.stack import PARAMETERS, Stack
+from lrsearch.train.lanes.stack import PARAMETERS, Stack, copy_all
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors
 from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.models.metrics import stacked_loss
@@ -51,6 +52,15 @@ def needs_of(train: Mapping[str, Any]) -> frozenset[str]:
     clipping = {"clip_norm"} if train["clip_norm"] is not None else set()
     layers = {"layer_decay"} if train["layer_decay"] is not None else set()
     return own | smoothing | clipping | layers
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Copies of tensors beside these, the states of the lanes' generators, and their steps."""
+
+    tensors: Sequence[tuple[Tensor, Tensor]]
+    noise: Sequence[Tensor]
+    steps: Sequence[int]
 
 
 class Program:
@@ -93,6 +103,8 @@ class Program:
         self._room: bool | None = None
         self._lead = Lead(device)
         self._steps: dict[int, Recorded] = {}
+        self._replayed: tuple[Recorded, Tensor, Tensor] | None = None
+        """The step that was made last, if it was a replay, with its samples and scalars."""
 
     # lanes as values
 
@@ -135,9 +147,10 @@ class Program:
         """Make a step on samples, int64 [batch] or [lanes, batch], with scalars [groups x scalars,
         lanes], and record its operations at the first; returns the outputs of `_step`."""
         recorded = self._steps.get(samples.dim())
+        self._replayed = None if recorded is None else (recorded, samples, scalars)
         if recorded is not None:
             return recorded.replay(samples, scalars)
-        kept = self._keep()
+        kept = self.keep(forward=True)
         noise = Noise(self.stack.generators)
         try:
             tape, outputs = record(self._step(noise), [samples, scalars], self._static())
@@ -146,26 +159,49 @@ class Program:
                 raise
             release(error)
             self.stack.owned = True
-            self._put_back(kept)
+            self.put_back(kept)
             return self._make(samples, scalars)
         self._steps[samples.dim()] = replayable(tape, noise, self.stack.device)
         return outputs
 
     @torch.no_grad()
-    def _keep(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Copies of what a forward pass may change: the model's tensors, the generators' states."""
-        held = (*self.stack.parameters.values(), *self.stack.fixed.values())
+    def keep(self, *, forward: bool = False) -> Kept:
+        """Copies of what steps change, or of what a forward pass may change, the model's tensors;
+        and the generators' states."""
+        held = [*self.stack.parameters.values(), *self.stack.fixed.values()]
+        if not forward:
+            held = [*self.stack.held(), self.total]
         states = [self.stack.generators.read(lane) for lane in range(self.stack.lanes)]
-        return [each.clone() for each in held], states
+        return Kept([(each, each.clone()) for each in held], states, [*self.stack.steps])
 
     @torch.no_grad()
-    def _put_back(self, kept: tuple[list[Tensor], list[Tensor]]) -> None:
-        """Undo a forward pass."""
-        held = (*self.stack.parameters.values(), *self.stack.fixed.values())
-        for each, copy in zip(held, kept[0], strict=True):
-            each.copy_(copy)
-        for lane, state in enumerate(kept[1]):
+    def put_back(self, kept: Kept) -> None:
+        """Undo what was done since `keep`."""
+        copy_all(kept.tensors)
+        for lane, state in enumerate(kept.noise):
             self.stack.generators.write(lane, state)
+        self.stack.steps[:] = kept.steps
+
+    @torch.no_grad()
+    def find_raising(self) -> list[int]:
+        """The places whose lanes raise by themselves in the step that has just raised: it is made
+        with each lane's tensors, batch and noise in all places. What this changes is to be put
+        back. None where the step was not replayed."""
+        if self._replayed is None:
+            return []
+        recorded, samples, scalars = self._replayed
+        draws = [each.numbers for each in recorded.noise.draws]
+        held = [(each, each.clone()) for each in (*self.stack.held(), self.total, *draws)]
+        found = []
+        for lane in range(self.stack.lanes):
+            copy_all((each, copy[lane].expand_as(each)) for each, copy in held)
+            rows = samples if samples.dim() == 1 else samples[lane].expand_as(samples).contiguous()
+            try:
+                recorded.tape.replay(rows, scalars)
+            except any_but_interrupts(is_out_of_memory) as error:
+                release(error)
+                found.append(lane)
+        return found
 
     def _make_recorded(self, samples: Tensor, scalars: Tensor, places: Sequence[int]) -> None:
         """Make a step that is a recorded one of the lanes in some places."""
@@ -382,6 +418,15 @@ class Program:
         """The validation sums of these lanes, [len(lanes), sums], see
         `Evaluation.evaluate`."""
         return self.evaluation.evaluate(lanes)
+
+    def raises(self, lane: int) -> bool:
+        """Whether a lane's evaluation raises by itself."""
+        try:
+            self.evaluate([lane])
+        except any_but_interrupts(is_out_of_memory) as error:
+            release(error)
+            return True
+        return False
 
     def evaluated(self, lane: int) -> tuple[Tensors, Tensors]:
         """Copies of the tensors a lane is evaluated at, [...] each, see `Evaluation.evaluated`."""

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 from typing import Any, cast
 
 import torch
@@ -123,11 +124,16 @@ class Criterion:
                 return _scalar(self.step.loss(model, batch.x), batch, "train.step: loss")
         return self.of_outputs(self.forward(model, batch), batch)
 
-    def forward(self, model: nn.Module, batch: Batch) -> Any:
-        """The model's outputs, in a type wide enough for a loss."""
+    def follow(self, model: nn.Module) -> None:
+        """Put a loss that is a module in the model's mode: it may drop or gather something, as a
+        model does."""
         loss = self.loss_code
         if isinstance(loss, nn.Module) and loss.training != model.training:
-            loss.train(model.training)  # It may drop or gather something, as a model does.
+            loss.train(model.training)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        """The model's outputs, in a type wide enough for a loss."""
+        self.follow(model)
         with self.precision(batch):
             outputs = call(model, batch.x)
         outputs = widen(find_output(outputs) if self.task in SUMS else outputs)
@@ -247,13 +253,17 @@ class Criterion:
         return self.forward(model, batch)
 
     def _step_sums(self, model: nn.Module, batch: Batch) -> Tensor:
-        values: dict[str, Any] = {}
+        values: dict[str, Tensor] = {}
         with self.precision(batch):
             if hasattr(self.step, "evaluate"):
-                values = _check_values(self.step.evaluate(model, batch.x))
+                given = _check_values(self.step.evaluate(model, batch.x))
+                values = {
+                    name: _scalar(each, batch, f"train.step: evaluate: {name}", number=True)
+                    for name, each in given.items()
+                }
             self.alike = "loss" not in values
             if self.alike:
-                values["loss"] = self.step.loss(model, batch.x)
+                values["loss"] = _scalar(self.step.loss(model, batch.x), batch, "train.step: loss")
         names = tuple(sorted(values.keys() - {"loss"}))
         if self.names is None:
             self.names = names
@@ -263,12 +273,7 @@ class Criterion:
                 where="train.step: evaluate",
             )
         wide = sum_type(batch.device)
-        return torch.stack(
-            [
-                _scalar(values[name], batch, f"train.step: {name}").to(wide)
-                for name in ("loss", *names)
-            ]
-        )
+        return torch.stack([values[name].to(wide) for name in ("loss", *names)])
 
     def measure(self, outputs: Any, targets: Tree) -> list[Tensor]:
         """The user's metrics of a whole split, one value each."""
@@ -308,15 +313,18 @@ def _per_sample(losses: Tensor) -> Tensor:
     return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
 
 
-def _scalar(value: Any, batch: Batch, where: str) -> Tensor:
+def _scalar(value: Any, batch: Batch, where: str, *, number: bool = False) -> Tensor:
+    """One value of a step's; `number` says that it may be a number, since nothing differentiates
+    it."""
     if isinstance(value, Tensor) and value.numel() == 1:
         return value.reshape(())
-    if isinstance(value, int | float) and not where.endswith("loss"):
+    if number and isinstance(value, Real):  # numpy's, too.
         wide = sum_type(batch.device)
         return torch.full((), float(value), dtype=wide, device=batch.device)
     told = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else None
     told = told or f"{type(value).__name__}"
-    raise ModelError(f"it gives {told}; a tensor of one value is needed", where=where)
+    needed = "a number" if number else "a tensor of one value"
+    raise ModelError(f"it gives {told}; {needed} is needed", where=where)
 
 
 def _check_values(values: Any) -> dict[str, Any]:

@@ -158,6 +158,13 @@ def test_what_a_recording_would_get_wrong_is_refused(name: str) -> None:
     assert REFUSED[name] in found, found
 
 
+@pytest.mark.parametrize("name", ["DiffersALittle", "DiffersAndRaises"])
+def test_a_difference_is_told_as_such(name: str) -> None:
+    """A loss is put in the model's mode, which is no memory, and another error explains nothing."""
+    found = reason(f"layers.{name}", own_loss="torch.nn.CrossEntropyLoss")
+    assert "in lanes the loss differs" in found, found
+
+
 @pytest.mark.parametrize(
     ("kind", "told"),
     [

@@ -54,7 +54,7 @@ from torch.backends import mha
 from lrsearch import catalogue
 from lrsearch.errors import DataError, ModelError
 from lrsearch.train.batches.batch import take
-from lrsearch.train.engines import fused
+from lrsearch.train.engines import fused, initial
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.course import open_data
 from lrsearch.train.engines.orders import Order, gather_batches
@@ -1431,7 +1431,7 @@ def test_nothing_is_kept_of_what_is_over(place):
 
 def test_initial_weights_are_kept_of_no_more_seeds_than_there_are_lanes(monkeypatch):
     """They lie on the device, beside the program."""
-    made, most, make = [], [], fused.initial_state
+    made, most, make = [], [], initial.initial_state
 
     def watch(*given):
         most.append(sum(each() is not None for each in made))
@@ -1439,7 +1439,7 @@ def test_initial_weights_are_kept_of_no_more_seeds_than_there_are_lanes(monkeypa
         made.append(weakref.ref(state))
         return state
 
-    monkeypatch.setattr(fused, "initial_state", watch)
+    monkeypatch.setattr(initial, "initial_state", watch)
     run_fused([config(LOGISTIC, budget="2ba")] * 6, 2, seeds=[0, 1, 2, 0, 2, 3])
     # Of four seeds one is made again.
     assert len(made) == 5 and max(most) == 2

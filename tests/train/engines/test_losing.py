@@ -5,12 +5,13 @@ import math
 import pytest
 import test_train
 import torch
-from test_fused import run_fused
+from devices import assert_same_numbers
+from test_fused import both, run_fused
 from test_train import config, net, run
 from torch import nn
 
 from lrsearch.train.engines.losing import find_loss
-from lrsearch.trial import Outcome
+from lrsearch.trial import Noted, Outcome, Planned
 
 place = test_train.place
 
@@ -40,6 +41,11 @@ CODE = """
             out = self.head(self.body(x.flatten(1)))
             torch.multinomial(out.detach().softmax(-1), 1)
             return out
+
+    class Normalizes(Samples):
+        def __init__(self, in_features, num_classes):
+            super().__init__(in_features, num_classes)
+            self.body.append(nn.BatchNorm1d(8))
 
     class Evaluates(Asserts):
         def forward(self, x):
@@ -77,15 +83,30 @@ def test_what_is_raised_once_the_numbers_have_gone_is_told_as_divergence(place, 
     assert error in end.result.reason and error.partition(":")[0] in end.result.traceback
 
 
-@pytest.mark.cpu("an accelerator refuses the factorization in lanes")
-def test_lanes_end_each_as_it_ends_alone(place):
-    own = [config(net("nets.Solves"), budget="6ba", lr=rate) for rate in (0.01, 1e25, 0.02)]
-    alone = run(*own, place=place(nets=CODE))
-    beside = run_fused(own, 2, place=place(nets=CODE))
-    outcomes = [Outcome.COMPLETED, Outcome.DIVERGED, Outcome.COMPLETED]
-    for found in (alone, [beside[number] for number in range(3)]):
-        assert [each.result.outcome for each in found] == outcomes
-        assert "LinAlgError" in found[1].result.reason
+@pytest.mark.cpu("an accelerator refuses the factorization in lanes, or is lost with the error")
+@pytest.mark.parametrize("name", ["Normalizes", "Evaluates"])
+def test_a_lane_that_raises_trains_alone_and_the_others_go_on(place, name):
+    """Among the first, beside others of its seed and of none, and last, alone in the program."""
+    given = {"budget": "6ba", "evaluate": "3ba"}
+    own = [config(net(f"nets.{name}"), lr=rate, **given) for rate in (0.01, 1e25, 0.02, 0.03, 1e25)]
+    seeds = [0, 0, 0, 1, 0]
+    where = place(nets=CODE)
+    pairs, events = both(*own, lanes=3, place=where, seeds=seeds)
+    sound = [each for number, each in enumerate(own) if number not in (1, 4)]
+    apart = run_fused(sound, 3, place=where, seeds=[0, 0, 1])
+    notes = [each.text for each in events if isinstance(each, Noted)]
+    assert [each.partition(" raised ")[0] for each in notes] == [
+        f"trial {number} trains alone: in lanes it" for number in (1, 4)
+    ]
+    assert not any(isinstance(each, Planned) for each in events)
+    for number, (alone, beside) in enumerate(pairs):
+        lost = number in (1, 4)
+        assert beside.result.engine == ("solo" if lost else "fused")
+        assert beside.result.outcome is (Outcome.DIVERGED if lost else Outcome.COMPLETED)
+        assert beside.result.reason == alone.result.reason
+        same = alone if lost else apart[(0, 2, 3).index(number)]
+        assert_same_numbers(beside.curve, same.curve)
+        assert_same_numbers(beside.records.loss, same.records.loss)
 
 
 @pytest.mark.parametrize(("rate", "steps"), [(0.01, 4), (1.0, 4)])

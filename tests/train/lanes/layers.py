@@ -855,6 +855,24 @@ class ScalesLate(Net):
         return super().hidden(x) * self.scale
 
 
+class DriftsLate(Net):
+    """A buffer that evaluations change once the weights have moved, by ways without a version."""
+
+    def __init__(self, num_classes, how):
+        super().__init__(num_classes)
+        self.how = how
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("begun", self.first.weight.detach().clone())
+
+    def hidden(self, x):
+        if not self.training and (self.first.weight - self.begun).norm().item() > 0.1:
+            if self.how == "in place":
+                self.scale.data *= 0.5
+            else:
+                self.scale.data = self.scale * 0.5
+        return super().hidden(x) * self.scale
+
+
 class Pads(Net):
     """Rows of zeros: an encoder leaves them out in evaluation, by nested tensors."""
 
@@ -1166,6 +1184,22 @@ class DiffersALittle(Double):
 
     def hidden(self, x):
         return super().hidden(x) * (1 + 1e-6 * torch.jit.is_tracing())
+
+
+class DiffersAndRaises(DiffersALittle):
+    """In evaluation, at other weights than its first."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.begun = self.size()
+
+    def size(self):
+        return sum(each.detach().sum().item() for each in self.parameters())
+
+    def hidden(self, x):
+        if not self.training and self.size() != self.begun:
+            raise ValueError("these are not its weights")
+        return super().hidden(x)
 
 
 class Mixed(Net):

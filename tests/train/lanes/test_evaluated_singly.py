@@ -123,16 +123,26 @@ def test_an_evaluation_that_remembers_or_trains_is_refused(
     assert reason in refuse(job.trials, open_data(job, job.trials[0], DEVICE), place)
 
 
-def test_what_an_evaluation_leaves_late_ends_lanes() -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments", "reason"),
+    [
+        ("ScalesLate", {}, "its evaluation changes scale, which other lanes would read"),
+        ("DriftsLate", {"how": "in place"}, "its forward changes scale in evaluation, too"),
+        ("DriftsLate", {"how": "replaced"}, "its forward changes scale in evaluation, too"),
+    ],
+)
+def test_what_an_evaluation_leaves_late_ends_lanes(
+    name: str, arguments: dict[str, str], reason: str
+) -> None:
     """Trying comes before the weights say so; from then on all trials are trained as alone."""
-    model = {"class_path": "layers.ScalesLate", "init_args": {}}
+    model = {"class_path": f"layers.{name}", "init_args": arguments}
     given = {"budget": "8ba", "batch_size": 32, "evaluate": "2ba"}
     job = cohort(*(config(model, lr=rate, **given) for rate in (0.001, 0.02)), place=HERE)
     assert refuse(job.trials, open_data(job, job.trials[0], DEVICE), job.workplace) == ""
     events = [*run_cohort(replace(job, plan=Plan("fused", 2)))]
     (planned,) = [each.plan for each in events if isinstance(each, Planned)]
     assert planned.engine == "solo"
-    assert planned.reason == "its evaluation changes scale, which other lanes would read"
+    assert planned.reason == reason
     ended = {each.trial: each for each in events if isinstance(each, Ended)}
     for each in run_cohort(job):
         if isinstance(each, Ended):

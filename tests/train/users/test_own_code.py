@@ -598,11 +598,17 @@ def test_what_a_step_measures_keeps_its_digits():
     share, large = 1 - 1e-9, torch.tensor(1e40, dtype=torch.float64, device=DEVICE)
     criterion.names, criterion.step = (
         None,
-        SimpleNamespace(loss=lambda model, x: large, evaluate=lambda model, x: {"share": share}),
+        SimpleNamespace(loss=lambda model, x: large, evaluate=lambda model, x: values),
     )
-    sums, _ = criterion.sums(nn.Identity(), Batch(torch.ones(8, device=DEVICE)))
+    values = {"share": share, "own_loss": np.float32(0.5)}
+    batch = Batch(torch.ones(8, device=DEVICE))
     if DEVICE.type != "mps":
-        assert (sums / 8).tolist() == [1e40, share]
+        assert (criterion.sums(nn.Identity(), batch)[0] / 8).tolist() == [1e40, 0.5, share]
+        values["loss"] = 2.0  # A number: nothing differentiates it.
+        assert (criterion.sums(nn.Identity(), batch)[0] / 8).tolist() == [2.0, 0.5, share]
+    values["own_loss"] = None
+    with pytest.raises(ModelError, match="evaluate: own_loss: it gives NoneType; a number is"):
+        criterion.sums(nn.Identity(), batch)
 
 
 def test_a_batch_s_loss_is_weighted():

@@ -266,8 +266,10 @@ class Listener:
         """The reason why weights or a curve were not written, whose results are in the journal by
         then."""
         errors = [*self.conclusions.unkept]
-        if self.unkept:
-            numbers, error = list(self.unkept), next(iter(self.unkept.values()))
+        # What has no line in the journal is trained again, and its weights come with it.
+        unkept = {n: error for n, error in self.unkept.items() if n in self.run.history.results}
+        if unkept:
+            numbers, error = list(unkept), next(iter(unkept.values()))
             measured = "what it measured is" if len(numbers) == 1 else "what they measured is"
             error.hint = (
                 f"the weights of {name_trials(numbers)} are lost, {measured} in the journal; mend "

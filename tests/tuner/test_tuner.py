@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import errno
 import math
+import os
 import random
 import re
 import time
@@ -30,6 +32,7 @@ from lrsearch.errors import (
     RunError,
     SpecError,
     SpecRefused,
+    StorageFull,
     TooManyFailures,
 )
 from lrsearch.executors.inline import Inline
@@ -440,6 +443,28 @@ def test_what_ends_a_search_costs_no_result_told_at_the_same_moment(
     assert (why in ("a curve", "both", "all")) == (told in caught.value.hint)
     assert ("the weights of trial 1 are lost" in caught.value.hint) == (why == "all")
     assert why in ("a failure", "all") or "\n" not in caught.value.hint
+
+
+def test_weights_are_not_lost_where_the_result_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"search": {"lr": [0.1]}}
+    weights = tmp_path / "runs" / "tuned" / "best" / "trial-000001.safetensors.tmp"
+    weights.mkdir(parents=True)
+    pwrite = os.pwrite
+
+    def refuse(descriptor: int, content: bytes, place: int) -> int:
+        if b'"event":"ended"' in content:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return pwrite(descriptor, content, place)
+
+    with monkeypatch.context() as patched, pytest.raises(StorageFull) as caught:
+        patched.setattr(os, "pwrite", refuse)
+        search(tmp_path, changes=changes)
+    assert "journal.jsonl" in caught.value.message and "weights" not in caught.value.hint
+    weights.rmdir()
+    assert search(tmp_path, changes=changes).ending.trained == 1
+    assert weights.with_suffix("").exists()
 
 
 def test_failed_trials_are_kept_until_retried(tmp_path: Path) -> None:

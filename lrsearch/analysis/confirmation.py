@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from lrsearch.analysis.basin import SPLIT_SHIFT
-from lrsearch.analysis.groups import find_rate, is_rate
+from lrsearch.analysis.basin import SPLIT_SHIFT, Basin
+from lrsearch.analysis.groups import agrees, find_rate, is_rate
 from lrsearch.analysis.points import PointSummary, rank, set_apart
 from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Tested
 
 NEAR = SPLIT_SHIFT - 1e-9
 """Decades of the rate under which two points are neighbours of which fresh splits say the same."""
+
+EVEN = 0.5
+"""The share of the likely best rates that lies on an end of those measured where the best mean of
+fresh seeds does: as likely as not."""
 
 
 def choose_finalists(
@@ -70,6 +75,55 @@ def find_beyond(
         and NEAR <= side * _apart(point, first, rate) < math.inf
     )
     return next(beyond, None)
+
+
+def bound_rates(basin: Basin, good: Sequence[PointSummary], worse: Sequence[PointSummary]) -> Basin:
+    """The basin with what fresh seeds say of its rates: that the `good` points are as good as the
+    best of all, best first, and the others `worse`. The intervals hold the rates of the good ones,
+    and end halfway to the next of the worse ones that differ from a good one in the rate alone; the
+    best rate lies among them."""
+    own = [point for point in good if agrees(point.params, basin.params)]
+    own = [point for point in own if is_rate(point.params.get(basin.rate))]
+    if not own:
+        return basin
+    rates = [float(point.params[basin.rate]) for point in own]
+    alike = [
+        float(point.params[basin.rate])
+        for point in worse
+        if any(math.isfinite(_apart(point, each, basin.rate)) for each in own)
+    ]
+    # Where the objective gets worse between two rates nobody knows: halfway.
+    low, high = min(rates), max(rates)
+    first = max((math.sqrt(each * low) for each in alike if each < low), default=0.0)
+    last = min((math.sqrt(each * high) for each in alike if each > high), default=math.inf)
+
+    def hold(ends: tuple[float, float]) -> tuple[float, float]:
+        return min(max(ends[0], first), low), max(min(ends[1], last), high)
+
+    def share(place: int) -> float:
+        """The share of the likely best rates on an end of those measured."""
+        end = basin.rates[place]
+        if not math.isclose(best_lr[place], end):
+            return 0.0
+        # What is the best there may have better ones beyond, where nobody looked.
+        return max(basin.at_ends[place], EVEN * math.isclose(rates[0], end))
+
+    safe, best_lr = hold(basin.safe_lr), hold(basin.best_lr)
+    best = basin.best if safe[0] <= basin.best <= safe[1] else rates[0]
+    value, *reach = basin.at(best)
+    failing = {rate for rate, each in basin.readings if each is None and rate > best}
+    return replace(
+        basin,
+        best=best,
+        value=value,
+        interval=(min(reach), max(reach)),
+        best_lr=best_lr,
+        at_ends=(share(0), share(-1)),
+        within_error=hold(basin.within_error),
+        within_percent=hold(basin.within_percent),
+        diverges_at=basin.diverges_at if basin.diverges_at in failing else None,
+        idle_at=basin.idle_at if basin.idle_at in failing else None,
+    )
 
 
 def _is_worse(

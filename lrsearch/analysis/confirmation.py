@@ -11,11 +11,16 @@ from typing import Any
 from lrsearch.analysis.basin import SPLIT_SHIFT, Basin
 from lrsearch.analysis.groups import agrees, find_rate, is_rate
 from lrsearch.analysis.points import PointSummary, rank, set_apart
+from lrsearch.analysis.tied import student
 from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Tested
 
 NEAR = SPLIT_SHIFT - 1e-9
 """Decades of the rate under which two points are neighbours of which fresh splits say the same."""
+
+UPHILL = 0.1
+"""The error, of both sides, at which the outermost point is better than the next one inward, so
+that a further one is tried: each that joins may be the luckiest."""
 
 EVEN = 0.5
 """The share of the likely best rates that lies on an end of those measured where the best mean of
@@ -53,8 +58,8 @@ def find_beyond(
 ) -> PointSummary | None:
     """The point that joins a race which is over: where the first of those `raced`, with their fresh
     values by seed, has the outermost rate of those that differ from it in the rate alone, and is
-    better than the next of these by more than the standard error of their paired difference, the
-    best by its value of those that lie `SPLIT_SHIFT` decades or more beyond it; else None."""
+    better than the next of these by Student's t of their paired difference (`UPHILL`), the best by
+    its value of those that lie `SPLIT_SHIFT` decades or more beyond it; else None."""
     rate, held = find_rate(points), {point.point for point, _ in raced}
     if not raced:
         return None
@@ -129,8 +134,8 @@ def bound_rates(basin: Basin, good: Sequence[PointSummary], worse: Sequence[Poin
 def _is_worse(
     values: Mapping[int, float | None], best: Mapping[int, float | None], objective: Objective
 ) -> bool:
-    """Whether fresh values are worse than the best point's by more than the standard error of
-    their paired difference, or one is missing."""
+    """Whether fresh values are worse than the best point's, by Student's t of their paired
+    difference, or one is missing."""
     if None in values.values():
         return True
     sign = -1.0 if objective.goal == "max" else 1.0
@@ -138,7 +143,8 @@ def _is_worse(
     gaps = [sign * (one - two) for one, two in pairs if one is not None and two is not None]
     if len(gaps) < 2:
         return False
-    return statistics.fmean(gaps) > statistics.stdev(gaps) / math.sqrt(len(gaps))
+    error = statistics.stdev(gaps) / math.sqrt(len(gaps))
+    return statistics.fmean(gaps) > student(len(gaps) - 1, UPHILL) * error
 
 
 def _apart(point: PointSummary, other: PointSummary, rate: str | None) -> float:

@@ -167,15 +167,21 @@ def _hold_best_rate(
 @dataclass(frozen=True)
 class Confirmed:
     """A replayed confirmation: the indices of the finalists in the table, best first in the search,
-    the control last; the fresh columns; what was trained; the verdict, and the answer."""
+    then those that joined, the control last; how many it began with; the fresh columns; what was
+    trained; the verdict, and the answer."""
 
     order: list[int]
+    begun: int
     control: int
     columns: Any
     scores: dict[int, dict[int, float | None]]
     verdict: race.Verdict
-    recommended: int
-    interval: tuple[float, float] | None
+    answer: Answer
+
+    @property
+    def recommended(self) -> int:
+        """The index of the recommended point."""
+        return self.answer.recommended.point - 1
 
     @property
     def trained(self) -> int:
@@ -192,6 +198,7 @@ def confirm(table: Table, one: Search, seeds: int, generator: Any) -> Confirmed:
     order = [point.point - 1 for point in chosen]
     control = int(generator.integers(len(table.params)))
     order += [control] if control not in order else []
+    begun = len(order)
     columns = generator.integers(table.fresh.shape[1], size=seeds)
     searched = {point.point - 1: point.objective for point in one.points}
     points = {point.point: point for point in one.points}
@@ -221,15 +228,7 @@ def confirm(table: Table, one: Search, seeds: int, generator: Any) -> Confirmed:
     )
     confirmation = Confirmation(finalists, seeds, over=True)
     answer = rest_on(one.answer, one.points, table.objective, confirmation)
-    return Confirmed(
-        order,
-        control,
-        columns,
-        scores,
-        verdict,
-        answer.recommended.point - 1,
-        answer.interval,
-    )
+    return Confirmed(order, begun, control, columns, scores, verdict, answer)
 
 
 def run_race(
@@ -258,9 +257,9 @@ def judge_confirmations(table: Table, found: Sequence[Search], seeds: int) -> Ro
         highest = one.answer.highest.point - 1
         for _ in range(CONFIRMATIONS):
             done = confirm(table, one, seeds, generator)
-            if done.verdict.winner is None or done.interval is None:
+            if done.verdict.winner is None or done.answer.interval is None:
                 continue
-            low, high = sorted(table.sign * end for end in done.interval)
+            low, high = sorted(table.sign * end for end in done.answer.interval)
             add("interval_holds", low <= truth[done.recommended] <= high)
             add("interval_width", high - low)
             standings = {each.point: each for each in done.verdict.standings}

@@ -383,6 +383,24 @@ def test_the_honesty_of_an_answer_is_judged_by_a_truth_that_is_known(
     assert others.keys() == {"optuna", "random"} and others["optuna"][1] < 1
 
 
+def test_a_refined_and_confirmed_answer_is_judged_by_other_splits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import refined
+    import replays
+
+    table = next(each for each in refined.load() if each.name == "breast-cancer-logistic")
+    assert table.fresh.shape[1] == refined.SPLITS - refined.SEARCHED == 40
+    row = refined.judge(table, True, 1, 1)
+    assert row["confirmations"] == 2 and 0 <= row["regret"] < 5
+    assert 12 <= row["trained"] <= 9 * refined.SEEDS
+    # Without a rate that is the best over the splits nothing holds it.
+    monkeypatch.setattr(replays, "tied_best", lambda values: [])
+    row = refined.judge(table, False, 1, 1)
+    assert row["best_lr_holds"] == row["safe_lr_holds"] == 0 < row["safe_lr_decades"]
+
+
 def test_a_plain_that_is_made_up_is_told_from_a_bowl(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from lrsearch.analysis.basin import Basin, find_basins
-from lrsearch.analysis.confirmation import Confirmation, Finalist
+from lrsearch.analysis.confirmation import Confirmation, Finalist, bound_rates
 from lrsearch.analysis.decimals import decimals_among
 from lrsearch.analysis.edges import Edge, Range, find_edges, find_untrained
 from lrsearch.analysis.groups import agrees, find_batch_size, find_rate, is_rate
@@ -265,7 +265,12 @@ def rest_on(
     highest = rank(again.values(), objective)[0]
     near = close(again.values(), objective)
     rate, batch_size = find_rate(points), find_batch_size(points)
-    chosen, why = _recommend([highest, *near], answer.basins, rate)
+    basins = answer.basins
+    if winner is not None and winner.seeds > 1 and not confirmation.seedless:
+        others = (each.point for each in confirmation.finalists)
+        worse = [numbers[each] for each in others if each in numbers.keys() - again.keys()]
+        basins = tuple(bound_rates(basin, [highest, *near], worse) for basin in basins)
+    chosen, why = _recommend([highest, *near], basins, rate)
     value = chosen.objective
     assert value is not None
     recommended = numbers[chosen.point]
@@ -279,7 +284,8 @@ def rest_on(
         interval=own.interval,
         curved=False,
         tied=tuple(sorted(again.keys() - {chosen.point})),
-        basin=_basin_of(recommended, answer.basins),
+        basins=basins,
+        basin=_basin_of(recommended, basins),
         law=find_law(answer.basins, batch_size, recommended.params),
         steady=confirmation.steady,
     )

@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from lrsearch.analysis.basin import SPLIT_SHIFT
-from lrsearch.analysis.groups import find_rate, is_rate
+from lrsearch.analysis.basin import SPLIT_SHIFT, Basin
+from lrsearch.analysis.groups import agrees, find_rate, is_rate
 from lrsearch.analysis.points import PointSummary, rank, set_apart
+from lrsearch.analysis.tied import student
 from lrsearch.frozen import frozen
 from lrsearch.trial import Objective, Tested
 
 NEAR = SPLIT_SHIFT - 1e-9
 """Decades of the rate under which two points are neighbours of which fresh splits say the same."""
+
+UPHILL = 0.1
+"""The error, of both sides, at which the outermost point is better than the next one inward, so
+that a further one is tried: each that joins may be the luckiest."""
+
+EVEN = 0.5
+"""The share of the likely best rates that lies on an end of those measured where the best mean of
+fresh seeds does: as likely as not."""
 
 
 def choose_finalists(
@@ -48,8 +58,8 @@ def find_beyond(
 ) -> PointSummary | None:
     """The point that joins a race which is over: where the first of those `raced`, with their fresh
     values by seed, has the outermost rate of those that differ from it in the rate alone, and is
-    better than the next of these by more than the standard error of their paired difference, the
-    best by its value of those that lie `SPLIT_SHIFT` decades or more beyond it; else None."""
+    better than the next of these by Student's t of their paired difference (`UPHILL`), the best by
+    its value of those that lie `SPLIT_SHIFT` decades or more beyond it; else None."""
     rate, held = find_rate(points), {point.point for point, _ in raced}
     if not raced:
         return None
@@ -72,11 +82,60 @@ def find_beyond(
     return next(beyond, None)
 
 
+def bound_rates(basin: Basin, good: Sequence[PointSummary], worse: Sequence[PointSummary]) -> Basin:
+    """The basin with what fresh seeds say of its rates: that the `good` points are as good as the
+    best of all, best first, and the others `worse`. The intervals hold the rates of the good ones,
+    and end halfway to the next of the worse ones that differ from a good one in the rate alone; the
+    best rate lies among them."""
+    own = [point for point in good if agrees(point.params, basin.params)]
+    own = [point for point in own if is_rate(point.params.get(basin.rate))]
+    if not own:
+        return basin
+    rates = [float(point.params[basin.rate]) for point in own]
+    alike = [
+        float(point.params[basin.rate])
+        for point in worse
+        if any(math.isfinite(_apart(point, each, basin.rate)) for each in own)
+    ]
+    # Where the objective gets worse between two rates nobody knows: halfway.
+    low, high = min(rates), max(rates)
+    first = max((math.sqrt(each * low) for each in alike if each < low), default=0.0)
+    last = min((math.sqrt(each * high) for each in alike if each > high), default=math.inf)
+
+    def hold(ends: tuple[float, float]) -> tuple[float, float]:
+        return min(max(ends[0], first), low), max(min(ends[1], last), high)
+
+    def share(place: int) -> float:
+        """The share of the likely best rates on an end of those measured."""
+        end = basin.rates[place]
+        if not math.isclose(best_lr[place], end):
+            return 0.0
+        # What is the best there may have better ones beyond, where nobody looked.
+        return max(basin.at_ends[place], EVEN * math.isclose(rates[0], end))
+
+    safe, best_lr = hold(basin.safe_lr), hold(basin.best_lr)
+    best = basin.best if safe[0] <= basin.best <= safe[1] else rates[0]
+    value, *reach = basin.at(best)
+    failing = {rate for rate, each in basin.readings if each is None and rate > best}
+    return replace(
+        basin,
+        best=best,
+        value=value,
+        interval=(min(reach), max(reach)),
+        best_lr=best_lr,
+        at_ends=(share(0), share(-1)),
+        within_error=hold(basin.within_error),
+        within_percent=hold(basin.within_percent),
+        diverges_at=basin.diverges_at if basin.diverges_at in failing else None,
+        idle_at=basin.idle_at if basin.idle_at in failing else None,
+    )
+
+
 def _is_worse(
     values: Mapping[int, float | None], best: Mapping[int, float | None], objective: Objective
 ) -> bool:
-    """Whether fresh values are worse than the best point's by more than the standard error of
-    their paired difference, or one is missing."""
+    """Whether fresh values are worse than the best point's, by Student's t of their paired
+    difference, or one is missing."""
     if None in values.values():
         return True
     sign = -1.0 if objective.goal == "max" else 1.0
@@ -84,7 +143,8 @@ def _is_worse(
     gaps = [sign * (one - two) for one, two in pairs if one is not None and two is not None]
     if len(gaps) < 2:
         return False
-    return statistics.fmean(gaps) > statistics.stdev(gaps) / math.sqrt(len(gaps))
+    error = statistics.stdev(gaps) / math.sqrt(len(gaps))
+    return statistics.fmean(gaps) > student(len(gaps) - 1, UPHILL) * error
 
 
 def _apart(point: PointSummary, other: PointSummary, rate: str | None) -> float:

@@ -1,9 +1,19 @@
 """Which points of a search are measured again."""
 
+import math
+import statistics
+
 import pytest
 
+from lrsearch.analysis.answer import find_answer
 from lrsearch.analysis.basin import SPLIT_SHIFT
-from lrsearch.analysis.confirmation import choose_finalists, find_beyond
+from lrsearch.analysis.confirmation import (
+    Confirmation,
+    Finalist,
+    choose_finalists,
+    find_beyond,
+)
+from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import summarize
 from lrsearch.trial import Objective, Outcome, Record, Result, Trial
 
@@ -93,3 +103,59 @@ def test_who_joins_beyond_the_best(raced, joins, sign):
     }
     found = find_beyond(points, objective, [(points[n - 1], own) for n, own in known.items()])
     assert (found and found.point) == joins
+
+
+BOWL = [(-4.0 + 0.25 * step, 1.0 + (-0.5 + 0.25 * step) ** 2) for step in range(13)]
+SEARCHED = Range("lr", 1e-4, 1e-1, "log", points=13, path="lr")
+
+
+def confirm(points, fresh, objective=LOSS, **more):
+    """The answer with the fresh values of points, by number; those tied that are within 0.5."""
+    means = {at: None if None in own else statistics.fmean(own) for at, own in fresh.items()}
+    best = min(mean for mean in means.values() if mean is not None)
+    again = [
+        Finalist(
+            at,
+            points[at - 1].params,
+            points[at - 1].objective,
+            means[at],
+            None,
+            {1000 + seed: value for seed, value in enumerate(own)},
+            tied=means[at] is not None and means[at] < best + 0.5,
+            outcome="" if means[at] is not None else "diverged",
+        )
+        for at, own in sorted(fresh.items(), key=lambda each: means[each[0]] or math.inf)
+    ]
+    held = Confirmation(tuple(again), len(fresh[again[0].point]), over=True, **more)
+    return find_answer(points, objective, [SEARCHED], held)
+
+
+def test_what_fresh_seeds_say_of_a_curve_s_rates():
+    points = sorted(summarize(points_of(BOWL), LOSS), key=lambda point: point.point)
+    before = find_answer(points, LOSS, [SEARCHED]).basin
+    assert before.best < 1e-3 and before.best_lr[1] < 10**-1.5
+    # Fresh splits put the best at 0.01, beyond what does as well on the search's own.
+    fresh = {3: [2.0, 2.1, 2.2], 6: [1.4, 1.45, 1.5], 9: [1.0, 1.1, 1.3], 11: [2.0, 1.9, 2.2]}
+    after = confirm(points, fresh)
+    assert after.recommended.point == 9 and after.basin is after.basins[0]
+    basin = after.basin
+    for low, high in (basin.best_lr, basin.safe_lr):
+        # Halfway to the next worse ones at most; the tied one between is none.
+        assert 10**-2.751 < low < 1e-2 <= high <= 10**-1.749
+    assert basin.safe_lr[0] <= basin.best <= basin.safe_lr[1] and not any(basin.open)
+    # What lost a training to divergence bounds them as well.
+    lost = confirm(points, {3: [1.0, 1.1, 1.3], 5: [1.0, None]}).basin
+    assert before.best_lr[1] > lost.best_lr[1] == pytest.approx(10**-3.25)
+    # One seed, or seeds that make no difference, say nothing.
+    assert confirm(points, {at: own[:1] for at, own in fresh.items()}).basin == before
+    assert confirm(points, fresh, seedless=True).basin == before
+
+
+def test_a_best_mean_at_the_end_of_the_rates_is_an_edge():
+    points = sorted(summarize(points_of(BOWL), LOSS), key=lambda point: point.point)
+    assert find_answer(points, LOSS, [SEARCHED]).edges == ()
+    fresh = {3: [2.0, 2.1, 2.2], 9: [1.6, 1.7, 1.8], 13: [1.0, 1.1, 1.3]}
+    after = confirm(points, fresh)
+    (edge,) = after.edges
+    assert after.recommended.point == 13 and edge.side == "highest"
+    assert after.basin.open == (False, True) and after.basin.reached == (False, True)

@@ -2,8 +2,9 @@
 
     python docs/pictures/make.py
 
-It is the run of README's example, whose journal is `digits.jsonl.gz`, as `lrsearch bayes
-configs/digits.yaml` wrote it. `tests/test_docs.py` holds the example and the terminal's picture
+It is the run of README's example. Its journal is `digits.jsonl.gz`: that of `lrsearch bayes
+configs/digits.yaml --workers 1`, with another folder and no name of a processor. Nothing is trained
+again for other words in a report; `tests/test_docs.py` holds the example and the terminal's picture
 against what is printed of it.
 
 `terminal.svg` is the beginning of `lrsearch report`, as Rich draws it, without the font that it

@@ -22,7 +22,14 @@ from lrsearch.reports.frame import Snapshot, Trial, lay_out, tell_pace, tell_pla
 from lrsearch.reports.scatter import Cloud
 from lrsearch.reports.screen import INTERVAL, Screen
 from lrsearch.reports.tables import STYLES
-from lrsearch.reports.text import format_fixed, format_params, format_seconds, one_line, tell_span
+from lrsearch.reports.text import (
+    fill,
+    format_fixed,
+    format_params,
+    format_seconds,
+    one_line,
+    tell_span,
+)
 from lrsearch.reports.verdicts import in_words
 from lrsearch.trial import Objective, Outcome
 
@@ -263,7 +270,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Print a line that stays, unless quiet."""
         if not self._quiet:
-            self._print(one_line(text), "dim")
+            self._print(one_line(text), "dim", fit=True)
 
     def news(self) -> dict[str, Any]:
         """The search at this moment, as `page.live.read_news` reads it."""
@@ -483,11 +490,13 @@ class Progress:
             line = line[: LONGEST - 3].rstrip() + "..."
         self._print(line, style)
 
-    def _print(self, line: str, style: str) -> None:
+    def _print(self, line: str, style: str, *, fit: bool = False) -> None:
         if self._screen is not None:
             self._screen.add(Text(line, style=style, overflow="fold"))
             return
         try:
+            if fit and self._stream.isatty():  # It would break a long line within a word.
+                line = fill(line)
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):

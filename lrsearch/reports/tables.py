@@ -185,7 +185,7 @@ class _Result:
                 )
                 drawing.rstrip()
                 yield drawing
-        # On a terminal the answer, which is at the top, should not scroll away.
+        # On a terminal the answer, which is at the top, should not scroll far away.
         room = max(10, console.size.height - AROUND) if console.is_terminal else ROWS
         points = view.points if self.chosen is None else self.chosen.points
         shown = points if self.all_rows else points[: min(ROWS, room)]

@@ -97,10 +97,11 @@ def format_fixed(value: float, decimals: int | None) -> str:
 
 
 def tell_interval(ends: tuple[float, float], decimals: int | None) -> str:
-    """An interval in words, with as many decimals more as tell its ends apart; one about as wide as
-    its ends are large, with three digits of its width: what follows is not known."""
-    width, size = ends[1] - ends[0], max(map(abs, ends))
-    if decimals is not None and decimals > 0 and size / 2 < width < math.inf:
+    """An interval in words, with as many decimals more as tell its ends apart; one that reaches to
+    0, or about so far, with three digits of its width: what follows is not known."""
+    low, width = ends[0], ends[1] - ends[0]
+    near = low < 0 < ends[1] or min(map(abs, ends)) < width / 10
+    if decimals is not None and decimals > 0 and near and width < math.inf:
         decimals = min(decimals, max(0, 2 - math.floor(math.log10(width))))
     texts = [format_fixed(end, decimals) for end in ends]
     for more in range(1, 4):
@@ -216,6 +217,12 @@ WIDEST = 100
 def fill(text: str) -> str:
     """Break a paragraph into lines that fit the terminal, and are no longer than `WIDEST`."""
     columns = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+    if not text.isascii():  # Of other scripts some characters are two columns wide.
+        from rich.console import Console
+        from rich.text import Text
+
+        lines = Text(text).wrap(Console(width=columns), columns)
+        return "\n".join(line.plain.rstrip() for line in lines)
     return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 

@@ -251,6 +251,13 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_note_on_a_terminal_breaks_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    for stream, told in ((Terminal(), "read it from\nLRSEARCH_KIND"), (io.StringIO(), None)):
+        Progress(stream).note("read it from LRSEARCH_KIND")
+        assert stream.getvalue() == f"{told or 'read it from LRSEARCH_KIND'}\n"
+
+
 def test_a_minute_has_a_line_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "HEARTBEAT", 0.01)
     stream = io.StringIO()

@@ -30,6 +30,7 @@ from lrsearch.reports.tables import open_console, result
 from lrsearch.reports.text import (
     decimals_for,
     enumerate_numbers,
+    fill,
     format_fixed,
     format_params,
     format_seconds,
@@ -194,12 +195,14 @@ def test_one_line_is_one_visible_line(text):
     assert visible_line(line) == line and len(line.splitlines()) <= 1
 
 
-def test_other_text():
+def test_other_text(monkeypatch):
     assert format_params({"lr": 0.0316227, "batch_size": 64}) == "lr=0.0316 batch_size=64"
     assert format_params({"a.for": "日本語" * 9}, 8, {"a.for": "a"}) == "a=...本語"
-    # About as wide as its ends are large: what follows three digits of its width is not known.
+    # It reaches to 0: what follows three digits of its width is not known.
     assert tell_interval((-0.0552, 0.16974), 5) == "-0.055 to 0.170"
-    assert tell_interval((0.9667, 0.9954), 4) == "0.9667 to 0.9954"
+    assert tell_interval((0.3012, 1.0), 4) == "0.3012 to 1.0000"
+    monkeypatch.setenv("COLUMNS", "20")
+    assert fill("日本語 " * 9).splitlines() == ["日本語 日本語 日本語"] * 3
     times = {0.004: "0.01s", 0.04: "0.04s", 9.94: "9.9s", 59.6: "1m 00s", 192: "3m 12s"}
     times |= {7500: "2h 05m"}
     assert {seconds: format_seconds(seconds) for seconds in times} == times

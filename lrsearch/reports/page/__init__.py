@@ -271,7 +271,7 @@ NAV = (
     ("rate", "Rate", "rates"),
     ("finalists", "Finalists", "finalists"),
     ("budgets", "Budgets", "budgets"),
-    ("batch", "Batch size", "law"),
+    ("batch", "Batch", "law"),
     ("schedules", "Schedules", "schedules"),
     ("importance", "Importance", "importance"),
     ("curves", "Curves", "best"),

@@ -1327,12 +1327,21 @@ def test_overrides_are_looked_at_as_they_are_given(here: Path) -> None:
         ("Kept", ["depth"]),  # One base of an outside one and its own __init__.
         ("Made", None),
         ("Empty", []),
+        ("Abstract", []),
+        ("Net", ["size"]),
+        ("Bare", None),
+        ("Beside", None),
+        ("Decorated", None),
+        ("Meta", None),
+        ("Wrapped", None),
+        ("Given", None),
     ],
 )
 def test_the_constructor_of_a_class_is_that_which_python_finds(
     tmp_path: Path, name: str, parameters: list[str] | None
 ) -> None:
     (tmp_path / "lineage.py").write_text(
+        "import abc, typing\nfrom torch import nn\n"
         "class Root:\n    def __init__(self, width): ...\n"
         "class Left(Root): ...\n"
         "class Right(Root):\n    def __init__(self, height): ...\n"
@@ -1342,6 +1351,14 @@ def test_the_constructor_of_a_class_is_that_which_python_finds(
         "class Kept(Own): ...\n"
         "class Made(Root):\n    def __new__(cls, *args): ...\n"
         "class Empty(object): ...\n"
+        "class Abstract(abc.ABC, typing.Generic[T]): ...\n"
+        "class Net(nn.Module):\n    def __init__(self, size): ...\n"
+        "class Bare(nn.Module): ...\n"
+        "class Beside(nn.Module, Root): ...\n"
+        "@change\nclass Decorated(Root): ...\n"
+        "class Meta(Root, metaclass=abc.ABCMeta): ...\n"
+        "class Wrapped:\n    @change\n    def __init__(self, width): ...\n"
+        "class Given:\n    __init__ = Root.__init__\n"
     )
     found = look_up(f"lineage.{name}", tmp_path)
     assert isinstance(found, Found)

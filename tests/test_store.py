@@ -31,6 +31,7 @@ from lrsearch import reporting, store
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull
 from lrsearch.store import History, Run, check_writable, read, read_now, write_now
 from lrsearch.trial import (
+    Diagnosis,
     Outcome,
     Plan,
     Planned,
@@ -392,11 +393,24 @@ results = st.builds(
     reason=st.text(),
     traceback=st.text(),
     why=st.text(),
+    output=st.text(),
+    verdicts=st.none()
+    | st.lists(st.builds(Diagnosis, st.text(), numbers, metrics, st.text()), max_size=2).map(tuple),
+    signs=metrics,
 )
 
 
+@st.composite
+def make_results(draw: st.DrawFn) -> Result:
+    """A result, with what is told together or not at all."""
+    some = {"shared_epochs": draw(st.floats(1e-9)), "shared_seconds": draw(numbers)}
+    ruled = {"rule": draw(st.text(min_size=1)), "whole": draw(st.integers(0, 10**9))}
+    parts = [part for part in (some, ruled) if draw(st.booleans())]
+    return replace(draw(results), **{key: value for part in parts for key, value in part.items()})
+
+
 @given(
-    result=results,
+    result=make_results(),
     curve=st.integers(0, 5).flatmap(
         lambda size: st.dictionaries(
             st.text(max_size=5), st.lists(numbers, min_size=size, max_size=size), max_size=3
@@ -1253,6 +1267,19 @@ def test_a_run_on_a_file_system_without_locks_can_be_read(
             use()
         assert caught.value.message == told
         assert "may have no locks" in caught.value.hint
+
+
+def test_a_lock_that_cannot_be_asked_for_is_not_taken_for_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_run(tmp_path).close()
+
+    def flock(descriptor: int, how: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(RunError, match=os.strerror(errno.EIO)):
+        store.is_locked(tmp_path / "demo")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.points import PointSummary
-from lrsearch.analysis.tied import student
+from lrsearch.analysis.tied import square_error, student
 from lrsearch.trial import Objective
 
 BETTER, WORSE, NOISE, UNKNOWN, APART = "better", "worse", "noise", "unknown", "not comparable"
@@ -83,7 +83,7 @@ def compare_two(first: Contender, second: Contender) -> Difference:
     if len(shared) > 1 and first.data_hash == second.data_hash:
         differences = [right.scores[key] - left.scores[key] for key in shared]
         gap = statistics.fmean(differences)
-        error = math.sqrt(_squared(statistics.variance(differences), len(shared), left.folds))
+        error = math.sqrt(square_error(statistics.variance(differences), len(shared), left.folds))
         reach = student(len(shared) - 1) * error
         pairs = len(shared)
     else:
@@ -151,13 +151,9 @@ def _reach(left: PointSummary, right: PointSummary) -> float | None:
         spread = point.spread if _varies(point) else twin.spread
         if spread is None:
             return None
-        square += _squared(spread**2, len(point.scores), point.folds)
+        square += square_error(spread**2, len(point.scores), point.folds)
     return student((min(counts) if min(counts) > 1 else max(counts)) - 1) * math.sqrt(square)
 
 
 def _varies(point: PointSummary) -> bool:
     return len(set(point.scores.values())) > 1
-
-
-def _squared(variance: float, many: int, folds: int) -> float:
-    return variance * (1 / many + (1 / (folds - 1) if folds > 1 else 0.0))

@@ -8,16 +8,19 @@ from collections.abc import Iterable
 
 from lrsearch.terminal import short
 
+DIGITS = 4
+"""The significant digits that a value is shown with."""
 
-def decimals_for(best: float, digits: int = 4) -> int | None:
-    """Decimals that show `best` with so many significant digits, for its whole column; these
+
+def decimals_for(best: float) -> int | None:
+    """Decimals that show `best` with `DIGITS` significant digits, for its whole column; these
     digits themselves, below 0, where fixed decimals do not suit its size, and None of 0. Just below
     one it has up to four more, lest it reads 1."""
     if best == 0 or not math.isfinite(best):
         return None
     if not 1e-3 <= abs(best) < 1e6:
-        return -digits
-    least = max(0, digits - 1 - math.floor(math.log10(abs(best))))
+        return -DIGITS
+    least = max(0, DIGITS - 1 - math.floor(math.log10(abs(best))))
     most = least + 4 if abs(best) < 1 else least
     return next((n for n in range(least, most) if round(abs(best), n) < 1), most)
 

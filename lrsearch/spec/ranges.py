@@ -13,7 +13,7 @@ from lrsearch.errors import nearest
 from lrsearch.space import Choice, Dimension, Float, Int, Option, same
 from lrsearch.spec.document import Path, parse
 from lrsearch.spec.foreign.lines import LONGEST, Line
-from lrsearch.spec.foreign.ranges import Fixed, is_numeric, number, read_foreign
+from lrsearch.spec.foreign.ranges import Fixed, is_finite, number, read_foreign
 from lrsearch.spec.model import DEFAULTS, complete_group
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.settling import settle
@@ -82,7 +82,7 @@ def _read_list(
         reader.fault(path, f"{told} stands in a list of its own", hint)
         return None
     numbers = [number(part) for part in re.split(r"[\s;]+", str(raw[0]))] if len(raw) == 1 else []
-    if len(numbers) > 1 and parameter.kind != "any" and all(map(is_numeric, numbers)):
+    if len(numbers) > 1 and parameter.kind != "any" and all(map(is_finite, numbers)):
         hint = _settled(reader, path, parameter, numbers)
         reader.fault(path, f"{show(raw)} has no commas between its values", hint)
         return None
@@ -303,7 +303,7 @@ def _read_range(
 def _complete_range(parameter: Parameter, raw: Mapping[str, Any]) -> dict[str, Any] | None:
     """A range whose other end is missing, with an example of one; None where that has no number."""
     (given,) = [raw[end] for end in ("min", "max") if end in raw]
-    if not is_numeric(given) or given <= 0:
+    if not is_finite(given) or given <= 0:
         return None
     whole = type(given) is int and parameter.kind != "float"
     ratio = 4 if whole or parameter.scale != "log" else 1000
@@ -412,7 +412,7 @@ def _fault_ends(
     for place, error in faults.items():
         end = str(place[-1])
         if found and len(faults) == 1 and {**found, end: None} == {**raw, end: None}:
-            positive = end == "min" and is_numeric(raw[end]) and raw[end] <= 0
+            positive = end == "min" and is_finite(raw[end]) and raw[end] <= 0
             more = "or another above 0" if positive and parameter.open_low else ""
             remark = _remark(reader, path, parameter, raw[end])
             hint = reader.hint(place, [Line(place, found[end], remark or more)])

@@ -17,7 +17,7 @@ from lrsearch.spec.data import read_transform_lists
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
-from lrsearch.spec.foreign.ranges import Fixed, is_numeric, read_foreign
+from lrsearch.spec.foreign.ranges import Fixed, is_finite, read_foreign
 from lrsearch.spec.foreign.schedules import left_out
 from lrsearch.spec.foreign.translation import base_rate, translate_option
 from lrsearch.spec.foreign.words import look_up
@@ -177,7 +177,7 @@ def _descend(
 
 def _are_options(meant: Any) -> bool:
     """Whether a list has options of a group rather than numbers, which name none."""
-    return isinstance(meant, list) and not any(map(is_numeric, meant))
+    return isinstance(meant, list) and not any(map(is_finite, meant))
 
 
 def _options_by_name(group: str, value: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from lrsearch import duration
 from lrsearch.catalogue import Parameter
 from lrsearch.space import same
-from lrsearch.spec.foreign.ranges import is_numeric, lasting, number
+from lrsearch.spec.foreign.ranges import is_finite, lasting, number
 from lrsearch.spec.values import Unfit, check_value
 
 Fit = Callable[[Parameter, Any], Any]
@@ -69,7 +69,7 @@ def _settle_list(parameter: Parameter, meant: list[Any], fitted: Fit) -> list[An
         with contextlib.suppress(ValueError):
             value = fitted(parameter, part)
             ends = (parameter.low, parameter.high, parameter.default)
-            moved = is_numeric(part) and is_numeric(value) and value != part and value in ends
+            moved = is_finite(part) and is_finite(value) and value != part and value in ends
             kept = beyond if moved else found
             known = [check_value(parameter, each) for each in kept]
             if not any(same(check_value(parameter, value), each) for each in known):
@@ -92,8 +92,8 @@ def _settle_range(parameter: Parameter, meant: Mapping[str, Any], fitted: Fit) -
         low, high = _settle_lengths(parameter, low, high, fitted)
     else:
         high = _end(parameter, high, fitted)
-        none = is_numeric(low) and low <= 0 and (parameter.open_low or log)
-        if none and is_numeric(high) and high > 0 and parameter.kind != "int":
+        none = is_finite(low) and low <= 0 and (parameter.open_low or log)
+        if none and is_finite(high) and high > 0 and parameter.kind != "int":
             low = float(f"{high * _SPAN:.1g}")
         low = _end(parameter, low, fitted)
     found = {"min": low, "max": high}
@@ -103,7 +103,7 @@ def _settle_range(parameter: Parameter, meant: Mapping[str, Any], fitted: Fit) -
         if log and found["min"] <= 0:
             raise ValueError("nothing there is above 0")
     points = number(meant.get("points"))
-    if is_numeric(points) and 1 <= points <= MOST_POINTS and points == int(points):
+    if is_finite(points) and 1 <= points <= MOST_POINTS and points == int(points):
         found["points"] = int(points)
     if "scale" in meant and (log or scale.startswith(("lin", "uniform"))):
         found["scale"] = "log" if log else "linear"
@@ -112,12 +112,12 @@ def _settle_range(parameter: Parameter, meant: Mapping[str, Any], fitted: Fit) -
 
 def _are_exponents(low: Any, high: Any) -> bool:
     """Whether ends on a log scale, which has no 0, are exponents: {min: -4, max: -1}."""
-    return is_numeric(low) and is_numeric(high) and low < high <= _HIGHEST_POWER and low < 0
+    return is_finite(low) and is_finite(high) and low < high <= _HIGHEST_POWER and low < 0
 
 
 def _end(parameter: Parameter, end: Any, fitted: Fit) -> Any:
     """An end of a range: beyond what is allowed, the last that is."""
-    if is_numeric(end):
+    if is_finite(end):
         if parameter.low is not None and end < parameter.low and not parameter.open_low:
             end = parameter.low
         if parameter.high is not None and end > parameter.high and not parameter.open_high:
@@ -131,7 +131,7 @@ def _settle_lengths(parameter: Parameter, low: Any, high: Any, fitted: Fit) -> t
     """Both ends in the unit of one, that of the upper one where neither has one."""
     high = fitted(parameter, high)
     unit = duration.parse(high).unit
-    if is_numeric(low):
+    if is_finite(low):
         low = lasting(low, unit)
         if low is None or duration.parse(low).value == 0:
             low = lasting(float(f"{duration.parse(high).value / 10:.2g}"), unit)

@@ -13,7 +13,7 @@ from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
 from lrsearch.space import is_number
 from lrsearch.spec.document import plain_scalar
-from lrsearch.spec.foreign.ranges import is_numeric, lasting
+from lrsearch.spec.foreign.ranges import is_finite, lasting
 from lrsearch.spec.foreign.ranges import number as read_number
 from lrsearch.terminal import visible_line
 
@@ -230,7 +230,7 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
     if isinstance(value, Mapping) and len(value) == 1:  # {epochs: 5}
         ((key, amount),) = value.items()
         unit = _UNITS.get(str(key).lower())
-        known = unit in parameter.units and is_numeric(amount) and amount > 0
+        known = unit in parameter.units and is_finite(amount) and amount > 0
         return (str(lasting(amount, unit)), "") if unit and known else None
     if duration.is_never(value) and {"dur"} <= {*parameter.units} and parameter.open_low:
         return "1dur", "that is the end alone"
@@ -251,7 +251,7 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
             amount /= 100 if match[3] in ("%", "percent") else 1
             return f"{amount:.12g}{unit}", ""
         value = read_number(value.strip())
-    if not is_numeric(value) or value < 0 or (value == 0 and parameter.open_low):
+    if not is_finite(value) or value < 0 or (value == 0 and parameter.open_low):
         return None
     if 0 < value < 1 and "dur" in parameter.units:
         return str(lasting(value, "dur")), "that is a share of the budget"
@@ -308,7 +308,7 @@ def _check_ints(parameter: Parameter, value: Any) -> list[int]:
         told = f"{show(value)} is not {parameter.allowed()}"
         parts = value[0] if whole and isinstance(value[0], list) else value if whole else []
         numbers = [read_number(part) for part in parts]
-        if numbers and all(is_numeric(part) and round(part) >= 1 for part in numbers):
+        if numbers and all(is_finite(part) and round(part) >= 1 for part in numbers):
             raise Unfit(told, [round(part) for part in numbers])
         raise ValueError(told)
     return list(value)

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from lrsearch.cli import app
 from lrsearch.data.parquet import read_names
 from lrsearch.errors import Fault, SpecError
-from lrsearch.spec import read_spec
+from lrsearch.spec import modules, read_spec
 from lrsearch.spec.code import code_faults, find_uses
 from lrsearch.spec.document import read_document
 from lrsearch.spec.modules import Found, look_up, signature, torch_names
@@ -1323,3 +1323,86 @@ def test_overrides_are_looked_at_as_they_are_given(here: Path) -> None:
         )
     (fault,) = raised.value.faults
     assert fault.source == f"--set model.class_path={module}.Nett" and fault.line == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("Plain", ["width"]),
+        ("Both", None),  # Left.__init__ is Root's, and Right's comes before it.
+        ("Own", ["depth"]),
+        ("Kept", ["depth"]),  # One base of an outside one and its own __init__.
+        ("Made", None),
+        ("Empty", []),
+        ("Abstract", []),
+        ("Net", ["size"]),
+        ("Bare", None),
+        ("Beside", None),
+        ("Decorated", None),
+        ("Meta", None),
+        ("Wrapped", None),
+        ("Given", None),
+    ],
+)
+def test_the_constructor_of_a_class_is_that_which_python_finds(
+    tmp_path: Path, name: str, parameters: list[str] | None
+) -> None:
+    (tmp_path / "lineage.py").write_text(
+        "import abc, typing\nfrom torch import nn\n"
+        "class Root:\n    def __init__(self, width): ...\n"
+        "class Left(Root): ...\n"
+        "class Right(Root):\n    def __init__(self, height): ...\n"
+        "class Plain(Left): ...\n"
+        "class Both(Left, Right): ...\n"
+        "class Own(Left, Right):\n    def __init__(self, depth): ...\n"
+        "class Kept(Own): ...\n"
+        "class Made(Root):\n    def __new__(cls, *args): ...\n"
+        "class Empty(object): ...\n"
+        "class Abstract(abc.ABC, typing.Generic[T]): ...\n"
+        "class Net(nn.Module):\n    def __init__(self, size): ...\n"
+        "class Bare(nn.Module): ...\n"
+        "class Beside(nn.Module, Root): ...\n"
+        "@change\nclass Decorated(Root): ...\n"
+        "class Meta(Root, metaclass=abc.ABCMeta): ...\n"
+        "class Wrapped:\n    @change\n    def __init__(self, width): ...\n"
+        "class Given:\n    __init__ = Root.__init__\n"
+    )
+    found = look_up(f"lineage.{name}", tmp_path)
+    assert isinstance(found, Found)
+    taken = signature(found)
+    assert (None if taken is None else list(taken.parameters)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("files", "alters"),
+    [
+        ({"nets.py": "import sys\nsys.exit()", "in/er.py": ""}, False),
+        ({"nets.py": "", "in/er.py": "import sys\nsys . path.append('x')"}, True),
+        ({"nets.py": "sys.modules['a'] = b"}, True),
+        ({"nets.py": "import sys as s"}, True),
+        ({"nets.py": "from  sys import path"}, True),
+        ({"nets.py": "import site"}, True),
+        ({"nets.py": "os.environ['PYTHONPATH'] = 'x'"}, True),
+        ({"nets.py": "__path__ = []"}, True),
+        (
+            {"notes.txt": "sys.path", ".git/a.py": "sys.path", "node_modules/a.py": "sys.path"},
+            False,
+        ),
+        ({"nets.py": " " * 40}, False),
+        ({"nets.py": " " * 41}, True),
+        ({f"{number}.py": "" for number in range(3)}, False),
+        ({f"{number}.py": "" for number in range(4)}, True),
+    ],
+)
+def test_code_that_may_make_modules_findable_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], alters: bool
+) -> None:
+    """What is too much or too long to be searched may do so, too."""
+    monkeypatch.setattr(modules, "MAX_FILES", 3)
+    monkeypatch.setattr(modules, "MAX_SOURCE", 40)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert modules.may_alter_path(tmp_path) == alters
+    (tmp_path / "gone.py").symlink_to("nowhere")
+    assert modules.may_alter_path(tmp_path)

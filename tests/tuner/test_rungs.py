@@ -16,6 +16,7 @@ from lrsearch.executors.local import Local
 from lrsearch.store import History, fold, read
 from lrsearch.trial import Outcome
 from lrsearch.tuner.ledger import Ledger
+from lrsearch.tuner.rungs import Rungs
 
 EIGHT = (3e-4, 0.1, 1e-3, 0.03, 3e-3, 0.3, 1e-2, 0.6)
 
@@ -297,3 +298,22 @@ def test_points_of_other_budgets_are_no_rivals(tmp_path):
         lost = [n for n in numbers if history.results[n].steps == min(steps[budget])]
         assert lost == [min(numbers, key=value.__getitem__)]
     assert not any(each.shared_epochs for each in history.results.values())
+
+
+def test_a_start_of_several_budgets_is_whole_once_all_of_it_is_proposed(tmp_path, monkeypatch):
+    """Then its points are compared as soon as their values are there: nothing has to wait until
+    nothing else is left to train."""
+    forced = []
+    decide = Rungs.decide
+
+    def look(self, *, force=False):
+        forced.append(force and bool(self.waiting))
+        decide(self, force=force)
+
+    monkeypatch.setattr(Rungs, "decide", look)
+    changes = compared("quarter")
+    changes["search"] = {"lr": {"min": 1e-3, "max": 1.0}, "budget": ["3ep", "9ep"]}
+    changes["bayes"] = {"trials": 9, "startup": 8}
+    found = search(tmp_path, "bayes", changes)
+    assert len(found.history.results) == 9 and found.history.rulings
+    assert not any(forced)

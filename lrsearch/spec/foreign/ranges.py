@@ -162,7 +162,7 @@ def _plain_sign(char: str) -> str:
 def lasting(value: Any, unit: str) -> str | None:
     """A length of training, with a unit added to a plain number; None for other values."""
     value = number(value)
-    return f"{value:.12g}{unit}" if is_numeric(value) and value >= 0 else None
+    return f"{value:.12g}{unit}" if is_finite(value) and value >= 0 else None
 
 
 # reading lists, texts and calls
@@ -182,13 +182,13 @@ def _read_list(value: list[Any]) -> Any:
         return _read_text(joined) if joined.count("(") == joined.count(")") else None
     if len(value) == 3 and isinstance(value[2], str) and _is_scale(value[2]):
         low, high = number(value[0]), number(value[1])
-        if is_numeric(low) and is_numeric(high):
+        if is_finite(low) and is_finite(high):
             return _range(low, high, value[2])
     return None
 
 
 def _ascend(low: Any, high: Any) -> bool:
-    return not (is_numeric(low) and is_numeric(high)) or low <= high
+    return not (is_finite(low) and is_finite(high)) or low <= high
 
 
 def _is_scale(text: Any) -> bool:
@@ -204,7 +204,7 @@ def _read_text(text: str) -> Any:
         if match and _ascend(plain_scalar(match[1]), plain_scalar(match[2])):
             return {"min": plain_scalar(match[1]), "max": plain_scalar(match[2])}
     ends = [number(part) for part in re.split(r"\.\.\.?|\bto\b|\s[-–—]\s|->", text)]
-    if len(ends) == 2 and all(map(is_numeric, ends)) and _ascend(*ends):
+    if len(ends) == 2 and all(map(is_finite, ends)) and _ascend(*ends):
         return {"min": ends[0], "max": ends[1]}
     if _CALL.fullmatch(text):
         try:
@@ -214,7 +214,7 @@ def _read_text(text: str) -> Any:
     if text[:1] + text[-1:] in ("[]", "()"):
         text = text[1:-1]
     apart = [number(part) for part in text.split()]
-    if len(apart) > 1 and all(map(is_numeric, apart)):
+    if len(apart) > 1 and all(map(is_finite, apart)):
         return apart
     if _ITEMS.fullmatch(text):
         return [plain_scalar(part.strip().strip("'\"")) for part in re.split(r"[,|]", text)]
@@ -240,11 +240,11 @@ def _evaluate(node: ast.expr) -> Any:
         return [_evaluate(part) for part in node.elts]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         inner = _evaluate(node.operand)
-        if is_numeric(inner):
+        if is_finite(inner):
             return -inner if isinstance(node.op, ast.USub) else inner
     if isinstance(node, ast.BinOp):
         left, right = _evaluate(node.left), _evaluate(node.right)
-        if is_numeric(left) and is_numeric(right):
+        if is_finite(left) and is_finite(right):
             if isinstance(node.op, ast.Pow):
                 # A large power is no rate, and takes long.
                 return (
@@ -294,7 +294,7 @@ def _read_call(node: ast.expr) -> Any:
     given += [None, None, None]
     low: Any = next((named[key] for key in LOW if key in named), given[0])
     high: Any = next((named[key] for key in HIGH if key in named), given[1])
-    if not is_numeric(low) or not is_numeric(high):
+    if not is_finite(low) or not is_finite(high):
         return None
     words = f"{name} {named.get('prior', '')} {'log' if named.get('log') is True else ''}"
     if isinstance(given[2], str):
@@ -306,7 +306,7 @@ def _read_call(node: ast.expr) -> Any:
     if name in ("randint", "lograndint", "qrandint") and (hyperopt or "tune" in whole):
         high -= name != "qrandint"  # Ray and hyperopt leave the upper end out.
     step: Any = named.get("step", given[2] if name.startswith("q") else None)
-    if is_numeric(step) and step > 0 and "log" not in words:
+    if is_finite(step) and step > 0 and "log" not in words:
         return _steps(low, high, step)
     return _range(low, high, words)
 
@@ -334,7 +334,7 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     words = _scale_of(given)
     for word in _PAIRS:
         pair = given.get(word)
-        if isinstance(pair, list) and len(pair) == 2 and all(map(is_numeric, map(number, pair))):
+        if isinstance(pair, list) and len(pair) == 2 and all(map(is_finite, map(number, pair))):
             return _range(number(pair[0]), number(pair[1]), f"{word} {words}")
     low = next((number(given[key]) for key in LOW if key in given), None)
     high = next((number(given[key]) for key in HIGH if key in given), None)
@@ -343,7 +343,7 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
         return _normal(mean, deviation, log="log" in words)
     if low is None or high is None:
         return None
-    if not (is_numeric(low) and is_numeric(high)):
+    if not (is_finite(low) and is_finite(high)):
         timed = isinstance(low, str) and isinstance(high, str) and not {"min", "max"} <= raw.keys()
         count = {"points": given["points"]} if "points" in given else {}
         return {"min": low, "max": high, **count} if timed else None
@@ -354,7 +354,7 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     if twice or ({"min", "max"} <= raw.keys() and not set(given) <= known):
         return None  # A slip in a range of lrsearch's own.
     step: Any = next((number(given[key]) for key in _STEP if key in given), None)
-    if is_numeric(step) and step > 0 and "log" not in words:
+    if is_finite(step) and step > 0 and "log" not in words:
         return _steps(low, high, step)
     points = next((number(given[key]) for key in _POINTS if key in given), None)
     return _range(low, high, words, points if type(points) is int and points > 0 else None)
@@ -404,7 +404,7 @@ def _steps(low: Any, high: Any, step: Any, *, inclusive: bool = True) -> Any:
 def _normal(mean: Any, deviation: Any, *_: Any, log: bool = False) -> dict[str, Any] | None:
     """A range for a normal distribution, which a spec cannot have: two deviations to both sides, of
     the logarithm for a log-normal one."""
-    if not (is_numeric(mean) and is_numeric(deviation)):
+    if not (is_finite(mean) and is_finite(deviation)):
         return None
     ends = mean - 2 * deviation, mean + 2 * deviation
     if log:
@@ -413,7 +413,7 @@ def _normal(mean: Any, deviation: Any, *_: Any, log: bool = False) -> dict[str, 
     return {"min": _tidy(ends[0]), "max": _tidy(ends[1]), **scale}
 
 
-def is_numeric(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
     """Whether a value is a finite number, and not true or false."""
     return is_number(value) and math.isfinite(value)
 

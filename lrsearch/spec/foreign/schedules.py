@@ -7,7 +7,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.spec.foreign.names import metric, plain, snake, split
-from lrsearch.spec.foreign.ranges import is_numeric, lasting, number
+from lrsearch.spec.foreign.ranges import is_finite, lasting, number
 
 _SCHEDULES = {
     **{plain(name): name for name in catalogue.SCHEDULES},
@@ -212,7 +212,7 @@ def _schedule(value: Any, lr: Any) -> tuple[Any, Any, list[str]] | None:
             warmup = f"{words[key]}{_unit('epochs' if key == 'warmup_t' else key, steps=steps)}"
     warmup = words.get("warmup") if isinstance(words.get("warmup"), str | Mapping) else warmup
     for key in _SHARES:
-        if is_numeric(share := number(words.get(key))) and 0 < share < 1:
+        if is_finite(share := number(words.get(key))) and 0 < share < 1:
             warmup = str(lasting(share, "dur"))
     if warmup is None and (word in ("sequentiallr", "chainedscheduler") or "warmup" in word):
         warmup = "0.05dur" if word != "warmupstabledecay" else None
@@ -229,9 +229,9 @@ def _take_rates(
     lowest = "final" if "final" in known else "min" if meant == "plateau" else ""
     for key in (*_FINAL, *_LOWEST) if lowest and lowest not in found else ():
         low = number(words.get(key))
-        if not is_numeric(low):
+        if not is_finite(low):
             continue
-        share = low if key in _FINAL else low / lr if is_numeric(lr) and lr else 0
+        share = low if key in _FINAL else low / lr if is_finite(lr) and lr else 0
         if share > 0:
             found[lowest] = float(f"{share:.6g}")
         if share > 0 or low == 0:
@@ -239,11 +239,11 @@ def _take_rates(
         break
     if meant == "linear" and number(words.get("start_factor", 1)) == 1 and "final" not in found:
         end = number(words.get("end_factor"))
-        if is_numeric(end) and 0 <= end <= 1:
+        if is_finite(end) and 0 <= end <= 1:
             found["final"] = end
             left = [each for each in left if snake(each) not in ("end_factor", "start_factor")]
     low, high = number(words.get("base_lr")), number(words.get("max_lr", lr))
-    if "base" in known and is_numeric(low) and is_numeric(high) and 0 < low < high:
+    if "base" in known and is_finite(low) and is_finite(high) and 0 < low < high:
         found["base"] = float(f"{low / high:.6g}")
     return left
 
@@ -261,12 +261,12 @@ def _finish(
         if word != "constantlr":
             points = [["0.5dur", 0.1]]
         factor, total = number(words.get("factor", 1 / 3)), number(words.get("total_iters", 5))
-        if values and all(map(is_numeric, (*bounds, *values))) and values[0]:
+        if values and all(map(is_finite, (*bounds, *values))) and values[0]:
             # Keras still has the old value at a boundary.
             moments = [f"{bound + 1:g}ba" for bound in bounds]
             ratios = [float(f"{value / values[0]:.6g}") for value in values[1:]]
             points = [list(pair) for pair in zip(moments, ratios, strict=False)]
-        elif {"factor", "total_iters"} & {*words} and is_numeric(factor) and is_numeric(total):
+        elif {"factor", "total_iters"} & {*words} and is_finite(factor) and is_finite(total):
             points = [["0ba", float(f"{factor:.4g}")], [f"{total:g}ep", 1]]
         found = {"points": points}
     if meant == "exponential" and "gamma" in words and "every" not in found:

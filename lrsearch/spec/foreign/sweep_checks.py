@@ -13,7 +13,7 @@ from typing import Any
 from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document
 from lrsearch.spec.foreign.lines import Path
-from lrsearch.spec.foreign.ranges import is_numeric, read_foreign
+from lrsearch.spec.foreign.ranges import is_finite, read_foreign
 from lrsearch.spec.values import show, write
 
 METHODS = ("grid", "random", "bayes")
@@ -161,7 +161,7 @@ def _metric(document: Document, top: Mapping[str, Any]) -> Iterator[Fault]:
     if metric.get("goal", "minimize") not in GOALS:
         hint = _allowed(metric["goal"], GOALS, "goal", GOALS["max" in str(metric["goal"])])
         yield document.fault(("metric", "goal"), f"{show(metric['goal'])} is no goal", hint)
-    if "target" in metric and not is_numeric(metric["target"]):
+    if "target" in metric and not is_finite(metric["target"]):
         message = f"{show(metric['target'])} is no number"
         yield document.fault(("metric", "target"), message, "write target: 0.1")
 
@@ -295,7 +295,7 @@ def _distribution(document: Document, path: Path, given: Mapping[str, Any]) -> I
         yield document.fault(path, message, f"write {name}: {write(whole)}")
         return
     numbers = [key for key in ("min", "max", "q", "mu", "sigma") if key in given]
-    wrong = [key for key in numbers if not is_numeric(given[key])]
+    wrong = [key for key in numbers if not is_finite(given[key])]
     for key in wrong:
         message = f"{show(given[key])} is no number"
         yield document.fault((*path, key), message, f"write {key}: {_number_like(key)}")
@@ -318,7 +318,7 @@ def _usual(given: Mapping[str, Any]) -> str:
 def _missing(key: str, given: Mapping[str, Any]) -> Any:
     """A value for a key that is missing, on the right side of the other bound."""
     other: Any = given.get("max" if key == "min" else "min")
-    if not is_numeric(other):
+    if not is_finite(other):
         return {"values": [1, 2], "value": 1, "min": 1e-4, "max": 0.1}[key]
     if other <= 0:
         return other - 1 if key == "min" else other + 1

@@ -12,7 +12,7 @@ from lrsearch.spec.document import as_mapping
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Line, Path
 from lrsearch.spec.foreign.names import snake
-from lrsearch.spec.foreign.ranges import each, is_numeric, is_searched, lasting, number
+from lrsearch.spec.foreign.ranges import each, is_finite, is_searched, lasting, number
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.words import look_up, means
 from lrsearch.spec.values import Unfit, check_value, is_auto, write
@@ -265,7 +265,7 @@ def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any])
         if key in ("validation", "test") and value in (True, "val", "valid", "validation"):
             value = "source"
         share = number(value)
-        if key in ("validation", "test") and is_numeric(share) and not 0 < share < 1:
+        if key in ("validation", "test") and is_finite(share) and not 0 < share < 1:
             return []
         if key == "transforms" and not isinstance(value, list):
             return []

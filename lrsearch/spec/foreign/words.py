@@ -10,7 +10,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.names import snake
-from lrsearch.spec.foreign.ranges import is_numeric, number
+from lrsearch.spec.foreign.ranges import is_finite, number
 
 
 def _words(text: str) -> frozenset[str]:
@@ -290,9 +290,9 @@ def device_of(word: str, value: Any) -> str | None:
         return "cpu" if truth is True or value == 1 else None
     if word == "tpu":
         return None
-    if word == "devices" and is_numeric(value):
+    if word == "devices" and is_finite(value):
         return None  # A device of any kind.
-    if word in _COUNTS and is_numeric(value):
+    if word in _COUNTS and is_finite(value):
         return "cpu" if value == 0 else "cuda"
     if value == -1:  # All of them.
         return "cuda"

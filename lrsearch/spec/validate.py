@@ -58,6 +58,7 @@ from lrsearch.spec.values import read_pairs, show
 
 _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
+    "params": "leave 'params' out: fixed values stand under train",
     "verify": "leave it out: lrsearch export --verify trains the best again",
 }
 """Hints for keys of a command or a loop beside built-in trainings."""
@@ -225,6 +226,8 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     for key in ONLY_OUTSIDE:
         if key in top:
             hint = _GOES_ELSEWHERE.get(key, "")
+            if key == "params" and "search" not in top and isinstance(top[key], Mapping):
+                hint = reader.hint((key,), [Line(("search",), top[key])])
             message = f"'{key}' goes with {' or '.join(KINDS)}, which is missing"
             reader.fault((key,), message, hint)
     search = top.get("search")

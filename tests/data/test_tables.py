@@ -679,7 +679,8 @@ BAD = {
     "target categorical": (
         text_of(GOOD),
         "data.categorical=[y]",
-        "data.categorical.0: 'y' is the target write --set 'data.categorical=[]'; to predict its values as classes, write task",
+        "data.categorical.0: 'y' is the target write --set 'data.categorical=[]'; to predict its "
+        "values as classes, write task",
     ),
     "dropped and categorical": (
         text_of(GOOD),

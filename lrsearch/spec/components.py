@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -382,7 +382,7 @@ _CONTAINERS = ("init_args", "kwargs", "args", "params", "arguments", "parameters
 
 
 def _inside(
-    reader: Reader, path: Path, raw: Mapping[str, Any], known: Container[str]
+    reader: Reader, path: Path, raw: Mapping[str, Any], known: Sequence[str]
 ) -> Mapping[str, Any]:
     """Code whose arguments stand in `init_args` where some stand beside its class path, or in a
     mapping of another name: faults then."""
@@ -391,7 +391,7 @@ def _inside(
         key: part
         for key, part in raw.items()
         if key not in known
-        and (key in _CONTAINERS or nearest(str(key), ("class_path", "init_args")) is None)
+        and (key in _CONTAINERS or nearest(str(key), known) is None)
         and not reader.advice((*path, key), part)
     }
     if not apart or not isinstance(arguments, Mapping) or not isinstance(raw, dict):

@@ -197,6 +197,8 @@ def fault_of(text, tmp_path):
          "write optimizer: {name: sgd, momentum: 0.9}"),
         ("  loss: {class_path: torch.nn.NLLLoss, reduction: sum}", "unknown key",
          "write init_args: {reduction: sum}"),
+        ("  loss: {class_path: torch.nn.NLLLoss, init_agrs: {}}", "unknown key",
+         "did you mean 'init_args'?"),
         ("  evaluate: every 50 steps", "not a number and a unit", "write evaluate: 50ba"),
     ],
 )  # fmt: skip

@@ -295,6 +295,8 @@ def option_hint(
 ) -> str:
     """The option to write in place of another tool's, with the value that it was given, if any;
     "" where the name is unknown, or the command has no such option."""
+    if "--set" in known and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*=.+", text or ""):  # -D seeds=3
+        return f"write --set {quote(text or '')}"
     hint = _find_hint(name, text, args, command, known)
     option = re.match(r"write (--[a-z-]+)", hint)
     return hint if option is None or option[1] in known else ""

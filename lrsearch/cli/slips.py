@@ -130,7 +130,7 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
         from lrsearch.spec.foreign.words import means
 
         key, _, value = first.partition("=")
-        meant = key if "." in key else means(key) or key
+        meant = key if "." in key or name == "schedules" else means(key) or key
         return message, f"write --set {quote(f'{meant}={value}')}"
     apart = [
         part for each in args for part in (each.split("=", 1) if "--time=" in each else [each])
@@ -168,6 +168,8 @@ def _joined(name: str, words: Sequence[str], command: Any, args: Sequence[str]) 
     if len(given) > 1 and Path(whole).is_file():
         return f"write {command_line(['lrsearch', name, whole, *options])}"
     takes_set = any("--set" in each.opts for each in command.params)
+    if takes_set and (override := _joined_override(args)):
+        return f"write --set {quote(override)}"
     lacking = [each for before, each in itertools.pairwise(args) if before == "--set"]
     lacking = [each for each in lacking if "=" not in each and _KEYED.fullmatch(each)]
     if lacking and len(words) == 1 and "=" not in words[0]:
@@ -183,6 +185,33 @@ def _joined(name: str, words: Sequence[str], command: Any, args: Sequence[str]) 
         return "write " + " ".join(f"--set {quote(each)}" for each in words)
     if name == "report" and len(given) == 2 and all(_RUN.fullmatch(each) for each in given):
         return f"one report each, or write {command_line(['lrsearch', 'compare', *given])}"
+    return ""
+
+
+def _joined_override(args: Sequence[str]) -> str:
+    """The override that a shell has cut at its blanks, as one: --set lr: 0.1, --set a=[1, 2],
+    --set timeout=5 minutes; "" where none was cut."""
+    for at, before in enumerate(args):
+        first = args[at + 1] if before == "--set" and at + 1 < len(args) else ""
+        first = before.removeprefix("--set=") if before.startswith("--set=") else first
+        rest = itertools.takewhile(
+            lambda each: each[:2] != "--" and not each.endswith(SPECS),
+            args[at + 1 + (before == "--set") :],
+        )
+        following = list(rest)
+        if not first or not following or (first[:1] == "-"):
+            continue
+        match = re.fullmatch(
+            r"([A-Za-z_][\w.-]*)\s*(?::=|==?|:)\s*(.*)", " ".join([first, *following]), re.DOTALL
+        )
+        whole = "=" in first[:-1] and not first.endswith(":")
+        opened = sum(map(first.count, "[{(")) > sum(map(first.count, "]})"))
+        if match is None or (whole and not opened and any("=" in each for each in following)):
+            continue
+        value = match[2]
+        with contextlib.suppress(ValueError):
+            value = value if opened else find_time(value)
+        return f"{match[1]}={value}"
     return ""
 
 

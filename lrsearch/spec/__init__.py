@@ -133,9 +133,13 @@ def _specs(folder: Path) -> list[Path]:
 def _nearest_spec(path: Path) -> Path | None:
     """The spec that a path may mean which leads nowhere: of its name with another ending, in its
     folder or in configs/, or else of the nearest name."""
-    there = [*_specs(path.parent), *_specs(path.parent / "configs")]
+    there = [*_specs(path.parent), *_specs(path.parent / "configs"), *_specs(Path())]
     stems = {each.stem: each for each in reversed(there)}
-    return stems.get(path.stem) or stems.get(nearest(path.stem, stems) or "")
+    return (
+        stems.get(path.stem)
+        or stems.get(path.name.split(".")[0])
+        or stems.get(nearest(path.stem, stems) or "")
+    )
 
 
 def _explain_bytes(content: bytes, source: str, error: UnicodeDecodeError) -> Fault:

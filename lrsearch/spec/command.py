@@ -93,6 +93,7 @@ def check_command(
             reader.notes.append(
                 f"{name} is {what} and does not stand in the command: it must read {variable}, "
                 "or the file that LRSEARCH_PARAMS names"
+                f"{_braced(name, text)}"
             )
     shell = [word for word in words if word in _SHELL]
     if shell:
@@ -123,6 +124,13 @@ def _fault_placeholder(
         meant = text.replace(f"{{{name}}}", f"{{{close}}}")
         hint = f"{reader.hint(path, [Line(path, meant)])}; {suggest('', known)}"
     reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
+
+
+def _braced(name: str, text: str) -> str:
+    """Words on a parameter whose placeholder has two braces, which are one that is meant so."""
+    there = f"{{{{{name}}}}}" in text
+    told = f"; {{{{{name}}}}} is the text {{{name}}} there, and a placeholder has one brace"
+    return told if there else ""
 
 
 def _same(name: str, left: Sequence[str]) -> str | None:

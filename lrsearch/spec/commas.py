@@ -49,11 +49,15 @@ def with_points(events: list[Any]) -> list[str]:
     return found if len(found) < len(events) and all(map(NUMBER.fullmatch, found)) else []
 
 
+MOST_LISTED = 50
+"""The most values of a list whose brackets are missing."""
+
+
 def lists_on(mapping: dict[str, Any], key: Any, last: Any) -> bool:
     """Whether a key of braces is a number more of the value before it: {channels: 16, 32}."""
     import yaml
 
     plain = isinstance(key, yaml.ScalarEvent) and not key.style and NUMBER.fullmatch(key.value)
     value = mapping[next(reversed(mapping))] if mapping else None
-    before = value[-1] if isinstance(value, list) and value else value
+    before = value[-1] if isinstance(value, list) and 0 < len(value) < MOST_LISTED else value
     return bool(plain) and getattr(last, "value", None) == "" and type(before) in (int, float)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -20,12 +20,12 @@ from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.translation import base_rate, fixed_lines, optimizer_lines
 from lrsearch.spec.foreign.words import look_up, means
-from lrsearch.spec.likeness import nearest_path
+from lrsearch.spec.likeness import find_named, nearest_path
 from lrsearch.spec.model import DEFAULTS, complete
 from lrsearch.spec.modules import torch_names
 from lrsearch.spec.ranges import is_range, read_dimension, searched
 from lrsearch.spec.reader import Reader
-from lrsearch.spec.values import show
+from lrsearch.spec.values import read_pairs, show
 
 IMPORTABLE = ("model", "schedule", "optimizer", "transform")
 """Mappings that may name code by its class path."""
@@ -155,6 +155,7 @@ def read_named(
             return {}
         name, raw = close, {**raw, "name": close}  # What is wrong with its arguments is told, too.
     known = parameters_of(reader, kind, name)
+    raw = _flat(reader, path, raw, known)
     rate = kind == "optimizer" and dimensions is not None
     with_rate = {**known, "lr": catalogue.TRAIN["lr"]} if rate else known
     _check_arguments(reader, kind, path, raw, with_rate)
@@ -171,6 +172,22 @@ def read_named(
             metrics = [option.value for option in searched_metric.options]
         settle_mode(reader, (*path, "metric"), metrics, arguments)
     return {"name": name, **arguments}
+
+
+def _flat(
+    reader: Reader, path: Path, raw: Mapping[str, Any], known: Container[str]
+) -> Mapping[str, Any]:
+    """A built-in whose arguments stand beside its name where they stand in a mapping of their own:
+    a fault then."""
+    for key in _CONTAINERS:
+        if key not in known and isinstance(raw.get(key), Mapping) and raw[key]:
+            rest = {name: part for name, part in raw.items() if name != key}
+            meant = {**rest, **raw[key]}
+            hint = reader.hint((*path, key), [Line(path, meant)])
+            told = f"the arguments of {raw['name']} stand beside its name"
+            reader.fault((*path, key), told, hint)
+            return meant
+    return raw
 
 
 def find_unnamed(raw: Mapping[str, Any], table: Container[str]) -> dict[str, Any] | None:
@@ -332,7 +349,9 @@ def read_import(
 ) -> dict[str, Any]:
     """Read code by its class path, with its `init_args`; `others` are further keys it may have.
     Ranges among the arguments go to `dimensions`, if it is a list."""
-    reader.unknown(path, raw, ("class_path", "init_args", *others))
+    known = ("class_path", "init_args", *others)
+    raw = _inside(reader, path, raw, known)
+    reader.unknown(path, raw, known)
     class_path = raw["class_path"]
     if is_class_path(reader, (*path, "class_path"), class_path):
         reader.imports.append(class_path)
@@ -340,8 +359,11 @@ def read_import(
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, Mapping):
-        reader.fault((*path, "init_args"), f"{show(arguments)} is no mapping of arguments", _NAMED)
-        arguments = {}
+        pairs = read_pairs(arguments)
+        place = (*path, "init_args")
+        hint = reader.hint(place, [Line(place, pairs)]) if pairs else _NAMED
+        reader.fault(place, f"{show(arguments)} is no mapping of arguments", hint)
+        arguments = pairs or {}
     given: dict[str, Any] = {}
     for key, value in arguments.items():
         inner = (*path, "init_args", key)
@@ -353,6 +375,36 @@ def read_import(
         else:
             given[key] = reader.value(inner, anything, value)
     return {"class_path": class_path, "init_args": given}
+
+
+_CONTAINERS = ("init_args", "kwargs", "args", "params", "arguments", "parameters")
+"""Keys that hold the arguments of what is named, here for code and elsewhere for all."""
+
+
+def _inside(
+    reader: Reader, path: Path, raw: Mapping[str, Any], known: Sequence[str]
+) -> Mapping[str, Any]:
+    """Code whose arguments stand in `init_args` where some stand beside its class path, or in a
+    mapping of another name: faults then."""
+    arguments = raw.get("init_args") or {}
+    apart = {
+        key: part
+        for key, part in raw.items()
+        if key not in known
+        and (key in _CONTAINERS or nearest(str(key), known) is None)
+        and not reader.advice((*path, key), part)
+    }
+    if not apart or not isinstance(arguments, Mapping) or not isinstance(raw, dict):
+        return raw
+    inner = dict(arguments)
+    for key, part in apart.items():
+        inner |= part if key in _CONTAINERS and isinstance(part, Mapping) else {key: part}
+    hint = reader.hint((*path, next(iter(apart))), [Line((*path, "init_args"), inner)])
+    for key in apart:
+        reader.fault((*path, key), "unknown key", hint)
+        del raw[key]
+    raw["init_args"] = inner
+    return raw
 
 
 def is_class_path(reader: Reader, path: Path, raw: Any) -> bool:
@@ -386,6 +438,8 @@ def _dotted(path: Path, raw: Any, folder: FilePath) -> str:
     package = "optim" if "optimizer" in path else "nn"
     if plain in torch_names(package):
         return f"write {path[-1]}: torch.{package}.{plain}"
+    if meant := find_named(plain, folder, classes=path[0] != "loop" and "metrics" not in path):
+        return f"write {path[-1]}: {meant}"
     if re.fullmatch(r"[A-Za-z_][\w.]*", plain):
         what = "the function" if path == ("loop",) else "a class or a function"
         return f"write {path[-1]}: {plain}.NAME, with the name of {what} in it"

@@ -16,7 +16,15 @@ from typing import Any
 from lrsearch.catalogue import TRAIN
 from lrsearch.errors import Fault, SpecError
 from lrsearch.spec.commas import NUMBER, WHOLE, follows, lists_on, with_points
-from lrsearch.spec.malformed import KNOWN, TEXTS, explain, find_odd, is_in_odd_quotes
+from lrsearch.spec.malformed import (
+    KNOWN,
+    TEXTS,
+    explain,
+    find_language,
+    find_odd,
+    is_in_odd_quotes,
+    written,
+)
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
@@ -132,9 +140,11 @@ def read_document(text: str, source: str) -> Document:
 
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
-    from lrsearch.spec.mending import find_error, mend, without_marks
+    from lrsearch.spec.mending import find_error, mend, plain_blanks, without_marks
 
-    text, slips = _plain_indentation(text, source)
+    if other := find_language(text):
+        raise SpecError([Fault(other[0], "", other[1], source, other[2])])
+    text, slips = plain_blanks(text, source)
     lines: list[int] = []
     seen = {text}
     while True:
@@ -187,21 +197,6 @@ def _no_text(error: Exception, text: str, source: str) -> Fault:
     return Fault(line, "", told, source, "take it away")
 
 
-def _plain_indentation(text: str, source: str) -> tuple[str, list[Fault]]:
-    """A text with plain blanks before its lines, and the faults of those that began with others,
-    which are letters to YAML."""
-    lines, faults = text.split("\n"), []
-    for at, line in enumerate(lines):
-        odd = find_odd(line[: len(line) - len(line.lstrip())])
-        if odd is not None:
-            above = next((each for each in reversed(lines[:at]) if each.strip()), "")
-            width = len(above) - len(above.lstrip()) + 2 * above.rstrip().endswith(":")
-            lines[at] = " " * width + line.strip()
-            hint = f"write {line.strip()}, with {width or 'no'} blanks before it"
-            faults.append(Fault(at + 1, "", f"not valid YAML: {odd[0]}", source, hint))
-    return "\n".join(lines), faults
-
-
 def _place(lines: Sequence[int], line: int) -> int:
     """The line of the file that a line of its mended text stands for."""
     return lines[line - 1] if 0 < line <= len(lines) else line
@@ -252,7 +247,7 @@ class _Builder:
         self.document = document
         self.text = text
         self.faults = document.faults
-        self.anchored: dict[str, str | None] = {}
+        self.anchored: dict[str, Any] = {}
 
     def read(self, events: Iterator[Any]) -> None:
         import yaml
@@ -352,8 +347,11 @@ class _Builder:
         self.document.lines |= {(*path, name): _line(event) for name in inner}
         return inner
 
-    def _hint_value(self, path: Path, value: str | None) -> str:
+    def _hint_value(self, path: Path, value: Any) -> str:
         """The hint to write a value as it is, "" where there is none, or it does not read so."""
+        value = written(value) if isinstance(value, dict | list) else value
+        if value and value[0] in "[{":
+            return f"write {path[-1]}: {value}" if path and isinstance(path[-1], str) else ""
         if value is None or not re.fullmatch(r"[\w.+/-][\w.+/ -]*", value):
             return ""
         key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
@@ -464,7 +462,8 @@ class _Builder:
                 before = last
             if call and call != next(reversed(mapping)):
                 self._open(name, path, call, str(mapping[call]))
-            call = next(reversed(mapping), "") if begun.flow_style else ""
+            plain = begun.flow_style and not getattr(last, "style", None)
+            call = next(reversed(mapping), "") if plain else ""
             text = mapping.get(call)
             call = call if isinstance(text, str) and text.count("(") > text.count(")") else ""
         return mapping
@@ -483,11 +482,19 @@ class _Builder:
             self.document.doubled[inner] = (_line(name), again)
             return {}
         self.document.lines[inner] = _line(name)
+        before = len(self.faults)
+        value = self._value(last, events, inner)
+        if (anchor := getattr(last, "anchor", None)) and isinstance(value, dict | list):
+            self.anchored[anchor] = value
         if name.value == "<<" and not name.style:
             told = "merge keys are not allowed (<<): write out what is merged"
-            self._fault(name, ".".join(map(str, inner)), told)
+            del self.faults[before:]
+            merged = self.anchored.get(anchor or "", value)
+            parts = merged.items() if isinstance(merged, dict) else ()
+            hint = "\n  ".join(f"write {key}: {written(part)}" for key, part in parts)
+            self._fault(name, ".".join(map(str, inner)), told, hint or "take it away")
             self.document.unread.add(inner)
-        return {name.value: self._value(last, events, inner)}
+        return {name.value: value}
 
     def _open(self, name: Any, path: Path, key: str, text: str) -> None:
         """Add a fault for a text with a bracket that a comma ends before it is closed."""
@@ -500,9 +507,9 @@ class _Builder:
         """Make the list that {channels: 16, 32} means, whose brackets are missing."""
         key = next(reversed(mapping))
         told, dotted = "a list stands between brackets", ".".join(map(str, (*path, key)))
-        self.faults[:] = [
-            each for each in self.faults if (each.key, each.message) != (dotted, told)
-        ]
+        last = self.faults[-1] if self.faults else None
+        if last and (last.key, last.message) == (dotted, told):
+            self.faults.pop()
         values = mapping[key] if isinstance(mapping[key], list) else [mapping[key]]
         mapping[key] = [*values, plain_scalar(name.value)]
         self._fault(name, dotted, told, f"write {key}: [{', '.join(map(str, mapping[key]))}]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def nearest_path(class_path: str, folder: Path) -> str | None:
         return f"torch.{package}.{last}" if last else None
     spec = find_module(name, [str(folder)]) if name else None
     if name is None or spec is None:
-        return None
+        return nearest_path(".".join(rest), folder) if len(rest) > 1 and rest[0] in beside else None
     while rest:
         module = read_module(spec, name, folder)
         if not isinstance(module, Module):
@@ -36,4 +37,32 @@ def nearest_path(class_path: str, folder: Path) -> str | None:
         if inner is None:
             return None if rest or close not in public_names(module) else name
         spec = inner
+    return None
+
+
+MOST_MODULES = 100
+"""The most modules beside a spec in which a name is looked for."""
+
+
+def find_named(name: str, folder: Path, *, classes: bool) -> str | None:
+    """The class path of what a bare name means among the modules of a folder: a class, or a
+    function, of the module of that name, or what a module has by that name; None for nothing."""
+    beside = [each.name for each in pkgutil.iter_modules([str(folder)])][:MOST_MODULES]
+    own = name if name in beside else None
+    for module in [own] if own else beside:
+        spec = find_module(module, [str(folder)])
+        found = read_module(spec, module, folder) if spec else None
+        if not isinstance(found, Module):
+            continue
+        kinds = {
+            each: isinstance(found.names.only(each), ast.ClassDef)
+            for each in public_names(found)
+            if found.names.only(each) is not None
+        }
+        fitting = [each for each, is_class in kinds.items() if is_class == classes]
+        chosen = next(iter(fitting or kinds), None) if own else name if name in kinds else None
+        if chosen is not None:
+            others = [each for each in kinds if each != chosen] if own else []
+            told = f"; it has {', '.join(others)}, too" if others else ""
+            return f"{module}.{chosen}{told}"
     return None

@@ -102,6 +102,43 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
     return line, f"not valid YAML: {told}", hint
 
 
+_SECTION = re.compile(r"^\[[\w.]+\][ \t]*$", re.MULTILINE)
+_KEYED = re.compile(r"^[ \t]*[\w-]+:(?:\s|$)", re.MULTILINE)
+_SET = re.compile(r"^[\w.]+ *=.*", re.MULTILINE)
+_PYTHON = re.compile(
+    r"\s*(?:(?:import|from) [\w.]+(?: import.*)?|(?:def|class) \w+[(:].*|dict\(.*)$", re.M
+)
+_MARKUP = re.compile(r"\s*<[A-Za-z?!]")
+_FIRST = "lrsearch init search.yaml --from mlp writes a first spec"
+
+
+def find_language(text: str) -> tuple[int, str, str] | None:
+    """The line, the fault and the hint for a text of another language; None for any other."""
+    language, found, hint = "", None, _FIRST
+    if _SECTION.search(text) and not _KEYED.search(text):
+        language, found = "TOML", _SET.search(text)
+        hint = "write [data] as data:, and a = 1 as a: 1, below it and further right"
+    elif found := _PYTHON.match(text):
+        language = "Python"
+    elif found := _MARKUP.match(text):
+        language = "XML or a web page"
+    if found is None:
+        return None
+    line = text[: found.end()].count("\n") + 1
+    return line, f"a spec is YAML, and this is {language}", hint
+
+
+def written(value: object) -> str:
+    """A plain value of YAML as it stands in braces."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {written(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
+
+
 def _quoted(line: str, rule: str) -> str:
     """A rule with the line to write where a text as a whole belongs in quotes, and before it the
     line of the mapping that its value may be."""

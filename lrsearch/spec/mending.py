@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import catalogue
+from lrsearch.errors import Fault
 from lrsearch.spec.malformed import KNOWN, NAMED, ODD, PLACED, TEXTS, find_odd, quoted
 
 if TYPE_CHECKING:
@@ -393,7 +394,8 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
             yield (match.expand(meant),)
     if match := _TWO.fullmatch(content):
         sign = match[3].strip()
-        if match[1] in NAMED and sign != ";":
+        blocks = ("data", "model", "train", "search", "objective", *TEXTS)
+        if match[1] in NAMED and sign != ";" and match[4].partition(":")[0] not in blocks:
             key = "for" if match[1] == "warmup" else "name"
             yield (f"{match[1]}: {{{key}: {match[2]}, {match[4]}}}",)
         elif (
@@ -521,3 +523,26 @@ def _indents(lines: Sequence[str], number: int) -> list[str]:
     above = {_indent(line) for line in lines[: number - 1] if line.strip()} - {own}
     above |= {min(below, own)} - {own}
     return [" " * each for each in sorted(above, key=lambda each: (abs(each - own), -each))]
+
+
+_BEHIND = re.compile(r"( *(?:- +)*[A-Za-z_][\w.-]*:)(\s+)(\S.*)")
+"""A key that begins a line, the blanks behind its colon, and its value."""
+
+
+def plain_blanks(text: str, source: str) -> tuple[str, list[Fault]]:
+    """A text with plain blanks before its lines, and the faults of those that began with others,
+    which are letters to YAML."""
+    lines, faults = text.split("\n"), []
+    for at, line in enumerate(lines):
+        odd = find_odd(line[: len(line) - len(line.lstrip())])
+        if odd is not None:
+            above = next((each for each in reversed(lines[:at]) if each.strip()), "")
+            width = len(above) - len(above.lstrip()) + 2 * above.rstrip().endswith(":")
+            lines[at] = " " * width + line.strip()
+            hint = f"write {line.strip()}, with {width or 'no'} blanks before it"
+            faults.append(Fault(at + 1, "", f"not valid YAML: {odd[0]}", source, hint))
+        elif (match := _BEHIND.fullmatch(line)) and (odd := find_odd(match[2])):
+            lines[at] = f"{match[1]} {match[3]}"
+            hint = f"write {lines[at].strip().removeprefix('- ')}"
+            faults.append(Fault(at + 1, "", f"not valid YAML: {odd[0]}", source, hint))
+    return "\n".join(lines), faults

@@ -38,6 +38,7 @@ def _owned(block: str) -> Container[str]:
 def settle_blocks(reader: Reader, top: Mapping[str, Any]) -> Mapping[str, Any]:
     """A document in which the lines right below an empty block stand in it, where they are no keys
     of the mapping that they stand in, and one is a key of the block's: a fault then."""
+    top = _unwrap(reader, top)
     own = is_outside(top)
     named = {*INSIDE, *catalogue.SETTINGS, "objective", "search", *(("params",) if own else ())}
     top = _settle(reader, (), top, dict.fromkeys(named, TOP_LEVEL))
@@ -48,11 +49,28 @@ def settle_blocks(reader: Reader, top: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     search = as_mapping(top.get("search"))
     inner["search"] = {key: {each for each in search if each not in _RANGE} for key in search}
+    for head in ("data", "model"):
+        inner.setdefault(head, {})["init_args"] = ("name", "class_path", "validation", "test")
     for head, blocks in inner.items():
         if isinstance(top.get(head), Mapping):
             top = {**top, head: _settle(reader, (head,), top[head], blocks)}
     reader.document.data = top
     return top
+
+
+def _unwrap(reader: Reader, top: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A document whose keys all stand below one key, without it: a fault then."""
+    key, inner = next(iter(top.items()), ("", None))
+    own = {*as_mapping(inner)} & {*TOP_LEVEL}
+    if len(top) > 1 or key in TOP_LEVEL or len(own) < 2 or not isinstance(inner, Mapping):
+        return top
+    lines = reader.document.lines
+    hint = f"take line {lines.get((key,), 1)} away, and the blanks before all that is below it"
+    reader.fault((key,), "unknown key, and the whole spec stands below it", hint)
+    for path, line in [*lines.items()]:
+        if path[:1] == (key,):
+            lines[path[1:]] = line
+    return inner
 
 
 def _is_own(base: Path, block: str, key: str) -> bool:
@@ -61,7 +79,11 @@ def _is_own(base: Path, block: str, key: str) -> bool:
         return key in _RANGE
     if not base and block in INSIDE:
         return means(key).startswith(f"{block}.") or key in {*_NAMED, *_MODEL}
-    return block == "params" or key in _owned(block) or (block == "search" and "." in key)
+    return (
+        block in ("params", "init_args")
+        or key in _owned(block)
+        or (block == "search" and "." in key)
+    )
 
 
 def _settle(

@@ -26,7 +26,7 @@ from lrsearch.spec.ranges import RANGE, make_choice, read_dimension
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.search import SEARCH, read_options
 from lrsearch.spec.train import read_warmup
-from lrsearch.spec.values import show, write
+from lrsearch.spec.values import read_pairs, show, write
 from lrsearch.trial import Point
 
 KINDS = ("command", "loop")
@@ -57,7 +57,7 @@ def read_outside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     reader.fixed_under = "params"
     kind = next(each for each in KINDS if each in top)
     if all(each in top for each in KINDS):
-        reader.fault(("loop",), "command and loop exclude each other")
+        reader.fault(("loop",), "command and loop exclude each other", "leave one of both out")
     for key in INSIDE:
         if key in top:
             reader.fault(
@@ -118,8 +118,13 @@ def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
     if raw is None:
         return {}
     if not isinstance(raw, Mapping):
-        reader.fault(("params",), f"{show(raw)} is no mapping of parameters to values")
-        return {}
+        pairs = read_pairs(raw)
+        hint = reader.hint(("params",), [Line(("params",), pairs)] if pairs else None)
+        hint = hint or "write params: {epochs: 5}; for example"
+        reader.fault(("params",), f"{show(raw)} is no mapping of parameters to values", hint)
+        if pairs is None:
+            return {}
+        raw = pairs
     found = {}
     for name, value in raw.items():
         path: Path = ("params", name)

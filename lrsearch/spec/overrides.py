@@ -41,7 +41,10 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
             hint = f"write --set {quote(f'{name}={spaced}')}"
             faults = [replace(faults[0], key=name, hint=hint)]
         raise SpecError(faults) from None
-    several = re.split(r",(?=[A-Za-z_]\w*(?:\.\w+)+=)", value_text)
+    if name in _BLOCKS and (inner := re.fullmatch(r"\s*([a-z_][\w.]*)=(.+)", value_text)):
+        line = f"write --set {quote(f'{name}.{inner[1]}={inner[2]}')}"
+        raise UsageError(f"{given or text!r} is no override", where="--set", hint=line)
+    several = re.split(rf",(?=(?:[A-Za-z_]\w*(?:\.\w+)+|{'|'.join(_PLAIN)})=)", value_text)
     # a.b=1,c.d=2; a command may have such words.
     if len(several) > 1 and not re.match(r"[\[{'\"]|\S*\s", value_text):
         line = " ".join(f"--set {quote(each)}" for each in (f"{name}={several[0]}", *several[1:]))
@@ -65,8 +68,19 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
         _stop_searching(document, ".".join(fixed), source)
 
 
+_BLOCKS = ("data", "model", "train", "search", "params", "objective", *catalogue.SETTINGS)
+"""Keys of the top level that hold others."""
+
+_PLAIN = ("seeds", "seed", "max_failures", "timeout", "save", "prune", "name")
+"""Keys of the top level that hold one value."""
+
+
 def _meant(text: str) -> str:
     """The hint for text that is no override."""
+    if away := re.fullmatch(r"~([A-Za-z_][\w.]*)(=.*)?", text):  # Hydra's way to leave it out.
+        return f"write --set {away[1]}=null"
+    if braced := re.fullmatch(r"\{\s*([A-Za-z_][\w.]*)\s*:\s*(.+)\}", text):
+        return f"write --set {quote(f'{braced[1]}={braced[2].strip()}')}"
     name, _, value = text.partition("=")
     bare = re.sub(r"[\[\]'\"]+", ".", name.strip().lstrip("+-~"))  # train[lr]
     plain = re.sub(r"[./:]+", ".", bare).strip(".")

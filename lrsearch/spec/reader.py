@@ -13,8 +13,8 @@ from lrsearch.errors import Fault, is_slip, nearest, suggest
 from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.foreign.advice import advise
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
-from lrsearch.spec.foreign.ranges import read_foreign
-from lrsearch.spec.foreign.translation import is_choice
+from lrsearch.spec.foreign.ranges import Fixed, read_foreign
+from lrsearch.spec.foreign.translation import is_choice, model_argument
 from lrsearch.spec.foreign.words import means
 from lrsearch.spec.settling import settle
 from lrsearch.spec.sources import example_of
@@ -238,6 +238,13 @@ class Reader:
             else:
                 bare.append(key)
         for key in bare:
+            model = self.document.data.get("model") if not path and not self.outside else None
+            argument = model_argument(str(key), {"model": model}) if model else ""
+            if argument and argument not in as_mapping(model):
+                name = {"name": model} if isinstance(model, str) else as_mapping(model)
+                line = Line(("model",), {**name, argument: raw[key]})
+                self.fault((key,), "unknown key", self.hint((key,), [line]))
+                continue
             fitting = [name for name in allowed if self._fits(path, name, raw[key])]
             close = self.near(path, key, fitting)
             hint = self.meant(path, key, close, raw[key])
@@ -289,7 +296,7 @@ class Reader:
         try:
             return check_value(parameter, raw)
         except Unfit as error:
-            hint = self._searched(path, raw) if isinstance(raw, list) else ""
+            hint = self._searched(path, raw) if isinstance(raw, list) and len(raw) > 1 else ""
             hint = hint or self.unfit(path, parameter, error) or self._searched(path, raw)
             self.fault(path, str(error), hint or self._example(path, parameter))
         except ValueError as error:
@@ -297,6 +304,10 @@ class Reader:
                 hint = self._variable(path, parameter, raw)
             else:
                 hint = self._nothing(path, parameter) if raw is None else ""
+                fixed = read_foreign(raw) if isinstance(raw, Mapping) else None
+                if isinstance(fixed, Fixed):  # {value: 10}
+                    meant = settle(parameter, [fixed.value]) or []
+                    hint = self.hint(path, [Line(path, meant[0])] if meant else None)
             hint = hint or self._searched(path, raw)
             self.fault(path, str(error), hint or self._example(path, parameter))
         return raw

@@ -14,7 +14,7 @@ from lrsearch.errors import nearest, suggest
 from lrsearch.space import Choice, Dimension, Float, Option, Space, get_path
 from lrsearch.spec.components import ARGUED, parameters_of, read_component, settle_mode
 from lrsearch.spec.data import read_transform_lists
-from lrsearch.spec.document import Path
+from lrsearch.spec.document import Path, as_mapping
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.ranges import Fixed, is_finite, read_foreign
@@ -252,7 +252,10 @@ def _find_parameter(
             reader.fault(path, "the ends of a range stand in braces, or below their name", hint)
             return None
         if head not in _HEADS:
-            hint = reader.advice(path, value) or suggest(head, (*catalogue.TRAIN, *_GROUPED))
+            hint = reader.advice(path, value)
+            if head == "init_args" and "class_path" in as_mapping(fixed.get("model")):
+                hint = reader.hint(path, [Line(("search", f"model.{name}"), value)])
+            hint = hint or suggest(head, (*catalogue.TRAIN, *_GROUPED))
             reader.fault(path, f"'{head}' has no arguments to search", hint)
             return None
         return _HEADS[head](reader, _Searched(path, head, rest, value, fixed.get(head)))
@@ -372,7 +375,8 @@ def _find_of_component(reader: Reader, searched: _Searched) -> Parameter | None:
         known = parameters_of(reader, head, name)
         return _find_argument(reader, searched, known, f"{head} {name}")
     if "class_path" in fixed:
-        reader.fault(searched.path, "unknown key", f"write {head}.init_args.{rest}")
+        line = Line(("search", f"{head}.init_args.{rest}"), searched.value)
+        reader.fault(searched.path, "unknown key", reader.hint(searched.path, [line]))
     return None
 
 

@@ -224,7 +224,9 @@ def utf8_fault(content: bytes, source: str, *, whole: bool = True) -> tuple[str,
         return None
     line = content.count(b"\n", 0, at) + 1
     if at == zero:
-        hint = "if it is UTF-16, convert it: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
+        hint = "take the zero bytes away: tr -d '\\000' < OLD > NEW"
+        if content.count(b"\0") * 4 > len(content):
+            hint = "if it is UTF-16, convert it: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
         return f"{source}:{line}", "not UTF-8 text: a zero byte on this line", hint
     message = f"not UTF-8 text: byte 0x{content[at]:02x} on this line"
     hint = f"convert it, such as with: iconv -f {guess_encoding(content)} -t UTF-8 OLD > NEW"

@@ -128,6 +128,12 @@ def _read_code(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> di
     if raw is None:
         return None
     raw = {"class_path": raw} if isinstance(raw, str) else raw
+    name = raw.get("name") if isinstance(raw, Mapping) else None
+    if isinstance(name, str) and CLASS_PATH.fullmatch(name) and "class_path" not in raw:
+        meant = {"class_path": name, **{key: raw[key] for key in raw if key != "name"}}
+        hint = reader.hint((*path, "name"), [Line((*path, "class_path"), name)])
+        reader.fault((*path, "name"), "code is named by its class path", hint)
+        return read_import(reader, path, meant, ())
     if not isinstance(raw, Mapping) or "class_path" not in raw:
         known = f"one of {', '.join(parameter.choices)}, or " if parameter.choices else ""
         hint = f"leave '{path[-1]}' out; it takes {known}{catalogue.TRAIN['step'].allowed()}"
@@ -149,8 +155,14 @@ def _read_metrics(
         named = raw if listed else [raw]
         known = all(foreign_names.metric(each) for each in named)
         hint = "leave it out: those are measured by themselves" if known else example
+        coded = all(isinstance(each, str) and CLASS_PATH.fullmatch(each) for each in named)
+        meant = {str(each).rpartition(".")[2]: each for each in named} if coded else {}
+        if meant:
+            hint = reader.hint(path, [Line(path, meant)])
         reader.fault(path, f"{show(raw)} is no mapping of names to metrics", hint)
-        return None
+        if not meant:
+            return None
+        raw = meant
     found = {}
     for name, value in raw.items():
         inner = (*path, name)

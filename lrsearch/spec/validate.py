@@ -58,6 +58,7 @@ from lrsearch.spec.values import read_pairs, show
 
 _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
+    "params": "leave 'params' out: fixed values stand under train",
     "verify": "leave it out: lrsearch export --verify trains the best again",
 }
 """Hints for keys of a command or a loop beside built-in trainings."""
@@ -134,16 +135,23 @@ def _told_once(faults: Sequence[Fault], written: Sequence[Fault]) -> list[Fault]
         if each is not apart.get(each.line)
     ]
     told: list[Fault] = []
+    of_text = {each for each in written if each.key and each.hint != ONE}
+    places: dict[tuple[str, int], list[int]] = {}
     for each in faults:
         # What the text and what its value is wrong in, as *a for a number, is one fault.
-        same = (at for at, other in enumerate(told) if each.key and other.key == each.key)
-        at = next((at for at in same if told[at] in written and told[at].hint != ONE), None)
-        if at is None:
+        place = each.key, each.line
+        if not places.get(place):
+            if each in of_text:
+                places.setdefault(place, []).append(len(told))
             told.append(each)
         else:
+            at = places[place].pop(0)
             message = f"{told[at].message}; {each.message}"
             told[at] = replace(told[at], message=message, hint=each.hint or told[at].hint)
-    return [replace(each, hint=_last_word(each, told[at + 1 :])) for at, each in enumerate(told)]
+    return [
+        each if each.key else replace(each, hint=_last_word(each, told[at + 1 :]))
+        for at, each in enumerate(told)
+    ]
 
 
 def _last_word(fault: Fault, others: Sequence[Fault]) -> str:
@@ -225,6 +233,8 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     for key in ONLY_OUTSIDE:
         if key in top:
             hint = _GOES_ELSEWHERE.get(key, "")
+            if key == "params" and "search" not in top and isinstance(top[key], Mapping):
+                hint = reader.hint((key,), [Line(("search",), top[key])])
             message = f"'{key}' goes with {' or '.join(KINDS)}, which is missing"
             reader.fault((key,), message, hint)
     search = top.get("search")

@@ -89,7 +89,7 @@ def fault_of(text, tmp_path):
          "write milestones: [0.5dur, 0.75dur]"),
         ("  schedule: {name: cosine, warmup: 0.1dur}", "has no argument 'warmup'",
          "write schedule: cosine\n  write warmup: 0.1dur under train"),
-        ("  <<: {lr: 0.3}", "merge keys are not allowed", ""),
+        ("  <<: {lr: 0.3}", "merge keys are not allowed", "write lr: 0.3"),
         ("  evaluation_strategy: epoch", "unknown key", "write evaluate: 1ep"),
         ("  optimizer: {name: adam, betas: '0.9, 0.98'}", "has no argument 'betas'",
          "write optimizer: {name: adam, beta1: 0.9, beta2: 0.98}"),
@@ -190,6 +190,15 @@ def fault_of(text, tmp_path):
         ("  optimizer: {sgd, momentum: 0.9}", "is missing",
          "write optimizer: {name: sgd, momentum: 0.9}"),
         ("  optimizer: {class_path: sgd, momentum: 0.9}", "is built in", "write name: sgd"),
+        ("  label_smoothing: 0.1}", "is not a number", "write label_smoothing: 0.1"),
+        ("  label_smoothing: {value: 0.1}", "is not a number", "write label_smoothing: 0.1"),
+        ("dropout: 0.1", "unknown key", "write model: {name: mlp, hidden: [16], dropout: 0.1}"),
+        ("  optimizer: {name: sgd, params: {momentum: 0.9}}", "stand beside its name",
+         "write optimizer: {name: sgd, momentum: 0.9}"),
+        ("  loss: {class_path: torch.nn.NLLLoss, reduction: sum}", "unknown key",
+         "write init_args: {reduction: sum}"),
+        ("  loss: {class_path: torch.nn.NLLLoss, init_agrs: {}}", "unknown key",
+         "did you mean 'init_args'?"),
         ("  evaluate: every 50 steps", "not a number and a unit", "write evaluate: 50ba"),
     ],
 )  # fmt: skip
@@ -456,3 +465,13 @@ def test_what_belongs_to_a_name_that_is_a_slip_is_read_on_and_kept(tmp_path):
         ("model.hiden", "did you mean 'hidden'?"),
         ("model.dropout", "write dropout: 0.2"),
     ]
+
+
+def test_a_file_of_another_language_and_a_spec_below_a_key_are_told_as_such(tmp_path):
+    for text, told in (
+        ('[data]\nname = "digits"\n', "this is TOML"),
+        ("import torch\n", "this is Python"),
+        ("<config/>\n", "this is XML"),
+        ("spec:\n  " + BASE.replace("\n", "\n  "), "the whole spec stands below it"),
+    ):
+        assert told in fault_of(text, tmp_path).message

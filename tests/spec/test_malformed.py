@@ -24,7 +24,7 @@ from lrsearch.spec.validate import validate
         ("a: {name:& sgd, b: 1}\n", 1, "lacks a blank after the colon", "write name: sgd"),
         ("a: {name: & sgd}\n", 1, "scanning an anchor", "write a: {name: sgd}"),
         ("a:\n  * b\n  - c: 1\n", 2, "scanning an alias", "write - b"),
-        ("[data]\nname = x\n", 2, "'name = x' lacks ':'", "write name: x"),
+        ("[data]\nname = x\n", 2, "a spec is YAML, and this is TOML", "write [data] as data:"),
         ("a:\n  b: 1\n   c: 2\n", 3,
          "indented by 3, the one before it by 2", "write c: 2, with 2 blanks before it"),
         ("a:\n  b:\n    c: 1\n   d: 2\n", 4,

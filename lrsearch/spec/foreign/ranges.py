@@ -118,6 +118,7 @@ def number(text: Any) -> Any:
     bare = "".join(map(_plain_sign, unicodedata.normalize("NFKC", bare))).rstrip(",; ")
     bare = _REMARK.sub("", bare.strip("'\"`\u201c\u201d\u2018\u2019")).lstrip("~≈= ")
     bare = re.sub(r"^([-+.\d]\S*)#.*", r"\1", bare)  # A comment has a blank before it.
+    bare = re.sub(r"^([^\[({]*[\d.])[\])}]+$", r"\1", bare)  # What closes nothing.
     bare = re.sub(rf"^({_PLAIN})\s*([eE])\s*([-+]?\d+)$", r"\1\2\3", bare)
     bare = re.sub(r"^(\d*\.\d+)\.$", r"\1", bare)
     if _LETTERED.fullmatch(bare) and any(map(str.isdecimal, bare)):  # O.1, 0.l

@@ -95,7 +95,8 @@ _WORDS = {
         param_distributions hyper_parameters parameter_space hyperparams searched sweep_parameters
         hydra search_params config_space tune""",
     "command": "program script entrypoint run cmd executable script_path",
-    "loop": "train_fn trainable train_function training_function train_func",
+    "loop": "train_fn trainable train_function training_function train_func function objective_fn "
+    "objective_function train_loop entrypoint entry_point",
 }  # fmt: skip
 
 WORDS: dict[str, tuple[str, str]] = {
@@ -133,7 +134,7 @@ CONTAINERS = _words(
     train trainer training tune_config run_config trainer_args training_args
     training_arguments train_config fit compile sweep settings optimizer_config optimization
     hp args kwargs config general common experiment_config training_params train_params
-    params study
+    params study optim_wrapper
     """
 )
 """Mappings of other tools that hold words of this table."""
@@ -317,6 +318,7 @@ LOCAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("seq_len", "block_size", "context_length", "seq_length", "window"),
                         "data.context"),
         **dict.fromkeys(("val", "valid", "split", "dev"), "data.validation"),
+        **dict.fromkeys(("augment", "augmentation", "augmentations", "aug"), "data.transforms"),
         **dict.fromkeys(("type", "problem", "problem_type", "kind"), "data.task"),
     },
     "objective": {

@@ -1084,6 +1084,18 @@ def _weights(folder: Path, trial: int) -> Path:
 _WEIGHTS = re.compile(r"trial-([0-9]{6,15})\.safetensors(?:\.tmp)?")
 
 
+def _find_weights(folder: Path) -> list[tuple[Path, int]]:
+    """Weights in a run's folder, also such as were written in part, and their trials. What is
+    called otherwise, such as a copy, is not ours, nor is a folder."""
+    best = folder / "best"
+    with _using(best):
+        return [
+            (path, int(name[1]))
+            for path in (best.iterdir() if best.is_dir() else ())
+            if (name := _WEIGHTS.fullmatch(path.name)) and (path.is_symlink() or not path.is_dir())
+        ]
+
+
 def _read_curve_file(folder: Path, number: int) -> tuple[Path, bytes]:
     path = _curve(folder, number)
     with _using(path):
@@ -1616,27 +1628,15 @@ class Run:
 
     def stored_weights(self) -> set[int]:
         """The trials whose weights are in best/."""
-        return {number for path, number in self._find_weights() if path.suffix != ".tmp"}
+        return {number for path, number in _find_weights(self.folder) if path.suffix != ".tmp"}
 
     def drop_weights(self, keep: set[int]) -> None:
         """Delete all weights but those of the trials in `keep`."""
         kept = {_weights(self.folder, trial) for trial in keep}
-        for path, _ in self._find_weights():
+        for path, _ in _find_weights(self.folder):
             if path not in kept:
                 with _using(path):
                     path.unlink()
-
-    def _find_weights(self) -> list[tuple[Path, int]]:
-        """Weights in best/, also such as were written in part, and their trials. What is called
-        otherwise, such as a copy, is not ours, nor is a folder."""
-        folder = self.folder / "best"
-        with _using(folder):
-            return [
-                (path, int(name[1]))
-                for path in (folder.iterdir() if folder.is_dir() else ())
-                if (name := _WEIGHTS.fullmatch(path.name))
-                and (path.is_symlink() or not path.is_dir())
-            ]
 
     def save_state(self, trial: int, content: bytes) -> Path:
         """Write the state of a trial under way, and return the file; the one before it is kept. On

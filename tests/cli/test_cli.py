@@ -1029,7 +1029,7 @@ sys.argv = ["lrsearch", "export", "small.yaml", "--output", "link.yaml", "--forc
 main()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode in (1, 2) and "kept.yaml" in done.stderr, done.stderr
+    assert done.returncode in (1, 2) and "link.yaml" in done.stderr, done.stderr
     assert Path("kept.yaml").read_text() == "mine"
     assert lrsearch("export", "small.yaml", "--output", "link.yaml", "--force").code == 0
     assert Path("link.yaml").is_symlink() and Path("kept.yaml").stat().st_mode & 0o777 == 0o640

@@ -1092,8 +1092,8 @@ _WEIGHTS = re.compile(r"trial-([0-9]{6,15})\.safetensors(?:\.tmp)?")
 
 
 def _find_weights(folder: Path) -> list[tuple[Path, int]]:
-    """Weights in a run's best/, also such as were written in part, and their trials. What is called
-    otherwise, such as a copy, is not ours, nor is a folder."""
+    """Weights in a run's folder, also such as were written in part, and their trials. What is
+    called otherwise, such as a copy, is not ours, nor is a folder."""
     best = folder / "best"
     with _using(best):
         return [

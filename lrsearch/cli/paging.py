@@ -244,7 +244,7 @@ def setting_of(run: StoredRun, view: RunView, point: int, samples: int | None = 
     task = str(facts.get("task") or "")
     found = next(each for each in view.points if each.point == point).params
     beside = {name: found[name] for name in found if name.split(".")[0] in ("model", "data")}
-    return Setting(train, size, steps, title, batch, config["data"], task, beside)
+    return Setting(train, size, steps, title, batch, config["data"], task, beside, config["model"])
 
 
 def _worth(view: RunView, point: int) -> str:

@@ -26,7 +26,13 @@ __all__ = ["TARGETS", "Setting", "write_code"]
 def write_code(target: str, setting: Setting) -> str:
     """The code of a setting for one of `TARGETS`. Raises UsageError for what it has no form of."""
     head = [f"# {one_line(setting.title)}"]
-    found = [f"{name}: {format_value(value)}" for name, value in setting.beside.items()]
+    # The model whole, where it is known: what is searched of it is a part.
+    model = [f"model: {format_value(setting.model)}"] if setting.model else []
+    found = model + [
+        f"{name}: {format_value(value)}"
+        for name, value in setting.beside.items()
+        if not (model and name.startswith("model."))
+    ]
     left = [*found, *_left_out(setting.train, target), *_left_of_data(setting)]
     if left:
         head += ["# Not carried over:", *(f"#   {one_line(each)}" for each in left)]

@@ -24,7 +24,8 @@ class Setting:
     """A training to write as code: the resolved `train` of a point, the training samples, its steps
     in all (`budget`). `title` says what it is, on one line. `batch` is the mean size of a batch,
     which durations are counted by, where a loader has an order of its own; `data` is the resolved
-    `data`, `task` what the targets are, `beside` the searched values of model and data."""
+    `data`, `task` what the targets are, `beside` the searched values of model and data, `model` the
+    resolved `model`."""
 
     train: Mapping[str, Any]
     samples: int
@@ -34,6 +35,7 @@ class Setting:
     data: Mapping[str, Any] = field(default_factory=dict)
     task: str = ""
     beside: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> dict[str, Any]:

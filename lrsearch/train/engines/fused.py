@@ -376,8 +376,7 @@ class _Session:
             ]
         )
         self.program.due = [lane.course.recording.due if lane else () for lane in self.places]
-        # An error on a GPU is the end of what this process can do there: nothing is put back.
-        kept = self.program.keep() if self.device.type == "cpu" else None
+        kept = self._keep()
         try:
             orders = [lane.order for lane in filled if lane.order is not None]
             advance(self.program, orders, numbers)
@@ -394,6 +393,14 @@ class _Session:
             lane.step += steps
             lane.course.steps = lane.step
         self.pace = (pulse.clock() - clock) / steps
+
+    def _keep(self) -> Kept | None:
+        """What lanes are put back to when one raises; None where all train alone then: on a GPU, of
+        which such an error is the end, and where trials are compared at rungs, at which the others
+        would wait for one that has not begun."""
+        assert self.program is not None
+        alone = self.device.type != "cpu" or self.cohort.rungs
+        return None if alone else self.program.keep()
 
     def _set_apart(self, raising: Sequence[int], kept: Kept, error: BaseException) -> bool:
         """Have the lanes in some places, which raise this by themselves, train alone from their
@@ -448,7 +455,9 @@ class _Session:
             if lane is not None and lane.step in lane.evaluations and lane.since != lane.step
         }
         evaluated = self._evaluate(due)
-        if self.program is not None and due:
+        if self.program is None:  # All that were left have been set apart.
+            return
+        if due:
             places = numbers_on(self.device, list(due))
             sums = torch.cat([self.program.total[places].unsqueeze(1), evaluated], 1)
             self.program.total.index_fill_(0, places, 0.0)
@@ -485,7 +494,7 @@ class _Session:
         themselves are set apart, and due no more."""
         program = self.program
         assert program is not None
-        kept = program.keep() if due and self.device.type == "cpu" else None
+        kept = self._keep() if due else None
         while due:
             try:
                 return program.evaluate([*due])

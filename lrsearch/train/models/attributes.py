@@ -56,8 +56,8 @@ def tensors_of(model: nn.Module, names: Iterable[str] = ()) -> dict[str, Place]:
 
 
 def find_own(left: nn.Module, right: nn.Module) -> str:
-    """What lanes would share and two models of other seeds do not: an attribute that holds numbers,
-    or layers, and is no part of the model; in words, "" where there is none."""
+    """The sentence on what lanes would share and two models of other seeds do not, an attribute
+    that holds numbers, or layers, and is no part of the model; "" where there is none."""
     for (prefix, one), (_, other) in zip(left.named_modules(), right.named_modules(), strict=False):
         for name, value in vars(one).items():
             if name == "training" or _same(value, vars(other).get(name)):

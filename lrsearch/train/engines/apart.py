@@ -1,20 +1,27 @@
-"""Lanes set apart: what the user's code raises on one lane's numbers is no other lane's affair."""
+"""Lanes of a program as each other's neighbours: their records, and those that are set apart, since
+what the user's code raises on one lane's numbers is no other lane's affair."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lrsearch.train.engines.lane import Lane
+from lrsearch.train.engines.course import Data
+from lrsearch.train.engines.lane import Lane, find_order
 from lrsearch.train.engines.losing import tell_error
 from lrsearch.train.lanes.program import Kept, Program
 
 
 def set_apart(
-    program: Program, places: list[Lane | None], raising: Sequence[int], kept: Kept
+    program: Program,
+    places: list[Lane | None],
+    raising: Sequence[int],
+    kept: Kept,
+    data: Data,
 ) -> list[Lane] | None:
     """Put a program's lanes back, and empty the places that raise by themselves; returns the lanes
-    taken out of these. None, and nothing is done, where several lanes raise and no other is there,
-    which is no lane's affair, and where nobody knows which raises."""
+    taken out of these. The others read of the data again what they have read since. Returns None,
+    and does nothing, where several lanes raise and no other is there, which is no lane's affair,
+    and where nobody knows which raises."""
     live = {place: lane for place, lane in enumerate(places) if lane is not None}
     sound = {place: lane for place, lane in live.items() if place not in raising}
     if not raising or (len(live) > 1 and not sound):
@@ -23,12 +30,22 @@ def set_apart(
     program.noted = []
     for place in raising:
         places[place] = None
-        if (
-            sound
-        ):  # An empty place is stepped along: by the numbers that it has it would raise again.
+        if sound:  # An empty place is stepped along: with the numbers it has it would raise again.
             like, lane = next(iter(sound.items()))
             program.put(place, program.take(like), lane.trial.config["train"])
+    for lane in sound.values():
+        lane.order = None
+    for lane in sound.values():
+        lane.order = find_order(lane, places, data)
     return [live[place] for place in raising if place in live]
+
+
+def take_records(program: Program, places: Sequence[Lane | None]) -> None:
+    """Have the lanes take what the program has recorded of them; it stays on the device."""
+    for place, step, row in program.noted:
+        if (lane := places[place]) is not None:
+            lane.course.recording.note(step, float(lane.rates[step - 1]), row)
+    program.noted = []
 
 
 def tell_apart(lane: Lane, error: BaseException) -> str:

@@ -48,7 +48,7 @@ from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.lanes.untouchable import untouchable
-from lrsearch.train.models.attributes import count_places, find_hooks, tensors_of
+from lrsearch.train.models.attributes import count_places, find_hooks, find_own, tensors_of
 from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.models.validation import LEAST_CHUNK, validation_sums
 from lrsearch.train.optimizers.registry import STACKED
@@ -291,7 +291,8 @@ class _Comparison:
                 changed = self._find_change(seen, remembered) or self._find_evaluated(rows[0])
                 if changed:
                     raise type(error)(changed) from None
-                raise
+                own = find_own(*self.models)
+                raise type(error)("; ".join(filter(None, (str(error), own)))) from None
             first = first if step else states
         self._compare_outputs(program, states)
         if self.exact:

@@ -26,7 +26,7 @@ from lrsearch.train.device import (
     release,
 )
 from lrsearch.train.engines import solo
-from lrsearch.train.engines.apart import set_apart, tell_apart
+from lrsearch.train.engines.apart import set_apart, take_records, tell_apart
 from lrsearch.train.engines.course import (
     Event,
     Replies,
@@ -376,8 +376,7 @@ class _Session:
             ]
         )
         self.program.due = [lane.course.recording.due if lane else () for lane in self.places]
-        # An error on a GPU is the end of what this process can do there: nothing is put back.
-        kept = self.program.keep() if self.device.type == "cpu" else None
+        kept = self._keep()
         try:
             orders = [lane.order for lane in filled if lane.order is not None]
             advance(self.program, orders, numbers)
@@ -388,41 +387,36 @@ class _Session:
             release(error)
             return
         finally:
-            self._take_records()
+            if self.program is not None:
+                take_records(self.program, self.places)
             self._charge(live, clock)
         for lane in live:
             lane.step += steps
             lane.course.steps = lane.step
         self.pace = (pulse.clock() - clock) / steps
 
+    def _keep(self) -> Kept | None:
+        """The state to put lanes back to when one raises; None where all train alone then: on a
+        GPU, of which such an error is the end, and where trials are compared at rungs, at which
+        the others would wait for one that has not begun."""
+        assert self.program is not None
+        alone = self.device.type != "cpu" or self.cohort.rungs
+        return None if alone else self.program.keep()
+
     def _set_apart(self, raising: Sequence[int], kept: Kept, error: BaseException) -> bool:
         """Have the lanes in some places, which raise this by themselves, train alone from their
         beginning. Returns whether the others stand where they were kept, to go on."""
         assert self.program is not None
-        lost = set_apart(self.program, self.places, raising, kept)
+        lost = set_apart(self.program, self.places, raising, kept, self.data)
         if lost is None:
             return False
         for lane in lost:
             self.apart.append(Noted(lane.trial.number, tell_apart(lane, error)))
             self.sharing.leave(lane.trial.number)
         self.fresh.extend(self.sharing.take_freed())
-        live = [lane for lane in self.places if lane is not None]
-        if not live:
+        if not any(self.places):
             self.program = None
-        for lane in live:
-            lane.order = None
-        for lane in live:  # What they have read since is read again.
-            lane.order = find_order(lane, self.places, self.data)
         return True
-
-    def _take_records(self) -> None:
-        """Have the lanes take what the program has recorded of them; it stays on the device."""
-        if self.program is None:
-            return
-        for place, step, row in self.program.noted:
-            if (lane := self.places[place]) is not None:
-                lane.course.recording.note(step, float(lane.rates[step - 1]), row)
-        self.program.noted = []
 
     def _end_late(self) -> Telling:
         """End the lanes that have used up a trial's time limit."""
@@ -448,7 +442,9 @@ class _Session:
             if lane is not None and lane.step in lane.evaluations and lane.since != lane.step
         }
         evaluated = self._evaluate(due)
-        if self.program is not None and due:
+        if self.program is None:  # All that were left have been set apart.
+            return
+        if due:
             places = numbers_on(self.device, list(due))
             sums = torch.cat([self.program.total[places].unsqueeze(1), evaluated], 1)
             self.program.total.index_fill_(0, places, 0.0)
@@ -485,7 +481,7 @@ class _Session:
         themselves are set apart, and due no more."""
         program = self.program
         assert program is not None
-        kept = program.keep() if due and self.device.type == "cpu" else None
+        kept = self._keep() if due else None
         while due:
             try:
                 return program.evaluate([*due])

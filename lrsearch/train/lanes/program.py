@@ -265,11 +265,13 @@ class Program:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the lanes and of all that a step allocates, not all at once; with a recorded
-        step's weights before and after it, and its gradients in a row."""
+        """Bytes of the lanes, of what is kept of them, and of all that a step allocates, not all at
+        once; with a recorded step's weights before and after it, and its gradients in a row."""
         made = [each.tape.bytes + each.noise.bytes for each in self._steps.values()]
         copied = 3 * sum(each.nbytes for each in self.stack.parameters.values())
-        return sum(each.nbytes for each in self.stack.held()) + max(made, default=0) + copied
+        held = sum(each.nbytes for each in self.stack.held())
+        kept = held if self.stack.device.type == "cpu" else 0
+        return held + kept + max(made, default=0) + copied
 
     def compute_gradients(
         self, index: Tensor, noise: Noise | None = None

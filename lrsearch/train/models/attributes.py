@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 
@@ -51,3 +53,35 @@ def tensors_of(model: nn.Module, names: Iterable[str] = ()) -> dict[str, Place]:
         if each not in places and name in vars(sys.modules.get(scope, object)):
             places[each] = (vars(sys.modules[scope]), name)
     return {name: place for name, place in places.items() if _holds_tensors(place[0][place[1]])}
+
+
+def find_own(left: nn.Module, right: nn.Module) -> str:
+    """The sentence on what lanes would share and two models of other seeds do not, an attribute
+    that holds numbers, or layers, and is no part of the model; "" where there is none."""
+    for (prefix, one), (_, other) in zip(left.named_modules(), right.named_modules(), strict=False):
+        for name, value in vars(one).items():
+            if name == "training" or _same(value, vars(other).get(name)):
+                continue
+            path = f"{prefix}.{name}".strip(".")
+            told = f"lanes share {path}, which is another in each model and no part of it"
+            if isinstance(value, Tensor):
+                return f'{told}; one that self.register_buffer("{name}", ...) keeps is each lane\'s'
+            layers = isinstance(value, list) and any(isinstance(each, nn.Module) for each in value)
+            return f"{told}; in an nn.ModuleList its layers are" if layers else told
+    return ""
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether two models' values of an attribute hold the same numbers, those of layers in a list
+    included. What holds anything else is not looked into."""
+    if type(left) is not type(right):
+        return True
+    if isinstance(left, Tensor):
+        return left.shape == right.shape and bool(torch.equal(left, right))
+    if isinstance(left, np.ndarray):
+        return bool(np.array_equal(left, right))
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, nn.Module):
+        return all(map(_same, left.state_dict().values(), right.state_dict().values()))
+    return bool(left == right) if isinstance(left, bool | int | float) else True

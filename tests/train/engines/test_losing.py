@@ -6,10 +6,11 @@ import pytest
 import test_train
 import torch
 from devices import assert_same_numbers
-from test_fused import both, run_fused
-from test_train import config, net, run
+from test_fused import as_fused, both, run_fused
+from test_train import cohort, config, net, run
 from torch import nn
 
+from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.losing import find_loss
 from lrsearch.trial import Noted, Outcome, Planned
 
@@ -88,7 +89,9 @@ def test_what_is_raised_once_the_numbers_have_gone_is_told_as_divergence(place, 
 def test_a_lane_that_raises_trains_alone_and_the_others_go_on(place, name):
     """Among the first, beside others of its seed and of none, and last, alone in the program."""
     given = {"budget": "6ba", "evaluate": "3ba"}
-    own = [config(net(f"nets.{name}"), lr=rate, **given) for rate in (0.01, 1e25, 0.02, 0.03, 1e25)]
+    rates = (0.01, 1e25, 0.02, 0.03, 1e25)
+    own = [config(net(f"nets.{name}"), lr=rate, **given) for rate in rates]
+    own[3] = config(net(f"nets.{name}"), lr=rates[3], **given | {"budget": "3ba"})
     seeds = [0, 0, 0, 1, 0]
     where = place(nets=CODE)
     pairs, events = both(*own, lanes=3, place=where, seeds=seeds)
@@ -107,6 +110,15 @@ def test_a_lane_that_raises_trains_alone_and_the_others_go_on(place, name):
         same = alone if lost else apart[(0, 2, 3).index(number)]
         assert_same_numbers(beside.curve, same.curve)
         assert_same_numbers(beside.records.loss, same.records.loss)
+
+
+@pytest.mark.cpu("an accelerator refuses the factorization in lanes")
+def test_where_trials_are_compared_at_rungs_all_train_alone(place):
+    """One that has not begun would keep the others waiting there."""
+    own = [config(net("nets.Solves"), budget="6ba", lr=rate) for rate in (0.01, 1e25, 0.02)]
+    job = as_fused(cohort(*own, place=place(nets=CODE), rungs=(3,)), 3)
+    planned = next(each for each in run_cohort(job) if each is None or isinstance(each, Planned))
+    assert planned.plan.engine == "solo" and "LinAlgError" in planned.plan.reason
 
 
 @pytest.mark.parametrize(("rate", "steps"), [(0.01, 4), (1.0, 4)])

@@ -858,7 +858,7 @@ class ScalesLate(Net):
 class DriftsLate(Net):
     """A buffer that evaluations change once the weights have moved, by ways without a version."""
 
-    def __init__(self, num_classes, how):
+    def __init__(self, num_classes, how="in place"):
         super().__init__(num_classes)
         self.how = how
         self.register_buffer("scale", torch.ones(()))
@@ -1200,6 +1200,22 @@ class DiffersAndRaises(DiffersALittle):
         if not self.training and self.size() != self.begun:
             raise ValueError("these are not its weights")
         return super().hidden(x)
+
+
+class MakesItsOwn(Net):
+    """Numbers, or layers, from its seed that are neither parameters nor buffers."""
+
+    def __init__(self, num_classes, kind="tensor"):
+        super().__init__(num_classes)
+        own = torch.rand(self.first.out_features)
+        makes = {"tensor": lambda: own, "array": own.numpy, "numbers": own.tolist}
+        self.own = [nn.Linear(len(own), len(own))] if kind == "layers" else makes[kind]()
+
+    def hidden(self, x):
+        found = super().hidden(x)
+        if isinstance(self.own[0], nn.Module):
+            return self.own[0](found)
+        return found * torch.as_tensor(self.own, device=x.device)
 
 
 class Mixed(Net):

@@ -201,7 +201,7 @@ def test_an_evaluation_is_read_at_once(engine: str) -> None:
     assert sum(len(each.records.step) for each in events if isinstance(each, Ended)) == 2 * 4
     reading.found.pop(("numpy", "draws.py"), None)  # Generators' states, which the host has.
     if engine == "fused":  # Both lanes at once, and once the losses before the first step.
-        assert reading.found == {("tolist", "fused.py"): 6 + 1}
+        assert reading.found == {("tolist", "fused.py"): 6, ("tolist", "initial.py"): 1}
     else:
         assert reading.found == {("tolist", "solo.py"): 12}
 

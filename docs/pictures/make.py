@@ -3,7 +3,7 @@
     python docs/pictures/make.py
 
 It is the run of README's example. Its journal is `digits.jsonl.gz`: that of `lrsearch bayes
-configs/digits.yaml --workers 1`, with another folder and no name of a processor. Nothing is trained
+configs/digits.yaml`, with another folder and no name of a processor. Nothing is trained
 again for other words in a report; `tests/test_docs.py` holds the example and the terminal's picture
 against what is printed of it.
 

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ def main() -> None:
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _fill_descriptors()
         _leave_folder()
+        _settle_environment()
         # A run of many trials is millions of objects without a circle among them: looking for
         # circles after every few hundred, as Python does, takes a third of the time of reading it.
         gc.set_threshold(100_000, 50, 100)
@@ -98,6 +100,16 @@ def _leave_folder() -> None:
         sys.exit(2)
     if sys.path and sys.path[0] == here and not Path(__file__).is_relative_to(here):
         del sys.path[0]
+
+
+def _settle_environment() -> None:
+    """Leave out sizes of a terminal that are no numbers of up to four digits, by which the
+    libraries that print would fail, and take nothing of what is made from its owner: a umask that
+    does leaves folders that nobody can use."""
+    for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
+        if not re.fullmatch("[0-9]{1,4}", os.environ.get(name, "0")):
+            del os.environ[name]
+    os.umask(os.umask(0o077) & 0o077)
 
 
 if __name__ == "__main__":

@@ -759,13 +759,12 @@ def claim(root: Path, name: str) -> Iterator[None]:
     folder, which has the lock, may not be there yet. Raises RunLocked, also where the run is being
     written, RunError and StorageFull."""
     folder, path = _folder(root, name), root / f".{name}.starting"
-    made = [each for each in (root, *root.parents) if not each.exists()]
-    with _using(path):
-        descriptor = -1
-        # Who may write into the run's folder alone is kept out when the run is opened.
-        if not folder.is_dir() or _is_writable(root):
-            descriptor = _make_and_lock(path, folder)
+    descriptor, made = -1, [each for each in (root, *root.parents) if not each.exists()]
     try:
+        with _using(path):
+            # Who may write into the run's folder alone is kept out when the run is opened.
+            if not folder.is_dir() or _is_writable(root):
+                descriptor = _make_and_lock(path, folder)
         if is_locked(folder):
             raise _locked(folder, "")
         yield
@@ -1768,7 +1767,8 @@ class Repair:
 
 def repair(folder: Path) -> Repair:
     """Rebuild a damaged journal from every line that passes its own checksum, wherever it stands
-    in the file, renumbered; of copies of a line one.
+    in the file, renumbered; of copies of a line one. Where no two others have the same number they
+    go by their numbers, whatever the order that a program has left them in.
 
     Lines that refer to trials whose `proposed` line is lost are dropped too. The old journal
     stays as journal.jsonl.damaged-<k>; a lost run.json is written anew. Raises RunLocked,
@@ -1789,11 +1789,7 @@ def repair(folder: Path) -> Repair:
         history = History()
         sound: list[bytes] = []
         kept: list[tuple[int, int]] = []
-        seen: set[bytes] = set()
-        for start, end, rest, content in _find_lines(data):
-            if (line := data[start:end]) in seen:
-                continue  # A session that is closed twice would have cost twice its time.
-            seen.add(line)
+        for start, end, _, rest, content in _in_order(data):
             with contextlib.suppress(*NO_SENSE):
                 fold(history, content)
                 sound.append(_numbered(len(sound) + 1, rest))
@@ -1808,14 +1804,31 @@ def repair(folder: Path) -> Repair:
         with _using(folder):
             _make_folders(folder)
             _sync_folder(folder)
-        return Repair(len(sound), _dropped(data, kept), copy, headless, begun)
+        return Repair(len(sound), _dropped(data, sorted(kept)), copy, headless, begun)
     finally:
         os.close(lock)
 
 
-def _find_lines(data: bytes) -> Iterator[tuple[int, int, bytes, dict[str, Any]]]:
-    """The lines whose checksum holds: the beginning and end of each, its text behind the checksum
-    and its content."""
+def _in_order(data: bytes) -> list[_Found]:
+    """The lines that `_find_lines` finds, of copies the first, by their numbers. Where two others
+    have one number they are of two journals, and all stay as they stand."""
+    # A session that is closed twice would have cost twice its time.
+    first: dict[bytes, _Found] = {}
+    for found in _find_lines(data):
+        first.setdefault(data[found[0] : found[1]], found)
+    lines = list(first.values())
+    if len({number for _, _, number, _, _ in lines}) == len(lines):
+        lines.sort(key=lambda found: found[2])
+    return lines
+
+
+_Found = tuple[int, int, int, bytes, dict[str, Any]]
+"""The beginning and end of a line whose checksum holds, its number, its text behind the checksum
+and its content."""
+
+
+def _find_lines(data: bytes) -> Iterator[_Found]:
+    """The lines whose checksum holds, wherever they stand."""
     at = 0
     for part in data.split(b"\n"):  # No line goes beyond one: JSON writes it as two characters.
         text, behind = _as_text(part), 0
@@ -1823,8 +1836,8 @@ def _find_lines(data: bytes) -> Iterator[tuple[int, int, bytes, dict[str, Any]]]
             if match.start() < behind:
                 continue
             with contextlib.suppress(ValueError, RecursionError):
-                _, rest, content, behind = _decode_start(part, text, match.start())
-                yield at + match.start(), at + behind, rest, content
+                number, rest, content, behind = _decode_start(part, text, match.start())
+                yield at + match.start(), at + behind, number, rest, content
         at += len(part) + 1
 
 

@@ -711,6 +711,12 @@ def test_of_two_starts_one_may_load(tmp_path: Path) -> None:
     assert [each.name for each in root.iterdir()] == ["demo"]
 
 
+def test_a_start_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="too long"), store.claim(tmp_path / "a" / "b", "n" * 250):
+        pass
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("times", [1, 100])
 def test_a_start_whose_folder_another_start_removes_makes_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
@@ -1005,6 +1011,10 @@ def _damage(lines: list[bytes], how: str) -> bytes:
         return b"".join(line[:-1] for line in lines)
     if how == "a whole line behind half a one at the end":
         return b"".join([*lines[:-2], lines[-2][:9], lines[-2][:-1], lines[-1][:-1]])
+    if how == "reversed":
+        return b"".join(reversed(lines))
+    if how == "reversed, a line twice":
+        return b"".join([*reversed(lines), lines[4]])
     if how == "half a line before a whole one":
         return b"".join([*lines[:3], b"torn", *lines[3:]])
     return b"".join(lines)[:-1] + b"X"
@@ -1017,6 +1027,8 @@ def _damage(lines: list[bytes], how: str) -> bytes:
         ("a byte order mark", ()),
         ("a lost newline", ()),
         ("all newlines lost", ()),
+        ("reversed", ()),
+        ("reversed, a line twice", (12,)),
         ("half a line before a whole one", (4,)),
         ("a whole line behind half a one at the end", (10,)),
         ("a damaged last newline", (11,)),
@@ -1038,6 +1050,19 @@ def test_repair_keeps_every_line_whose_checksum_holds(
     assert (done.kept, done.dropped) == (11, dropped)
     assert store.read(tmp_path / "demo") == expected
     assert journal(tmp_path).read_bytes() == b"".join(lines)
+
+
+def test_repair_leaves_two_journals_in_one_file_as_they_stand(tmp_path: Path) -> None:
+    texts = [f'"event":"noted","kind":"{name}"}}'.encode() for name in "abxy"]
+    first, second = [
+        [store._numbered(number, text) for number, text in enumerate(some, 1)]
+        for some in (texts[:2], texts[2:])
+    ]
+    with open_run(tmp_path):
+        pass
+    journal(tmp_path).write_bytes(b"".join([*first, *second]))
+    store.repair(tmp_path / "demo")
+    assert [each["kind"] for each in store.read(tmp_path / "demo").notes] == [*"abxy"]
 
 
 def _lines(*texts: bytes) -> bytes:

@@ -10,6 +10,7 @@ import resource
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -318,6 +319,24 @@ def test_a_folder_that_was_deleted_is_said(tmp_path, monkeypatch, capsys):
         main._leave_folder()
     assert caught.value.code == 2
     assert "error: the folder that this is run in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["COLUMNS", "LINES", "TERMINAL_WIDTH"])
+@pytest.mark.parametrize("given", ["1" * 5000, "\u00b2", "99999", "wide", "120"])
+def test_what_is_no_size_of_a_terminal_counts_for_nothing(name, given, monkeypatch):
+    monkeypatch.setenv(name, given)
+    main._settle_environment()
+    assert os.environ.get(name) == ("120" if given == "120" else None)
+
+
+def test_a_umask_takes_nothing_from_the_owner(tmp_path):
+    before = os.umask(0o777)
+    try:
+        main._settle_environment()
+        (tmp_path / "made").mkdir()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o700
 
 
 @pytest.mark.usefixtures("no_override")

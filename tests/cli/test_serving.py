@@ -2,6 +2,7 @@
 the pages in a real browser (see tests/reports/test_page.py)."""
 
 import fcntl
+import gc
 import http.client
 import json
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from driving import Fork
+from jinja2.runtime import Context
 from test_exporting_runs import OLDER, call
 from test_page import Page, browser, find_axe, hashed  # noqa: F401 (a fixture)
 from test_rooms import HEAVY
@@ -126,6 +128,18 @@ def count_ended(data):
 
 
 # what is answered
+
+
+def test_what_a_sent_page_was_made_of_is_gone(server):
+    gc.collect(0)
+    gc.disable()
+    try:
+        for path in 3 * ("/", "/news?at=0", "/compare/?run=older"):
+            assert ask(server, path)[0] == 200
+        held = sum(type(each) is Context for each in gc.get_objects(0))
+    finally:
+        gc.enable()
+    assert held <= 1
 
 
 @pytest.mark.parametrize("path", ["/", "/runs/older/", "/compare/?run=older"])

@@ -70,7 +70,8 @@ def _read(path: Path, overrides: Sequence[str], columns: ColumnNames | None) -> 
     except SpecError as error:
         faults = list(error.faults)
     if columns is not None:
-        from lrsearch.spec.statics import find_faults  # Commands that read stored runs do without.
+        # Commands that read stored runs do without.
+        from lrsearch.spec.statics import find_faults, find_notes
 
         found = find_faults(document, folder, columns)
         told = {fault.key for fault in faults}
@@ -89,6 +90,8 @@ def _read(path: Path, overrides: Sequence[str], columns: ColumnNames | None) -> 
         ]
     if faults or spec is None:
         raise SpecError(faults)
+    if columns is not None:
+        spec = replace(spec, notes=(*spec.notes, *find_notes(document, folder)))
     return spec
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lrsearch import catalogue
 from lrsearch.errors import Fault
-from lrsearch.spec.code import code_faults, find_groups
+from lrsearch.spec.code import code_faults, code_notes, find_groups
 from lrsearch.spec.document import Document
 from lrsearch.spec.model import Spec
 from lrsearch.spec.scripts import command_faults
@@ -25,6 +25,11 @@ def find_faults(document: Document, folder: Path, columns: ColumnNames) -> list[
         *package_faults(document),
         *command_faults(document, folder),
     ]
+
+
+def find_notes(document: Document, folder: Path) -> list[str]:
+    """Notes on the code that a document without faults names, found as its faults are."""
+    return code_notes(document, folder)
 
 
 def package_faults(document: Document) -> list[Fault]:

@@ -1065,8 +1065,8 @@ def test_a_schedule_that_a_loop_cannot_follow(here: Path, more: dict[str, Any], 
         ("my_loop.none", "cannot be called with the trial"),
         ("my_loop.Trainer", "is a class"),
         ("my_loop.rows", "is a generator"),
-        ("my_loop.trian", "did you mean 'train'?"),
-        ("my_lop.train", "did you mean 'my_loop'?"),
+        ("my_loop.trian", "write loop: my_loop.train"),
+        ("my_lop.train", "write loop: my_loop.train"),
     ],
 )
 def test_a_loop_that_is_none_is_found_before_training(here: Path, path: str, told: str) -> None:

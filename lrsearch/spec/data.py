@@ -14,6 +14,7 @@ from lrsearch.catalogue import Parameter
 from lrsearch.errors import is_slip, nearest, suggest
 from lrsearch.space import Dimension, Option, is_number
 from lrsearch.spec.components import (
+    divides_calls,
     find_unnamed,
     name_built_in,
     read_arguments,
@@ -133,6 +134,8 @@ def read_transforms(
         if isinstance(named, str) and named in catalogue.TRANSFORMS:
             hint = reader.hint(path, [Line(path, [raw])])
         reader.fault(path, f"{show(raw)} is no list of transforms", hint)
+        return []
+    if divides_calls(reader, "transform", path, raw):
         return []
     found = []
     for index, part in enumerate(raw):

@@ -431,6 +431,10 @@ def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
         line = Line((key,), {named: raw} if named else meant or _WRITE[key])
         reader.fault((key,), f"{show(raw)} is no mapping", reader.hint((key,), [line]))
         raw = meant
+    if "seeds" in known and isinstance(many := raw.get("seeds"), list) and many:
+        hint = reader.hint((key, "seeds"), [Line((key, "seeds"), len(many))])
+        reader.fault((key, "seeds"), f"{show(many)} is no number of seeds", hint)
+        raw = {name: part for name, part in raw.items() if name != "seeds"}
     reader.unknown((key,), raw, tuple(known))
     found = complete(known, read_arguments(reader, (key,), raw, known))
     trials, startup = found.get("trials", 0), found.get("startup", 0)

@@ -16,6 +16,7 @@ from lrsearch.errors import FIRST_SPEC, Fault, SpecError, nearest
 from lrsearch.spec.budgets import note_budgets
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
+    check_images,
     check_models,
     check_one_rate,
     check_schedules,
@@ -218,6 +219,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
     if spec is not None:
         check_schedules(reader, spec)
         check_models(reader, spec)
+        check_images(reader, spec)
         if not reader.faults:
             notes = (*spec.notes, *note_budgets(spec), *note_flat(spec))
             spec = replace(spec, notes=notes)

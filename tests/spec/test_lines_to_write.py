@@ -236,6 +236,32 @@ def test_a_line_for_data_is_one_that_they_take(tmp_path, data, written):
     assert fault_of(text, tmp_path).hint == written
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("data: iris\nmodel: cnn", ["write model: mlp"]),
+        ("data: {name: csv, source: a.csv, target: y}\nmodel: {name: resnet, depth: 8}",
+         ["write model: mlp"]),
+        ("data: wine\nsearch: {model: [mlp, cnn]}", ["write mlp"]),
+        ("data: {name: iris, transforms: [flip, {name: random_crop, padding: 1}]}\nmodel: mlp",
+         ["write transforms: []", "write transforms: []"]),
+        ("data: {name: iris, transforms: [flip, {name: noise, std: 1}]}\nmodel: cnn",
+         ["write transforms: [{name: noise, std: 1}]", "write model: mlp"]),
+        ("data: iris\nmodel: mlp\nsearch: {data.transforms: [[], [flip]]}", ["write []"]),
+        ("data: digits\nmodel: cnn", []),
+    ],
+)  # fmt: skip
+def test_what_is_for_images_is_none_for_rows_of_numbers(tmp_path, text, written):
+    text = f"{text}\ntrain: {{budget: 2ep, lr: 0.1}}\nobjective: loss\n"
+    try:
+        validate(read_document(text, "x.yaml"), tmp_path, text)
+        found = ()
+    except SpecError as error:
+        found = error.faults
+    assert sorted(each.hint for each in found) == sorted(written)
+    assert all("is for images [channels, height, width]" in each.message for each in found)
+
+
 def test_a_time_is_no_budget(tmp_path):
     fault = fault_of(BASE.replace("2ep", "10min"), tmp_path)
     assert fault.message.endswith("a trial's time is limited by timeout, a search's by --time")

@@ -73,8 +73,8 @@ def _read(path: Path, overrides: Sequence[str], columns: ColumnNames | None) -> 
         # Commands that read stored runs do without.
         from lrsearch.spec.statics import find_faults, find_notes
 
-        found = find_faults(document, folder, columns)
         told = {fault.key for fault in faults}
+        found = find_faults(document, folder, columns, told)
         if any(
             fault.key.startswith("data.") and "write target: " in fault.hint for fault in faults
         ):
@@ -86,7 +86,7 @@ def _read(path: Path, overrides: Sequence[str], columns: ColumnNames | None) -> 
                 each if each.hint else replace(each, hint=hints.get(each.key, ""))
                 for each in faults
             ),
-            *(each for each in found if each.key not in told),
+            *(each for each in found if each.key not in told - {"command"}),
         ]
     if faults or spec is None:
         raise SpecError(faults)

@@ -112,8 +112,10 @@ class _Place:
     usual: bool = True
 
 
-def command_faults(document: Document, folder: FilePath) -> list[Fault]:
-    """Faults for files that a document's command cannot start without; it runs in `folder`."""
+def command_faults(document: Document, folder: FilePath, *, told: bool = False) -> list[Fault]:
+    """Faults for files that a document's command cannot start without, and options that its script
+    does not take; it runs in `folder`. Of a command that is `told` to have another fault only slips
+    of words are certain, and no line mends both."""
     top = as_mapping(document.data)
     text = top.get("command")
     if not isinstance(text, str) or _OPEN in text:
@@ -132,15 +134,25 @@ def command_faults(document: Document, folder: FilePath) -> list[Fault]:
                 hint = f"a backslash quotes the letter behind it: write command: {line}"
                 fault = (fault[0], hint)
             place = _Place(folder)
-            told = [_program_told(filled[0], *fault)] if fault else list(_look(filled, place))
-            found |= dict.fromkeys(told)
+            named = _program_told(filled[0], *fault) if fault else None
+            found |= {named: None} if named else {}
+            meant = named[1] if named else None
+            if named is None or isinstance(meant, Swap):
+                started = [meant.new if isinstance(meant, Swap) else filled[0], *filled[1:]]
+                found |= dict.fromkeys(_look(started, place))
+    if told:
+        return [
+            document.fault(("command",), message, _unmended(hint, ""))
+            for message, hint in found
+            if isinstance(hint, Swap)
+        ]
     slips = [hint for _, hint in found if isinstance(hint, Swap)]
     hint = _mended(document, text, slips)
     return [
         document.fault(
-            ("command",), message, _unmended(told, hint) if isinstance(told, Swap) else told
+            ("command",), message, _unmended(meant, hint) if isinstance(meant, Swap) else meant
         )
-        for message, told in found
+        for message, meant in found
     ]
 
 

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from lrsearch.data.parquet import read_names
+from lrsearch.errors import SpecError
+from lrsearch.spec import read_spec
 from lrsearch.spec.document import read_document
 from lrsearch.spec.scripts import command_faults
 
@@ -22,8 +25,11 @@ SCRIPT = (
 
 def faults_of(folder, script, command):
     (folder / "train.py").write_text(script)
-    text = f"command: {command}\nobjective: loss\nsearch: {{lr: {{min: 0.1, max: 1}}}}\n"
-    return command_faults(read_document(text, "s.yaml"), folder)
+    return command_faults(read_document(spec_text(command), "s.yaml"), folder)
+
+
+def spec_text(command):
+    return f"command: {command}\nobjective: loss\nsearch: {{lr: {{min: 0.1, max: 1}}}}\n"
 
 
 def is_refused(folder, command, monkeypatch):
@@ -74,6 +80,20 @@ def test_a_word_that_the_script_refuses_is_a_fault(tmp_path, monkeypatch, words,
 def test_words_that_it_takes_are_none(tmp_path, monkeypatch, words):
     assert not faults_of(tmp_path, SCRIPT, f"python train.py {words}")
     assert not is_refused(tmp_path, f"python train.py {words}", monkeypatch)
+
+
+def test_all_slips_of_a_command_are_told_at_once(tmp_path):
+    found = faults_of(tmp_path, SCRIPT, "pythn train.py --lrr {lr} --wokers 2")
+    line = "write command: python train.py --lr {lr} --workers 2"
+    assert [each.hint for each in found] == [line, line, line]
+    path = tmp_path / "s.yaml"  # Beside a placeholder whose line mends that alone.
+    path.write_text(spec_text("python trian.py --lr {lrr}"))
+    with pytest.raises(SpecError) as caught:
+        read_spec(path, columns=read_names)
+    assert [each.hint.partition(";")[0] for each in caught.value.faults] == [
+        "write command: python trian.py --lr {lr}",
+        "did you mean train.py?",
+    ]
 
 
 MORE = "import types\ndef more(parser): parser.add_argument('--more')\n" + SCRIPT

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrsearch.errors import nearest
+from lrsearch.spec.foreign.words import means
 from lrsearch.spec.modules import MAX_SHOWN, MAX_SOURCE
 
 _GROUPS = ("add_argument_group", "add_mutually_exclusive_group")
@@ -67,7 +68,7 @@ def option_faults(
         if not name.startswith("--"):
             continue
         if not any(each.startswith(name) for each in options.names):
-            close = nearest(name, options.names)
+            close = nearest(name, options.names) or _same(name, options.names)
             listed = ", ".join([*options.names][:MAX_SHOWN])
             hint = Swap(name, close) if close else f"its options: {listed}"
             given |= {close} if close else set()
@@ -81,6 +82,12 @@ def option_faults(
     for names in options.required:
         if not any(each.startswith(word) for each in names for word in given):
             yield f"{path.name} requires {names[-1]}, which the command does not give", ""
+
+
+def _same(name: str, known: Iterable[str]) -> str | None:
+    """The option that means what another does, as --learning-rate does of --lr."""
+    meant = means(name[2:])
+    return next((each for each in known if meant and means(each[2:]) == meant), None)
 
 
 def _read(path: Path) -> _Options | None:

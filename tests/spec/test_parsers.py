@@ -50,6 +50,8 @@ def is_refused(folder, command, monkeypatch):
          "write command: python train.py --lr {lr} --batch-size 8"),
         ("--lrr {lr} --btach-size=8", "no option --lrr",
          "write command: python train.py --lr {lr} --batch-size=8"),
+        ("--learning-rate {lr}", "no option --learning-rate",
+         "write command: python train.py --lr {lr}"),
         ("--lr={lr} --momentum 0.9", "no option --momentum",
          "its options: --help, --lr, --batch-size, --bs, --nesterov, -w, --workers"),
         ("--bs 8", "requires --lr, which", ""),

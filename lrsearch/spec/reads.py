@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lrsearch.catalogue import METRICS
-from lrsearch.errors import Fault, nearest
+from lrsearch.errors import Fault, is_slip, nearest
 from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line, show_advice
@@ -278,7 +278,7 @@ def loop_faults(document: Document, class_path: str, found: Found) -> list[Fault
     for close, place in unread.items():
         left = sorted(reads.named - given.keys() - reads.needed.keys() - reads.written)
         meant = nearest(close, left) if place[0] == "search" else None
-        if meant is not None and not _is_part(close, document):
+        if meant is not None and is_slip(close, meant) and not _is_part(close, document):
             told = f"{class_path} ({found.module.file}) reads trial.params.get('{meant}'), and no "
             faults.append(_slip(document, place, meant, f"{told}'{close}'"))
     return [*faults, *_metric_faults(document, class_path, found, reads)]

@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.errors import Fault, nearest
+from lrsearch.errors import Fault, is_slip, nearest
 from lrsearch.spec.commandline import as_text, fill, placeholders, program_fault, split_words
 from lrsearch.spec.document import Document, as_mapping
 from lrsearch.spec.foreign.lines import Line, show_advice
@@ -159,7 +159,13 @@ def command_faults(document: Document, folder: FilePath, *, told: bool = False) 
 def _program_told(program: str, message: str, hint: str) -> Told:
     """A fault of a program, with the program that it is a slip of."""
     close = re.fullmatch(r"did you mean '(.*)'\?", hint)
-    return message, Swap(program, close[1]) if close else hint
+    if close and program in _LACKING:
+        return message, ""
+    return message, Swap(program, close[1]) if close and is_slip(program, close[1]) else hint
+
+
+_LACKING = ("torchrun", "accelerate", "uv", "poetry", "pipenv", "conda", "mamba", "node", "julia")
+"""Programs that are often not installed, and no slips of others."""
 
 
 def _mended(document: Document, text: str, slips: Sequence[Swap]) -> str:

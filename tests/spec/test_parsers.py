@@ -84,7 +84,7 @@ def test_words_that_it_takes_are_none(tmp_path, monkeypatch, words):
     assert not is_refused(tmp_path, f"python train.py {words}", monkeypatch)
 
 
-def test_all_slips_of_a_command_are_told_at_once(tmp_path):
+def test_all_slips_of_a_command_are_told_at_once(tmp_path, monkeypatch):
     found = faults_of(tmp_path, SCRIPT, "pythn train.py --lrr {lr} --wokers 2")
     line = "write command: python train.py --lr {lr} --workers 2"
     assert [each.hint for each in found] == [line, line, line]
@@ -96,6 +96,10 @@ def test_all_slips_of_a_command_are_told_at_once(tmp_path):
         "write command: python trian.py --lr {lr}",
         "did you mean train.py?",
     ]
+    (tmp_path / "accelerated").touch()  # No slip of what is known, and not installed.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (lacking,) = faults_of(tmp_path, SCRIPT, "accelerate launch train.py --lr {lr}")
+    assert "no program 'accelerate'" in lacking.message and not lacking.hint
 
 
 MORE = "import types\ndef more(parser): parser.add_argument('--more')\n" + SCRIPT

@@ -118,6 +118,10 @@ def test_a_searched_parameter_that_no_one_reads_is_noted(tmp_path):
     )
     _, notes = look(tmp_path, 'a = trial.params["warm"]', text)
     told = [note for note in notes if "never reads" in note]
+    _, notes = look(
+        tmp_path, 'a = trial.params.get("dropout", 0.1)', f"{HEAD}search: {{drop_rate: [0.1]}}\n"
+    )
+    assert "drop_rate is searched, and own.train (own.py) never reads it" in notes  # No slip.
     assert told == ["width is searched, and own.train (own.py) never reads it"]
 
 

@@ -230,7 +230,7 @@ def test_a_search_trains_what_is_within_values(
         given += ["--trials", "2"] if strategy == "random" else []
         found = CliRunner().invoke(app, given)
         assert found.exit_code == 0, found.output
-    assert "optimizer=sgd optimizer.momentum=0.25" in found.output
+    assert "optimizer=sgd momentum=0.25" in found.output
 
 
 def test_a_rate_within_an_option_is_called_as_in_the_points(tmp_path: Path) -> None:

@@ -976,7 +976,7 @@ class Source:
     """A built-in data source. `samples`, `task` and `outputs` are None where only the file knows;
     `own_split` says whether it can bring a split of its own, `own_test` one for the test beside
     that for the validation; `standardize` is that key's default. `ordered` data are cut in their
-    order, not shuffled."""
+    order, not shuffled; the samples of `flat` ones are rows of numbers, never images."""
 
     doc: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -986,7 +986,11 @@ class Source:
     own_test: bool = False
     standardize: bool = False
     ordered: bool = False
+    flat: bool = False
 
+
+IMAGES_ALONE = ("cnn", "resnet", "flip", "random_crop")
+"""Models and transforms that take images [channels, height, width] and nothing else."""
 
 _SAMPLES = _whole("[2, inf)", None, "use only the first so many for training", optional=True)
 _SHUFFLE = Parameter(
@@ -1019,10 +1023,12 @@ DATA: dict[str, Source] = {
     "digits": Source(
         "handwritten digits, 1x8x8, 10 classes", {"task": _TASK}, 1797, "classification"
     ),
-    "breast_cancer": Source("30 features, 2 classes", {"task": _TASK}, 569, "classification"),
-    "wine": Source("13 features, 3 classes", {"task": _TASK}, 178, "classification"),
-    "iris": Source("4 features, 3 classes", {"task": _TASK}, 150, "classification"),
-    "diabetes": Source("10 features, one target", {"task": _TASK}, 442, "regression"),
+    "breast_cancer": Source(
+        "30 features, 2 classes", {"task": _TASK}, 569, "classification", flat=True
+    ),
+    "wine": Source("13 features, 3 classes", {"task": _TASK}, 178, "classification", flat=True),
+    "iris": Source("4 features, 3 classes", {"task": _TASK}, 150, "classification", flat=True),
+    "diabetes": Source("10 features, one target", {"task": _TASK}, 442, "regression", flat=True),
     "npz": Source(
         "a NumPy archive: x_train, y_train, x_val, y_val, x_test, y_test, or x, y",
         {
@@ -1039,8 +1045,9 @@ DATA: dict[str, Source] = {
         "a table in a text file, one line a row; the first line names the columns",
         {**_TABLE, "separator": Parameter("character", ",", doc="between two cells")},
         standardize=True,
+        flat=True,
     ),
-    "parquet": Source("a table in a Parquet file", _TABLE, standardize=True),
+    "parquet": Source("a table in a Parquet file", _TABLE, standardize=True, flat=True),
     "text": Source(
         "the characters of a UTF-8 file, each to be told from those before it",
         {

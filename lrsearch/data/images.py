@@ -84,8 +84,9 @@ def read_images(
     for split in splits[1:]:
         for here, there in ((split, splits[0]), (splits[0], split)):
             checks.attempt(_check_same_classes, here, there, source)
-    checks.settle()
-    chosen = [_order(split, labels) for split in splits]
+    # Where classes are missing, the images of those that are there are looked at, too.
+    own = [tuple(sorted(split.classes)) if checks.errors else labels for split in splits]
+    chosen = [_order(split, names) for split, names in zip(splits, own, strict=True)]
     if samples is not None:
         chosen[0] = _spread(chosen[0], samples, labels, source)
     paths = [
@@ -94,7 +95,9 @@ def read_images(
         for name, _ in part
     ]
     PIL.Image.init()  # Threads that all find the formats missing would load them at once.
-    pixels = _decode_all(paths, size, resize, channels, source)
+    pixels = checks.attempt(_decode_all, paths, size, resize, channels, source)
+    checks.settle()
+    assert pixels is not None, "what no check refused was read"
     pairs: list[Pair] = []
     start = 0
     for part in chosen:

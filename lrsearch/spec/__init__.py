@@ -70,10 +70,11 @@ def _read(path: Path, overrides: Sequence[str], columns: ColumnNames | None) -> 
     except SpecError as error:
         faults = list(error.faults)
     if columns is not None:
-        from lrsearch.spec.statics import find_faults  # Commands that read stored runs do without.
+        # Commands that read stored runs do without.
+        from lrsearch.spec.statics import find_faults, find_notes
 
-        found = find_faults(document, folder, columns)
         told = {fault.key for fault in faults}
+        found = find_faults(document, folder, columns, told)
         if any(
             fault.key.startswith("data.") and "write target: " in fault.hint for fault in faults
         ):
@@ -85,10 +86,12 @@ def _read(path: Path, overrides: Sequence[str], columns: ColumnNames | None) -> 
                 each if each.hint else replace(each, hint=hints.get(each.key, ""))
                 for each in faults
             ),
-            *(each for each in found if each.key not in told),
+            *(each for each in found if each.key not in told - {"command"}),
         ]
     if faults or spec is None:
         raise SpecError(faults)
+    if columns is not None:
+        spec = replace(spec, notes=(*spec.notes, *find_notes(document, folder)))
     return spec
 
 

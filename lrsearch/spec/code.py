@@ -23,6 +23,7 @@ from lrsearch.spec.modules import (
     torch_names,
 )
 from lrsearch.spec.ranges import is_range
+from lrsearch.spec.reads import loop_faults, loop_notes
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,22 @@ def code_faults(document: Document, folder: FilePath) -> list[Fault]:
                 faults.append(document.fault(use.place, found.message, found.hint))
             told.add(found.message)
         elif found is not None:
-            faults += [document.fault(*each) for each in _call_faults(use, found)]
+            called = [document.fault(*each) for each in _call_faults(use, found)]
+            faults += called
+            if use.role == "loop" and not called:
+                faults += loop_faults(document, use.class_path, found)
     return faults
+
+
+def code_notes(document: Document, folder: FilePath) -> list[str]:
+    """Notes on what the loop of a document without faults leaves unread."""
+    found = [(use, look_up(use.class_path, folder)) for use in find_uses(document)]
+    return [
+        note
+        for use, each in found
+        if use.role == "loop" and isinstance(each, Found)
+        for note in loop_notes(document, use.class_path, each)
+    ]
 
 
 def _look_up_free(use: Use) -> Problem | None:

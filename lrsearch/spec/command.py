@@ -93,7 +93,7 @@ def check_command(
             reader.notes.append(
                 f"{name} is {what} and does not stand in the command: it must read {variable}, "
                 "or the file that LRSEARCH_PARAMS names"
-                f"{_braced(name, text)}"
+                f"{_braced(reader, name, text, given)}"
             )
     shell = [word for word in words if word in _SHELL]
     if shell:
@@ -126,11 +126,15 @@ def _fault_placeholder(
     reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
 
 
-def _braced(name: str, text: str) -> str:
+def _braced(reader: Reader, name: str, text: str, given: Sequence[str]) -> str:
     """Words on a parameter whose placeholder has two braces, which are one that is meant so."""
-    there = f"{{{{{name}}}}}" in text
-    told = f"; {{{{{name}}}}} is the text {{{name}}} there, and a placeholder has one brace"
-    return told if there else ""
+    double = f"{{{{{name}}}}}"
+    if double not in text:
+        return ""
+    for each in given:
+        text = text.replace(f"{{{{{each}}}}}", f"{{{each}}}")
+    line = reader.hint(("command",), [Line(("command",), text)])
+    return f"; {double} is the text {{{name}}} there, and a placeholder has one brace: {line}"
 
 
 def _same(name: str, left: Sequence[str]) -> str | None:

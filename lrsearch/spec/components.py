@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from lrsearch.spec.model import DEFAULTS, complete
 from lrsearch.spec.modules import torch_names
 from lrsearch.spec.ranges import is_range, read_dimension, searched
 from lrsearch.spec.reader import Reader
-from lrsearch.spec.values import read_pairs, show
+from lrsearch.spec.values import check_value, read_pairs, show
 
 IMPORTABLE = ("model", "schedule", "optimizer", "transform")
 """Mappings that may name code by its class path."""
@@ -134,6 +135,8 @@ def read_named(
         if inner is None or isinstance(inner, Mapping):  # {sgd: {momentum: 0.9}}
             meant = {"name": next(iter(raw)), **(inner or {})}
             hint = reader.hint(path, [Line(path, meant)])
+        elif isinstance(inner, list) and (listed := _find_listed(raw, table)):
+            hint = reader.hint(path, [Line(path, listed)])
         elif (unnamed := find_unnamed(raw, table)) is not None:
             hint = reader.hint(path, [Line(path, unnamed)])
         else:
@@ -201,6 +204,17 @@ def find_unnamed(raw: Mapping[str, Any], table: Container[str]) -> dict[str, Any
         return None
     rest = {inner: part for inner, part in raw.items() if inner != first}
     return {"name": name, **({key.strip(): raw[first]} if key else {}), **rest}
+
+
+def _find_listed(raw: Mapping[str, Any], table: Mapping[str, Entry]) -> dict[str, Any] | None:
+    """The mapping that {mlp: [128, 64]} means, whose one key is a name of the table: its first
+    argument that takes such a list; None where none does."""
+    ((name, values),) = raw.items()
+    for key, parameter in table[name].parameters.items():
+        with contextlib.suppress(ValueError):
+            check_value(parameter, values)
+            return {"name": name, key: values}
+    return None
 
 
 def _suggest_name(reader: Reader, kind: str, path: Path, name: object) -> str:
@@ -338,6 +352,29 @@ def _renamed(reader: Reader, kind: str, path: Path, raw: Any) -> list[Line]:
     rename = foreign_names.transform if kind == "transform" else foreign_names.model
     value = rename(raw)
     return [] if value is None else [Line(path, value)]
+
+
+def divides_calls(reader: Reader, kind: str, path: Path, raw: Sequence[Any]) -> bool:
+    """Whether entries of a list are parts of calls that their commas divide, as in
+    [RandomCrop(8, padding=1)]: a fault then, with the list that is meant."""
+    joined: list[Any] = []
+    for part in raw:
+        last = joined[-1] if joined else None
+        if isinstance(last, str) and last.count("(") > last.count(")"):
+            joined[-1] = f"{last}, {part}"
+        else:
+            joined.append(part)
+    if len(joined) == len(raw):
+        return False
+    meant = []
+    for index, part in enumerate(joined):
+        called = isinstance(part, str) and "(" in part
+        lines = _renamed(reader, kind, (*path, index), part) if called else []
+        meant.append(lines[0].value if lines else part)
+    hint = reader.hint(path, [Line(path, meant)])
+    call = next(each for each in joined if each not in raw)
+    reader.fault(path, f"{show(call)} is divided by its commas", hint)
+    return True
 
 
 def read_import(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from lrsearch import catalogue
@@ -216,6 +217,42 @@ def check_models(reader: Reader, spec: Spec) -> None:
             hint = f"{reader.hint(place, [Line(('model',), usual)])}; {hint}"
         if reader.sound(place):
             reader.fault(place, message, hint)
+
+
+def check_images(reader: Reader, spec: Spec) -> None:
+    """Faults for models and transforms that are for images alone, where the samples are rows of
+    numbers. A stored spec has run: it says what was known then."""
+    name = spec.data.get("name", "")
+    source = catalogue.DATA.get(name)
+    if reader.stored or source is None or not source.flat:
+        return
+
+    def refuse(place: Path, wrong: str, line: Line) -> None:
+        if reader.sound(place):
+            told = f"{wrong} is for images [channels, height, width]: samples of {name} are rows"
+            reader.fault(place, f"{told} of numbers", reader.hint(place, [line]))
+
+    for point in _model_points(spec.space):
+        model = resolve(spec, point, spec.task)["model"].get("name", "")
+        place = _argument_path(reader, spec.space, point, "model", "name")
+        if model in catalogue.IMAGES_ALONE:
+            refuse(place, model, Line(place[:-1], "mlp"))
+    lists: list[tuple[Path, Any]] = [(("data", "transforms"), spec.data.get("transforms"))]
+    chosen = dict(spec.space.dimensions).get("data.transforms")
+    if isinstance(chosen, Choice):
+        path = reader.search_path("data.transforms")
+        lists += [((*path, at), option.value) for at, option in enumerate(chosen.options)]
+    for path, parts in lists:
+        raw = reduce(lambda tree, key: tree[key], path, reader.document.data) if parts else []
+        names = [part.get("name") for part in parts or ()]
+        left = [
+            part
+            for part, each in zip(raw, names, strict=True)
+            if each not in catalogue.IMAGES_ALONE
+        ]
+        for at, each in enumerate(names):
+            if each in catalogue.IMAGES_ALONE:
+                refuse((*path, at), each, Line(path, left))
 
 
 # points to check at

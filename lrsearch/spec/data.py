@@ -14,6 +14,7 @@ from lrsearch.catalogue import Parameter
 from lrsearch.errors import is_slip, nearest, suggest
 from lrsearch.space import Dimension, Option, is_number
 from lrsearch.spec.components import (
+    divides_calls,
     find_unnamed,
     name_built_in,
     read_arguments,
@@ -134,6 +135,8 @@ def read_transforms(
             hint = reader.hint(path, [Line(path, [raw])])
         reader.fault(path, f"{show(raw)} is no list of transforms", hint)
         return []
+    if divides_calls(reader, "transform", path, raw):
+        return []
     found = []
     for index, part in enumerate(raw):
         place = (*path, index)
@@ -236,13 +239,21 @@ def _read_validation(reader: Reader, raw: Any, source: catalogue.Source | None) 
             message = "text is held out in one piece, not by folds: its neighbours would leak"
             reader.fault(path, message, reader.hint(path, [Line(path, 0.1, "for example")]))
             return 0.2
+        if len(raw) == 1 and isinstance(raw.get(key := next(iter(raw))), str) and key in _PLACES:
+            return _read_share(reader, path, raw[key], source, _SHARES)  # {source: photos/val}
         reader.unknown(path, raw, ("folds",))
         if "folds" not in raw:
             if not reader.is_promised("data.validation.folds"):
                 reader.fault(path, "'folds' is missing", "write validation: {folds: 5}")
             return 0.2
         return {"folds": reader.value((*path, "folds"), Parameter("int", low=2), raw["folds"])}
-    return _read_share(reader, path, raw, source, "a share such as 0.2, {folds: 5}, or source")
+    return _read_share(reader, path, raw, source, _SHARES)
+
+
+_PLACES = ("source", "path", "folder", "dir", "root")
+"""Words for the place of the validation part."""
+
+_SHARES = "a share such as 0.2, {folds: 5}, or source"
 
 
 def _read_test(reader: Reader, raw: Any, source: catalogue.Source | None) -> Any:
@@ -280,6 +291,25 @@ def _read_share(
             hint = reader.hint(path, [Line(path, share)])
         elif folds and int(folds[1]) > 1 and path[-1] == "validation":
             hint = reader.hint(path, [Line(path, {"folds": int(folds[1])})])
+        elif beside := _beside(reader, raw):
+            lines = [Line(("data", "source"), beside), Line(path, "source")]
+            hint = reader.hint(path, lines)
         reader.fault(path, f"{show(raw)} is no share of the data", hint)
         return 0.2
     return float(raw)
+
+
+def _beside(reader: Reader, part: Any) -> str:
+    """The folder that holds the images of training and those of another part, "" where they stand
+    in no common one by the names of splits."""
+    data = reader.document.data["data"]
+    given = data.get("source") if data.get("name") == "images" else None
+    if not isinstance(given, str) or not isinstance(part, str):
+        return ""
+    train, other = FilePath(given), FilePath(part)
+    named = train.name == "train" and other.name in (*_PARTS, "test")
+    return str(train.parent) if named and train.parent == other.parent else ""
+
+
+_PARTS = ("val", "validation", "valid", "dev")
+"""Names of folders of images to validate with."""

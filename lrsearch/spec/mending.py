@@ -376,8 +376,16 @@ ODD_SIGNS = {
 """Plain characters for those that look like them."""
 
 
+_PLACED_IN = re.compile(
+    r"((?:^|[{,]\s*)[A-Za-z_]\w*:\s+)((?:[^,'\"{}\[\]]|\{\s*[A-Za-z_]\w*\s*\})+)(?=[,}]|$)"
+)
+"""A key, and its value, which may hold placeholders."""
+
+
 def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
     """A line's content with the slips mended that one line shows."""
+    if (text := _PLACED_IN.sub(_quote, content)) != content:
+        yield (text,)
     if PLACED.search(content) and (text := quoted(content)):
         yield (text,)
     yield (_MISQUOTED.sub(r"'\g<word>'", content),)
@@ -420,6 +428,12 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
         yield (plain,)
     if match := _TEXT.fullmatch(content):
         yield (f"{match[1]}: {match[2]}",)
+
+
+def _quote(match: re.Match[str]) -> str:
+    """A value in braces, in quotes where it is no placeholder alone."""
+    alone = re.fullmatch(r"[^{}]*|\{\s*\w+\s*\}", match[2].strip())
+    return match[0] if alone else f"{match[1]}'{match[2].strip()}'"
 
 
 def _parted(content: str) -> Iterator[tuple[str, ...]]:

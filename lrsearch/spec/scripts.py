@@ -19,10 +19,12 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.errors import Fault, nearest
+from lrsearch.errors import Fault, is_slip, nearest
 from lrsearch.spec.commandline import as_text, fill, placeholders, program_fault, split_words
 from lrsearch.spec.document import Document, as_mapping
+from lrsearch.spec.foreign.lines import Line, show_advice
 from lrsearch.spec.modules import find_installed, find_module
+from lrsearch.spec.parsers import Swap, option_faults
 from lrsearch.spec.ranges import is_range
 
 MAX_FILLED = 100
@@ -31,8 +33,8 @@ MAX_FILLED = 100
 _OPEN = "\0"
 """Stands in a word for a value that only a trial knows; no command holds this character."""
 
-Told = tuple[str, str]
-"""A message and a hint."""
+Told = tuple[str, str | Swap]
+"""A message, and a hint or the slip that it tells of."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,10 @@ class _Place:
     usual: bool = True
 
 
-def command_faults(document: Document, folder: FilePath) -> list[Fault]:
-    """Faults for files that a document's command cannot start without; it runs in `folder`."""
+def command_faults(document: Document, folder: FilePath, *, told: bool = False) -> list[Fault]:
+    """Faults for files that a document's command cannot start without, and options that its script
+    does not take; it runs in `folder`. Of a command that is `told` to have another fault only slips
+    of words are certain, and no line mends both."""
     top = as_mapping(document.data)
     text = top.get("command")
     if not isinstance(text, str) or _OPEN in text:
@@ -129,9 +133,56 @@ def command_faults(document: Document, folder: FilePath) -> list[Fault]:
                 line = text.strip().replace("\\", "/")
                 hint = f"a backslash quotes the letter behind it: write command: {line}"
                 fault = (fault[0], hint)
-            told = [fault] if fault else list(_look(filled, _Place(folder)))
-            found |= dict.fromkeys(told)
-    return [document.fault(("command",), *each) for each in found]
+            place = _Place(folder)
+            named = _program_told(filled[0], *fault) if fault else None
+            found |= {named: None} if named else {}
+            meant = named[1] if named else None
+            if named is None or isinstance(meant, Swap):
+                started = [meant.new if isinstance(meant, Swap) else filled[0], *filled[1:]]
+                found |= dict.fromkeys(_look(started, place))
+    if told:
+        return [
+            document.fault(("command",), message, _unmended(hint, ""))
+            for message, hint in found
+            if isinstance(hint, Swap)
+        ]
+    slips = [hint for _, hint in found if isinstance(hint, Swap)]
+    hint = _mended(document, text, slips)
+    return [
+        document.fault(
+            ("command",), message, _unmended(meant, hint) if isinstance(meant, Swap) else meant
+        )
+        for message, meant in found
+    ]
+
+
+def _program_told(program: str, message: str, hint: str) -> Told:
+    """A fault of a program, with the program that it is a slip of."""
+    close = re.fullmatch(r"did you mean '(.*)'\?", hint)
+    if close and program in _LACKING:
+        return message, ""
+    return message, Swap(program, close[1]) if close and is_slip(program, close[1]) else hint
+
+
+_LACKING = ("torchrun", "accelerate", "uv", "poetry", "pipenv", "conda", "mamba", "node", "julia")
+"""Programs that are often not installed, and no slips of others."""
+
+
+def _mended(document: Document, text: str, slips: Sequence[Swap]) -> str:
+    """The hint with the command as it is without these slips, "" where one of them is not found in
+    its text once."""
+    for slip in slips:
+        pattern = rf"(?<![\w-]){re.escape(slip.old)}(?![\w-])"
+        text, count = re.subn(pattern, slip.new.replace("\\", r"\\"), text)
+        if count != 1:
+            return ""
+    path = ("command",)
+    return show_advice([Line(path, text)], path, option=path in document.origins)
+
+
+def _unmended(slip: Swap, hint: str) -> str:
+    """The hint for a slip: the line without it, or else the word that is meant."""
+    return hint or f"did you mean {slip.new}?"
 
 
 def _fillings(
@@ -222,7 +273,7 @@ def _env(words: Sequence[str], place: _Place) -> Iterator[Told]:
         return
     fault = program_fault(rest[0], str(place.folder)) if place.usual else None
     if fault is not None:
-        yield fault
+        yield _program_told(rest[0], *fault)
     else:
         yield from _look(rest, place)
 
@@ -302,9 +353,10 @@ def _script(words: Sequence[str], place: _Place) -> Iterator[Told]:
         yield f"the script {word} does not exist (seen from {place.folder})", _near(word, place)
     except (OSError, ValueError):
         return
+    yield from option_faults(path, words[1:], _OPEN)
 
 
-def _near(word: str, place: _Place) -> str:
+def _near(word: str, place: _Place) -> str | Swap:
     """The hint where a script is not there."""
     if word.startswith("~"):
         return "no shell runs the command: write out what ~ stands for"
@@ -318,7 +370,7 @@ def _near(word: str, place: _Place) -> str:
         return f"there is no folder {FilePath(word).parent}"
     close = nearest(path.name, [each for each in names if each.endswith(path.suffix)])
     if close:
-        return f"did you mean {FilePath(word).with_name(close)}?"
+        return Swap(word, str(FilePath(word).with_name(close)))
     alike = [each for each in names if path.suffix and each.endswith(path.suffix)][:20]
     return f"there are {', '.join(alike)}" if alike else ""
 
@@ -338,7 +390,7 @@ def _module(program: str, words: Sequence[str], place: _Place) -> Iterator[Told]
         usual = place.usual and _is_ours(program, place.folder)
         if usual and find_installed(parts[0]) is False:
             near = nearest(parts[0], [each.name for each in pkgutil.iter_modules(folders)])
-            hint = f"did you mean '{near}'?" if near else ""
+            hint = Swap(parts[0], near) if near else ""
             yield f"there is no module '{parts[0]}' in {place.folder}, and none is installed", hint
         return
     if spec.origin is None or _alters_path(spec):
@@ -354,7 +406,7 @@ def _module(program: str, words: Sequence[str], place: _Place) -> Iterator[Told]
         inner = find_module(name, inside)
         if inner is None:
             near = nearest(last, [each.name for each in pkgutil.iter_modules(inside)])
-            yield f"{above} has no module '{last}'", f"did you mean '{near}'?" if near else ""
+            yield f"{above} has no module '{last}'", Swap(last, near) if near else ""
             return
         spec = inner
         if _alters_path(spec):

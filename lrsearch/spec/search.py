@@ -12,7 +12,13 @@ from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
 from lrsearch.space import Choice, Dimension, Float, Option, Space, get_path
-from lrsearch.spec.components import ARGUED, parameters_of, read_component, settle_mode
+from lrsearch.spec.components import (
+    ARGUED,
+    divides_calls,
+    parameters_of,
+    read_component,
+    settle_mode,
+)
 from lrsearch.spec.data import read_transform_lists
 from lrsearch.spec.document import Path, as_mapping
 from lrsearch.spec.foreign.lines import Line
@@ -420,6 +426,8 @@ def read_options(reader: Reader, path: Path, group: str, raw: list[Any]) -> Choi
     """A choice among options of a group: schedules, optimizers, warmups or models."""
     if not raw:
         reader.fault(path, "an empty list leaves nothing to choose from")
+        return None
+    if divides_calls(reader, group, path, raw):
         return None
     before = len(reader.faults)
     options = []

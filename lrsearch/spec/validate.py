@@ -16,6 +16,7 @@ from lrsearch.errors import FIRST_SPEC, Fault, SpecError, nearest
 from lrsearch.spec.budgets import note_budgets
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
+    check_images,
     check_models,
     check_one_rate,
     check_schedules,
@@ -218,6 +219,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
     if spec is not None:
         check_schedules(reader, spec)
         check_models(reader, spec)
+        check_images(reader, spec)
         if not reader.faults:
             notes = (*spec.notes, *note_budgets(spec), *note_flat(spec))
             spec = replace(spec, notes=notes)
@@ -431,6 +433,10 @@ def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
         line = Line((key,), {named: raw} if named else meant or _WRITE[key])
         reader.fault((key,), f"{show(raw)} is no mapping", reader.hint((key,), [line]))
         raw = meant
+    if "seeds" in known and isinstance(many := raw.get("seeds"), list) and many:
+        hint = reader.hint((key, "seeds"), [Line((key, "seeds"), len(many))])
+        reader.fault((key, "seeds"), f"{show(many)} is no number of seeds", hint)
+        raw = {name: part for name, part in raw.items() if name != "seeds"}
     reader.unknown((key,), raw, tuple(known))
     found = complete(known, read_arguments(reader, (key,), raw, known))
     trials, startup = found.get("trials", 0), found.get("startup", 0)

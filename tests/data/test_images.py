@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from lrsearch.cli import app
 from lrsearch.data.sources import load
 from lrsearch.data.splitting import split
-from lrsearch.errors import DataError
+from lrsearch.errors import DataError, DataErrors
 from lrsearch.store import read as read_run
 
 Image = pytest.importorskip("PIL.Image")
@@ -482,6 +482,17 @@ def test_folders_of_another_kind(tmp_path, place):
     with pytest.raises(DataError) as caught:
         raw_of(tmp_path / place)
     assert PLACES[place] in " ".join(str(caught.value).split())
+
+
+def test_classes_that_are_missing_and_images_that_are_none_are_told_at_once(tmp_path):
+    for name in ("train/cat", "train/dog", "val/cat"):
+        save(tmp_path / name / "0.png", noise(2, 2))
+        (tmp_path / name / "1.png").write_text("no image")
+    with pytest.raises(DataErrors) as caught:
+        raw_of(tmp_path)
+    missing, unread = caught.value.errors
+    assert missing.message == "val has no class folder 'dog', which train has"
+    assert unread.hint.startswith("nor can train/dog/1.png, val/cat/1.png: replace")
 
 
 def test_too_large_for_the_memory_is_said_before_decoding(tmp_path):

@@ -571,7 +571,7 @@ STARTS = {
     "click's question": ("exit('Name: \\nAborted!')\n", "exit code 1: Aborted!", "asks for input"),
     "syntax": ("def broken(:\n", "SyntaxError: invalid syntax", "def broken(:"),
     "unknown option": (
-        ARGPARSE + "parser.add_argument('--learning-rate')\nparser.parse_args()\n",
+        ARGPARSE + "parser.add_argument('--learning-rate')\nparser.parse_args(None)\n",
         "error: unrecognized arguments: --lr {lr}",
         "for --lr write --learning-rate",
     ),
@@ -585,7 +585,8 @@ STARTS = {
 
 def test_a_command_line_is_shown_as_it_was_run(here: Path) -> None:
     script = (
-        ARGPARSE + "parser.add_argument('--lr')\nparser.add_argument('--at')\nparser.parse_args()\n"
+        ARGPARSE
+        + "parser.add_argument('--lr')\nparser.add_argument('--at')\nparser.parse_args(None)\n"
     )
     options = "--lr {lr} --sede {seed} --at {run}/{trial} --on={device}"
     write(here, script, command=f"{sys.executable} train.py {options}", seed=5)
@@ -687,8 +688,8 @@ def test_one_that_reports_shows_that_others_are_to_blame(here: Path) -> None:
     ("body", "hint"),
     [
         ("import no_such_module", f"{sys.executable} -m pip install no_such_module"),
-        ("trial.params['batchsize']", "for 'batchsize' write 'batch_size'; the parameters: "),
-        ("trial.params['epochs']", "mend the code"),
+        ("{**trial.params}['batchsize']", "for 'batchsize' write 'batch_size'; the parameters: "),
+        ("{**trial.params}['epochs']", "mend the code"),
     ],
 )
 def test_a_loop_that_never_starts(here: Path, body: str, hint: str) -> None:

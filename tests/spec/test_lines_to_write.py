@@ -52,6 +52,13 @@ def fault_of(text, tmp_path):
         ("  optimizer: LAMB", "unknown optimizer", "write optimizer: sgd; for example; allowed: "),
         ("  schedule: {name: piecewise}", "'points' is missing", "write points: [[0.5dur, 0.1]"),
         ("seed: -1", "-1 is too small", "write seed: 0"),
+        ("confirm: {seeds: [1, 2, 3]}", "[1, 2, 3] is no number of seeds", "write seeds: 3"),
+        ("search: {model: [{mlp: [128, 64]}, logistic]}", "'name' (or 'class_path') is missing",
+         "write {name: mlp, hidden: [128, 64]}"),
+        ("  schedule: {multistep: [1ep]}", "'name' (or 'class_path') is missing",
+         "write schedule: {name: multistep, milestones: [1ep]}"),
+        ("search: {optimizer: [SGD(momentum=0.9, nesterov=True), adam]}", "divided by its commas",
+         "write optimizer: [{name: sgd, momentum: 0.9, nesterov: true}, adam]"),
         ("seed: 99999999999999999999", "is too large: it takes a whole number from 0 up to",
          "write seed: 2147483647"),
         ("bayes: {trials: 0}", "0 is too small", "write trials: 40"),
@@ -229,6 +236,32 @@ def test_a_line_for_data_is_one_that_they_take(tmp_path, data, written):
     assert fault_of(text, tmp_path).hint == written
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("data: iris\nmodel: cnn", ["write model: mlp"]),
+        ("data: {name: csv, source: a.csv, target: y}\nmodel: {name: resnet, depth: 8}",
+         ["write model: mlp"]),
+        ("data: wine\nsearch: {model: [mlp, cnn]}", ["write mlp"]),
+        ("data: {name: iris, transforms: [flip, {name: random_crop, padding: 1}]}\nmodel: mlp",
+         ["write transforms: []", "write transforms: []"]),
+        ("data: {name: iris, transforms: [flip, {name: noise, std: 1}]}\nmodel: cnn",
+         ["write transforms: [{name: noise, std: 1}]", "write model: mlp"]),
+        ("data: iris\nmodel: mlp\nsearch: {data.transforms: [[], [flip]]}", ["write []"]),
+        ("data: digits\nmodel: cnn", []),
+    ],
+)  # fmt: skip
+def test_what_is_for_images_is_none_for_rows_of_numbers(tmp_path, text, written):
+    text = f"{text}\ntrain: {{budget: 2ep, lr: 0.1}}\nobjective: loss\n"
+    try:
+        validate(read_document(text, "x.yaml"), tmp_path, text)
+        found = ()
+    except SpecError as error:
+        found = error.faults
+    assert sorted(each.hint for each in found) == sorted(written)
+    assert all("is for images [channels, height, width]" in each.message for each in found)
+
+
 def test_a_time_is_no_budget(tmp_path):
     fault = fault_of(BASE.replace("2ep", "10min"), tmp_path)
     assert fault.message.endswith("a trial's time is limited by timeout, a search's by --time")
@@ -372,6 +405,13 @@ def test_the_objective_and_the_patterns_of_a_command_have_their_keys(tmp_path, l
          "0 is no column's", "write drop: ['0']"),
         ("{name: digits, validation: 0.6, test: 0.5}",
          "leave nothing", "write validation: 0.2\n  write test: 0.1"),
+        ("{name: images, source: pets/train, validation: {source: pets/val}}",
+         "'pets/val' is no share", "write source: pets\n  write validation: source"),
+        ("{name: digits, transforms: [flip, RandomCrop(8, padding=1), flip]}",
+         "divided by its commas",
+         "write transforms: [flip, {name: random_crop, padding: 1}, flip]"),
+        ("{name: images, source: pets/train, test: pets/test}",
+         "'pets/test' is no share", "write source: pets\n  write test: source"),
         ("{name: digits, validation: {folds: 5000}}",
          "5000 folds of 1797", "write folds: 5"),
         ("{name: tasks.Rows, validation: 0.1}", "unknown data 'tasks.Rows'",

@@ -50,6 +50,8 @@ from lrsearch.spec.validate import validate
         ("a: {b: [1, 2}\n", 1, "ends with ], not with }", "write a: {b: [1, 2]}"),
         ("a: {b: c: (d)}\n", 1, "expected ',' or '}'", "between single quotes"),
         ("a: 1\nb: {lr} / 10\n", 2, "not valid YAML", "write b: '{lr} / 10'"),
+        ("a: {b: {lr} / 10, c: {lr}}\n", 1, "not valid YAML", "write a: {b: '{lr} / 10', c: {lr}}"),
+        ("a: {\n  b: {lr} / 10,\n  c: 1}\n", 2, "not valid YAML", "write b: '{lr} / 10',"),
         ('a: 1\nb: "\\d"\n', 2, "unknown escape", "write b: '\\d'"),
         ("a: \u201cx\u201d\n", 1, "typographic quotes", ""),
         ("a: - 32 - 64\n", 1, "stands between brackets", "write a: [32, 64]"),

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -1036,7 +1037,14 @@ def test_a_command_that_cannot_start(here: Path, command: str) -> None:
     write(here, FILES)
     found = command_faults(read_document(command_spec(command), "s.yaml"), here)
     assert [(fault.key, fault.line) for fault in found] == [("command", 1)]
-    assert LACKING[command] in str(found[0])
+    meant = re.fullmatch(r"did you mean '?(.*?)'?\?", LACKING[command])
+    if meant and "{file}" not in command:  # The whole line, which can start.
+        written = found[0].hint.removeprefix("write ")
+        line = read_document(written, "s.yaml").data["command"]
+        assert meant[1] in line and len(line) in range(len(command) - 2, len(command) + 2)
+        assert not command_faults(read_document(command_spec(line), "s.yaml"), here)
+    else:
+        assert LACKING[command] in str(found[0])
     filled = command.replace("{lr}", "1").replace("{trial}", "1").replace("{file}", "trian.py")
     try:
         done = subprocess.run(shlex.split(filled), cwd=here, capture_output=True, timeout=60)

@@ -116,7 +116,7 @@ def _hint_samples(name: str, shape: Sequence[int] | None, told: str) -> str:
     others."""
     if "dtype" in told and "Long" in told:
         return "whole numbers of a tensor stay such: return x.float()"
-    if name in ("cnn", "resnet") and shape is not None and len(shape) == 1:
+    if name in catalogue.IMAGES_ALONE and shape is not None and len(shape) == 1:
         return f"{name} is for images [channels, height, width]: write model: mlp"
     return ""
 

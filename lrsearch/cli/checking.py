@@ -64,7 +64,7 @@ def check(
         raise typer.Exit(error.exit_code) from None
     left = [] if deep else unlooked(spec)
     notes = [*spec.notes, *(facts.notes if facts is not None else ())]
-    notes += [] if deep else describe_missing(spec, allowed)
+    notes += describe_missing(spec, allowed, allow_command)
     described = describe(spec, facts.task if facts is not None else None)
     if json:
         summary: dict[str, Any] = {"name": spec.name, "summary": described, "notes": notes}

@@ -34,11 +34,23 @@ def read_modules(given: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(given or ())
 
 
-def describe_missing(spec: Spec, given: Sequence[str]) -> list[str]:
-    """A sentence on the modules that a search asks for, none where all are allowed."""
+def describe_missing(spec: Spec, given: Sequence[str], command: bool) -> list[str]:
+    """A sentence each on the modules and the command that a search asks for, none where all are
+    allowed: the modules `given`, the command by `command`."""
     known = {*given, *_remembered().get(str(spec.folder.resolve()), ())}
     options = [f"--allow-import {each}" for each in needed_imports(spec) if each not in known]
-    return [f"a search imports code, and needs {' '.join(options)}"] if options else []
+    told = [f"a search imports code, and needs {' '.join(options)}"] if options else []
+    asked = spec.outside is not None and spec.kind == "command" and not command
+    if asked and _entry(spec) not in known:
+        told.append("a search runs the command, and needs --allow-command")
+    return told
+
+
+def _entry(spec: Spec) -> str:
+    """The command of a spec as the allowed ones are kept: no module is called that, so one file
+    remembers both."""
+    assert spec.outside is not None
+    return f"$ {spec.outside.text}"
 
 
 def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
@@ -73,8 +85,7 @@ def allow_command(spec: Spec, given: bool) -> None:
     remembered = _remembered()
     folder = str(spec.folder.resolve())
     shown = one_line(spec.outside.text)  # No escape sequence may hide a part of it.
-    # No module is called that: one file remembers both.
-    entry = f"$ {spec.outside.text}"
+    entry = _entry(spec)
     if given or entry in remembered.get(folder, ()):
         return
     if sys.stdin.isatty() and sys.stderr.isatty():

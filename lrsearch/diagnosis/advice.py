@@ -140,6 +140,11 @@ def _beside(verdict: str, witness: Witness) -> str:
     )
 
 
+def _rise(evidence: Mapping[str, float]) -> float:
+    """The share of its size by which a loss that learned nothing ended above its start."""
+    return -evidence.get("learned", 0.0) - evidence.get("start_above", 0.0)
+
+
 def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
     """The sight of it, with its numbers; "" where only neighbours have seen it."""
 
@@ -171,8 +176,13 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
         case "unstable" | "oscillating":
             return "the rate is too high"
         case "stagnating":
-            if evidence.get("learned", 0.0) < -RISEN:
-                return f"the loss rose by {format(-evidence['learned'], '.0%')}"
+            if (rise := _rise(evidence)) > RISEN:
+                return f"the loss rose by {rise:.0%}"
+            if rise < -RISEN:
+                return (
+                    "the loss came down from a bad start alone, to no less than that of a model "
+                    "that knows nothing"
+                )
             down = f"came down by {of('learned', '.2%')} in all"
             return "the loss " + (
                 down if evidence.get("learned", 0.0) >= 5e-5 else "did not come down"
@@ -189,7 +199,10 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
                 f"{of('gap')} of {learned} above the training loss"
             )
         case "underfitting" if "left" in evidence:
-            return f"the training loss stays at {of('left')} of where it began"
+            whole = "where it began"
+            if "start_above" in evidence:
+                whole = "the loss of a model that knows nothing"
+            return f"the training loss stays at {of('left')} of {whole}"
         case "healthy" if "learned" in evidence:
             return f"the loss came down by {of('learned')} and nothing stands out"
     return ""
@@ -212,7 +225,7 @@ def _remedied(
             return f"try half the rate{by(0.5)}, clipped gradients or a warmup"
         case "oscillating":
             return f"try a third of the rate{by(1 / 3)}, or a schedule that decays"
-        case "stagnating" if evidence.get("learned", 0.0) < -RISEN:
+        case "stagnating" if _rise(evidence) > RISEN:
             return f"try a tenth of the rate{by(0.1)}, or a warmup"
         case "stagnating":
             return (

@@ -229,6 +229,13 @@ class Reading:
         return {"update_ratio": statistics.median(values)} if values else {}
 
     @cached_property
+    def above(self) -> dict[str, float]:
+        """The share of its size by which a bad start stands above a model that knows nothing, as
+        evidence; empty where it hardly does, or is not known."""
+        share = (self.course.start - self.nothing) / self.size
+        return {"start_above": share} if share >= ROSE else {}
+
+    @cached_property
     def gain(self) -> float:
         """The fall of the main loss from that of a model that knows nothing."""
         return self.nothing - self.end - self.noise
@@ -272,8 +279,14 @@ def find_diverged(reading: Reading) -> Found | None:
     if not reading.course.losses or not ended >= nothing - NONE * size:
         return None
     # Where means are few single steps stand in their place, of which a peak may not be recorded.
-    peak = max((*reading.training.values, *reading.course.means.values, *reading.validation.values))
-    margin = max(peak / size / LOST, (nothing - reading.low) / size / REGAINED)
+    series = (reading.training, reading.course.means, reading.validation)
+    peak = max((value for each in series for value in each.values), default=0.0)
+    # One that began as high, of inputs of a large scale, and came down was not lost by training.
+    limit, start = LOST * size, reading.course.start
+    climbed = peak
+    if start > limit and peak <= LOST * start:
+        climbed = max(_highest(each, limit, high=True) for each in series)
+    margin = max(climbed / limit, (nothing - reading.low) / size / REGAINED)
     rose = ended - reading.noise - max(reading.course.first, nothing)
     if rose >= ROSE * size and not reading.falls:
         margin = max(margin, rose / size / ROSE)
@@ -302,7 +315,7 @@ def find_stagnating(reading: Reading) -> Found | None:
         return None
     margin = LITTLE / max(share, LITTLE / 20)
     evidence = {"learned": share, "limit": LITTLE}
-    return Found("stagnating", margin, evidence | reading.ratio)
+    return Found("stagnating", margin, evidence | reading.above | reading.ratio)
 
 
 def _highest(series: Series, limit: float, *, high: bool) -> float:
@@ -444,7 +457,7 @@ def find_underfitting(reading: Reading) -> Found | None:
     if not reading.course.losses or not reading.training or not reading.course.known:
         return None
     left = reading.end / reading.size
-    return Found("underfitting", left / HIGH, {"left": left, "limit": HIGH})
+    return Found("underfitting", left / HIGH, {"left": left, "limit": HIGH} | reading.above)
 
 
 def measure_end(course: Course) -> dict[str, float]:

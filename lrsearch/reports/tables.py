@@ -479,20 +479,22 @@ def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, 
     for (structure, _), plan in view.plans.items():
         if plan.engine == "solo" and plan.reason:
             reasons.setdefault(plan.reason, set()).add(structure)
-    lines = []
-    for told, own in merge_reasons(reasons).items():
-        structures = set().union(*(reasons[each] for each in own))
-        share = f"{len(structures)} of {total} structures " if len(structures) < total else ""
-        lines.append(one_line(f"{share}solo: {told}"))
     # Trials of a plan that is not the latest of its structure.
     others = Counter(
         record.result.why
         for record in view.records
         if record.result and record.result.why and record.result.why not in reasons
     )
-    for told, own in merge_reasons(others).items():
+    lines, parts = [], False
+    for told, own in merge_reasons([*reasons, *others]).items():
+        structures = set().union(*(reasons.get(each, ()) for each in own))
         number = sum(others[each] for each in own)
         share = f"{count(number, 'trial')} " if number < trained.total() else ""
+        if structures:
+            part = len(structures) < total
+            earlier = f"and {count(number, 'earlier trial')} " if number else ""
+            share = f"{len(structures)} of {total} structures {earlier}" if part else ""
+            parts |= part
         lines.append(one_line(f"{share}solo: {told}"))
     label = "" if trained["fused"] else "engine"
     for place, line in enumerate(lines if whole else lines[:REASONS]):
@@ -500,7 +502,7 @@ def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, 
     if len(lines) > REASONS and not whole:
         more = count(len(lines) - REASONS, "other reason")
         yield "", f"{dots} and {more}: --all", ""
-    if any(" structures solo" in line for line in lines):
+    if parts:
         yield "", "(a structure: trials that differ in rates and other numbers alone)", ""
 
 

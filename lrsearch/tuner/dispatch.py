@@ -313,8 +313,9 @@ class Dispatch:
         self.plans.keep(key, planned)
         self.queue.extend(self.cohorts(self.unplanned.pop(key), planned.plan))
         self._describe_plans()
-        if self.proposer.waits and not self._told_of_generation:
-            told = larger_generation(self.spec, planned.figures, self.executor.capacity)
+        if not self._told_of_generation:
+            each = self.spec, self.session.strategy, planned.figures, self.executor.capacity
+            told = larger_generation(*each)
             self._told_of_generation = bool(told)
             if told:
                 self.session.watcher.note(told)

@@ -151,15 +151,16 @@ WORTH = 1.3
 """The least gain of speed at which a larger generation is spoken of."""
 
 
-def larger_generation(spec: Spec, figures: Mapping[str, float], workers: int) -> str:
+def larger_generation(spec: Spec, strategy: str, figures: Mapping[str, float], workers: int) -> str:
     """The gain and the price of a larger generation where lanes would be nearly free, in a
-    sentence; "" where they are not, or where too little was measured to tell.
+    sentence; "" where they are not, where too little was measured to tell, or of a strategy that
+    proposes none.
 
     A step of k lanes takes a + b k: what two numbers of lanes took tells a, which all lanes share,
     and b. `figures` are those of a probe, `workers` share a generation.
     """
     lanes = sorted(int(name.partition(".")[2]) for name in figures if name.startswith("fused."))
-    if len(lanes) < 2 or spec.bayes.generation >= LARGER:
+    if strategy != "bayes" or len(lanes) < 2 or spec.bayes.generation >= LARGER:
         return ""
     few, many = lanes[-2:]
     steps = [count * figures[f"fused.{count}"] for count in (few, many)]

@@ -151,6 +151,9 @@ def test_a_large_scale_and_labels_taken_for_amounts_are_said(tmp_path):
     for standardize, loud in ((False, True), (True, False)):
         own = {**config(batch_size=8), "data": npz_data(path, standardize=standardize)}
         assert any(note.startswith(told) for note in facts(own).notes) is loud
+    linear = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 2}}
+    own = {**config(batch_size=8), "data": npz_data(path), "model": linear}
+    assert any(note.startswith(told) and "unless the model" in note for note in facts(own).notes)
     path = saved(tmp_path, x=x / 700, y=np.hstack([x > 0, x > 1, x < 99]).astype(float))
     bce = {"class_path": "torch.nn.BCEWithLogitsLoss", "init_args": {}}
     for loss, loud in (("mse", True), (bce, False)):

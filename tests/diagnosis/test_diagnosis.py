@@ -349,6 +349,38 @@ def test_a_swing_goes_back_and_forth(moves, told_so):
     assert ("oscillating" in names(told(*swinging(moves)))) is told_so
 
 
+@pytest.mark.parametrize(
+    ("course", "verdict", "seen"),
+    [
+        (
+            lambda p: 15 * decay(p) + 8,
+            "underfitting",
+            "% of the loss of a model that knows nothing",
+        ),
+        (lambda p: 23 - 2 * p, "too_slow", "train longer"),
+        (lambda p: 23.0, "stagnating", "did not come down: try ten times"),
+        (
+            lambda p: 15 * (1 - 5 * p) + 8 if p < 0.2 else 8.0,
+            "stagnating",
+            "from a bad start alone",
+        ),
+        (lambda p: 23 + 8 * p, "diverged", ""),
+        (lambda p: 23 + 60 * p if p < 0.9 else 23, "diverged", ""),
+        (lambda p: 23 * (1 - 2 * p) + 1 if p < 0.5 else 20 * p - 9, "diverged", "ended no better"),
+    ],
+)
+def test_a_high_start_is_no_divergence(course, verdict, seen):
+    """The start of inputs that are far too large is many times the loss of a model that knows
+    nothing."""
+    curve, records = training("stagnating", noise=0.0)
+    values = {step: START * course(step / BUDGET) for step in (0, *curve["step"], *records.step)}
+    curve["train_loss"] = curve["loss"] = [values[step] for step in curve["step"]]
+    losses = tuple(values[step] for step in records.step)
+    found = told(curve, replace(records, loss=losses, start=values[0]))
+    assert names(found)[0] == verdict and seen in found[0].advice, found
+    assert "rose by" not in found[0].advice
+
+
 def test_a_loss_that_rose_for_good_diverged():
     """It stands, above where it began: to learn nothing would be to stay there."""
     curve, records = training("stagnating")

@@ -388,6 +388,19 @@ def test_reasons_against_fusing_are_few_unless_all_is_asked():
     plans |= {(f"{n}", "cpu"): Plan("solo", 1, f"{n} steps are too few") for n in range(5, 9)}
     found = engine_notes(records, plans, all_rows=True)
     assert len(found) == 7 and found[-2] == "4 of 9 structures solo: 5 to 8 steps are too few"
+    # Neither does it, that some trials are of an earlier plan.
+    few = {("a", "cpu"): Plan("solo", 1, "9 steps are too few")}
+    records = [replaced(n, f"{n} steps are too few") for n in (1, 2)]
+    assert engine_notes(records, few) == ["solo: 1 to 9 steps are too few"]
+    assert engine_notes(records, few | {("b", "cpu"): Plan("fused", 4, "1.3x")})[0] == (
+        "1 of 2 structures and 2 earlier trials solo: 1 to 9 steps are too few"
+    )
+
+
+def replaced(n, why):
+    """The record of a trial that trained solo, by a plan that was replaced."""
+    one = record(n, n, {"lr": 0.1 * n}, 0.5)
+    return dataclasses.replace(one, result=dataclasses.replace(one.result, why=why))
 
 
 def test_failure_reasons_are_few_unless_all_is_asked():

@@ -1275,6 +1275,7 @@ def test_deep_runs_no_command(here: Path) -> None:
     for more in ((), ("--deep",), ("--deep", "--allow-command")):
         said = lrsearch("check", "s.yaml", *more)
         assert said.exit_code == 0 and "Not looked at" not in said.stdout
+        assert ("needs --allow-command" in said.stdout) is ("--allow-command" not in more)
     assert not (here / "ran").exists()
 
 

@@ -599,7 +599,8 @@ def test_a_larger_generation_is_spoken_of_where_lanes_are_nearly_free(tmp_path: 
 
     def told(shared: float, each: float, *given: str, lanes: Sequence[int] = (2, 4)) -> str:
         figures = {f"fused.{k}": (shared + each * k) / k for k in lanes} | {"bytes.4": 1.0}
-        return larger_generation(read_spec(path, given), figures, 1)
+        assert larger_generation(read_spec(path, given), "refine", figures, 1) == ""
+        return larger_generation(read_spec(path, given), "bayes", figures, 1)
 
     # A step is 10 ms, whatever its lanes: 16 of them take a quarter of the time a trial.
     assert "generation: 16 would train a trial about 4.0 times as fast here as 4" in told(0.01, 0)
@@ -610,4 +611,4 @@ def test_a_larger_generation_is_spoken_of_where_lanes_are_nearly_free(tmp_path: 
     assert told(0.0, 0.01) == "", "lanes that cost as much as they train are not free"
     assert told(0.01, 0, lanes=(4,)) == "", "one number of lanes tells nothing"
     assert told(0.01, 0, "bayes.generation=16") == told(0.01, 0, "bayes.generation=64") == ""
-    assert larger_generation(read_spec(path), {}, 2) == ""
+    assert larger_generation(read_spec(path), "bayes", {}, 2) == ""

@@ -212,16 +212,19 @@ _BARE = ("logistic", "mlp", "cnn")
 def _tell_scale(raw: Raw, configs: Sequence[Config]) -> list[str]:
     """A sentence on inputs of a large scale, which usual rates diverge on."""
     x = raw.x
-    bare = any(
-        each["model"].get("name") in _BARE and not each["data"]["standardize"] for each in configs
-    )
-    if not bare or raw.lost or not isinstance(x, np.ndarray) or x.dtype != np.float32 or not x.size:
+    plain = [each["model"] for each in configs if not each["data"]["standardize"]]
+    bare = any(model.get("name") in _BARE for model in plain)
+    own = any("class_path" in model for model in plain)
+    if not (bare or own) or raw.lost or not isinstance(x, np.ndarray):
+        return []
+    if x.dtype != np.float32 or not x.size:
         return []
     most = max(float(x.max()), -float(x.min()))
     if most <= LARGE:
         return []
     told = f"the inputs are as large as {most:,.6g} and trained on as they are"
-    return [f"{told}: standardize: true under data brings them to one scale"]
+    unless = "" if bare else ", unless the model does"
+    return [f"{told}: standardize: true under data brings them to one scale{unless}"]
 
 
 LARGE = 100.0

@@ -24,7 +24,8 @@ def run() -> int:
 
             # Whoever asks for one command waits for no other; of any other word all are told, and
             # none is called, unless a shell asks how a command goes on.
-            named = [word for word in sys.argv[1:2] if word in COMMANDS]
+            first = 1 + (sys.argv[1:2] == ["--"])
+            named = [word for word in sys.argv[first : first + 1] if word in COMMANDS]
             loaded = COMMANDS if "_LRSEARCH_COMPLETE" in os.environ else named
             app = make_app(named or COMMANDS, loaded)
             try:

@@ -132,9 +132,10 @@ def cut_begin(text: str, most: int, dots: str = "...") -> str:
 
     if cell_len(text) <= most:
         return text
-    while cell_len(text) > most - len(dots):
-        text = text[1:]
-    return dots + text
+    room, begin = most - len(dots), len(text)
+    while begin and (room := room - cell_len(text[begin - 1])) >= 0:
+        begin -= 1
+    return dots + text[begin:]
 
 
 def cut(text: str, most: int) -> str:

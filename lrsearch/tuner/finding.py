@@ -38,8 +38,8 @@ from lrsearch.tuner.ranging import (
     Manner,
     Structure,
     find_structures,
-    is_finite,
     is_idle,
+    is_numeric,
     measure,
     read_interval,
     strip_config,
@@ -152,7 +152,7 @@ def _variants(spec: Spec, name: str) -> Iterator[Space]:
             if path in chosen:
                 return Choice((Option(chosen[path]),))
             plain = not isinstance(part, Choice) or part.ordered
-            if not plain or is_idle(one, path) or is_finite(one, path):
+            if not plain or is_idle(one, path) or is_numeric(one, path):
                 return part
             return Choice(tuple(map(Option, _values(part))))
 

@@ -78,7 +78,7 @@ def find_structures(spec: Spec, task: str | None) -> list[Structure]:
             named = {"batch_size": train["batch_size"], "optimizer": find_optimizer(config)}
             flat = {**named, **flat}
         flat = {name: part for name, part in flat.items() if not is_idle(spec, name)}
-        beside = {parse_name(name).path for name in numbers if is_finite(spec, name)}
+        beside = {parse_name(name).path for name in numbers if is_numeric(spec, name)}
         found.setdefault(
             _dump(strip_config(config)),
             Structure(
@@ -104,7 +104,7 @@ def _combinations(spec: Spec, space: Space, prefix: str) -> Iterator[dict[str, f
 
 
 def _axis(spec: Spec, name: str, dimension: Dimension) -> Iterator[dict[str, float]]:
-    if is_idle(spec, name) or is_finite(spec, name):
+    if is_idle(spec, name) or is_numeric(spec, name):
         yield {name: _middle(dimension)}
     elif isinstance(dimension, Choice):
         for index, option in enumerate(dimension.options):
@@ -128,7 +128,7 @@ def is_idle(spec: Spec, name: str) -> bool:
     return parts.head in IDLE or (parts.head, parts.argument) == ("optimizer", "lr")
 
 
-def is_finite(spec: Spec, name: str) -> bool:
+def is_numeric(spec: Spec, name: str) -> bool:
     """Whether a parameter, by its id, may differ between lanes; of a loop's, whether it is a
     range."""
     parts = parse_name(name)

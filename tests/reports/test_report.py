@@ -197,7 +197,9 @@ def test_one_line_is_one_visible_line(text):
 
 def test_other_text(monkeypatch):
     assert format_params({"lr": 0.0316227, "batch_size": 64}) == "lr=0.0316 batch_size=64"
-    assert format_params({"a.for": "日本語" * 9}, 8, {"a.for": "a"}) == "a=...本語"
+    # Also of a text as long as a spec may hold, without a look at each of its ends.
+    for many in (9, 2**16):
+        assert format_params({"a.for": "日本語" * many}, 8, {"a.for": "a"}) == "a=...本語"
     # It reaches to 0: what follows three digits of its width is not known.
     assert tell_interval((-0.0552, 0.16974), 5) == "-0.055 to 0.170"
     assert tell_interval((0.3012, 1.0), 4) == "0.3012 to 1.0000"

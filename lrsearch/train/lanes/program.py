@@ -56,11 +56,13 @@ def needs_of(train: Mapping[str, Any]) -> frozenset[str]:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """Copies of tensors beside these, the states of the lanes' generators, and their steps."""
+    """Copies of tensors beside these, the states of the lanes' generators, their steps, and whether
+    they are evaluated singly."""
 
     tensors: Sequence[tuple[Tensor, Tensor]]
     noise: Sequence[Tensor]
     steps: Sequence[int]
+    singly: bool
 
 
 class Program:
@@ -172,7 +174,8 @@ class Program:
         if not forward:
             held = [*self.stack.held(), self.total]
         states = [self.stack.generators.read(lane) for lane in range(self.stack.lanes)]
-        return Kept([(each, each.clone()) for each in held], states, [*self.stack.steps])
+        copies = [(each, each.clone()) for each in held]
+        return Kept(copies, states, [*self.stack.steps], self.evaluation.singly)
 
     @torch.no_grad()
     def put_back(self, kept: Kept) -> None:
@@ -181,6 +184,8 @@ class Program:
         for lane, state in enumerate(kept.noise):
             self.stack.generators.write(lane, state)
         self.stack.steps[:] = kept.steps
+        # What one lane raises says nothing of the others, which round otherwise one by one.
+        self.evaluation.singly = kept.singly
 
     @torch.no_grad()
     def find_raising(self) -> list[int]:

@@ -52,6 +52,17 @@ CODE = """
         def forward(self, x):
             return super().forward(x) if not self.training else self.head(self.body(x.flatten(1)))
 
+    class Checks(Asserts):
+        def __init__(self, in_features, num_classes):
+            super().__init__(in_features, num_classes)
+            self.body = nn.Sequential(nn.Linear(in_features, 64), nn.ReLU(), nn.Linear(64, 8))
+
+        def forward(self, x):
+            if not self.training:
+                weight = self.body[2].weight
+                torch.linalg.cholesky(weight @ weight.mT + torch.eye(8, device=x.device))
+            return self.head(self.body(x.flatten(1)))
+
     class Tired(Asserts):
         calls = 0
 
@@ -85,7 +96,7 @@ def test_what_is_raised_once_the_numbers_have_gone_is_told_as_divergence(place, 
 
 
 @pytest.mark.cpu("an accelerator refuses the factorization in lanes, or is lost with the error")
-@pytest.mark.parametrize("name", ["Normalizes", "Evaluates"])
+@pytest.mark.parametrize("name", ["Normalizes", "Evaluates", "Checks"])
 def test_a_lane_that_raises_trains_alone_and_the_others_go_on(place, name):
     """Among the first, beside others of its seed and of none, and last, alone in the program."""
     given = {"budget": "6ba", "evaluate": "3ba"}

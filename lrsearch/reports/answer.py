@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.groups import agrees, is_rate
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
+from lrsearch.analysis.points import columns
 from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.confirmation import (
     confirmation_notes,
@@ -49,6 +51,11 @@ from lrsearch.trial import Outcome, Record
 
 LONGEST = 24
 """Characters of a value in the table of curves, of which a longer one keeps the end."""
+
+
+def call_edge(answer: Answer, edge: Edge) -> Edge:
+    """An edge by the name that tables and sentences have for its parameter."""
+    return replace(edge, name=last_parts([*columns(answer.points)]).get(edge.name, edge.name))
 
 
 def describe_edge(edge: Edge) -> str:
@@ -106,7 +113,7 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
     for edge in answer.edges if alone else ():
         if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.
-        parts.append(one_line(edge.place))
+        parts.append(one_line(call_edge(answer, edge).place))
     parts += map(one_line, answer.untrained if alone else ())
     return "; ".join(parts)
 
@@ -311,7 +318,7 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
         return
     for edge in answer.edges:
         whose = "" if _is_own(answer, edge) else f"of point {view.points[0].point}: "
-        yield "edge", whose + describe_edge(edge)
+        yield "edge", whose + describe_edge(call_edge(answer, edge))
     for text in answer.untrained:
         yield "edge", one_line(text)
     yield "evidence", evidence(answer, alone=False)

@@ -91,7 +91,7 @@ def plan(spec: Spec, ledger: Ledger, settings: ConfirmSettings) -> Confirming:
 
 
 def _widen(race: Race) -> Confirming:
-    """The points of a race, and where it is over and its best one lies at the end of their rates
+    """The points of a race, and where it is over, seeds matter, and its best lies at the rates' end
     the one that joins them, as long as these are not twice as many as were asked for."""
     confirming, ledger = race.confirming, race.ledger
     many, top = confirming.finalists, confirming.top
@@ -99,7 +99,7 @@ def _widen(race: Race) -> Confirming:
         return confirming
     points = {point.point: point for point in summarize(ledger.records(), ledger.objective)}
     found = read_confirmation(race, list(points.values()))
-    if not found.over or found.winner is None:
+    if not found.over or found.winner is None or found.seedless:
         return confirming
     raced = [(points[n], each.scores) for each in found.finalists if (n := each.point) is not None]
     joining = find_beyond(list(points.values()), ledger.objective, raced)

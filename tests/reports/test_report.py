@@ -267,6 +267,15 @@ def test_view_adds_up_and_comments():
     # The edge is said once, in a line of its own; alone the evidence has it, too.
     assert "lowest searched" not in dict(first_notes(view))["evidence"]
     assert evidence(view.answer).endswith("lr 0.01 is the lowest searched")
+    # Its parameter has the name that the values have; the line to write has the key.
+    name = "optimizer.momentum"
+    records = [record(1, 1, {name: 0.5}, 0.9), record(2, 2, {name: 0.1}, 0.8)]
+    searched = Context(ranges=[Range(name, 0.1, 0.5, path=name)])
+    view = build_view("r", "runs/r", ACCURACY, records, searched)
+    told = dict(first_notes(view))["edge"]
+    assert told.startswith("momentum 0.5 is the highest searched")
+    assert f"Search {name}: " in told
+    assert evidence(view.answer).endswith("; momentum 0.5 is the highest searched")
 
 
 def test_several_seeds_replace_the_note_on_one():

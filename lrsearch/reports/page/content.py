@@ -14,6 +14,7 @@ from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.diagnosis import HEALTHY
 from lrsearch.diagnosis.agreement import TOLD
 from lrsearch.reports.answer import (
+    call_edge,
     choice,
     describe_edge,
     describe_law,
@@ -140,7 +141,7 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
     elif answer.tied:  # A table has the names of those measured again.
         yield Chip(tell_ties(answer) if answer.confirmed else name_ties(answer), "warn")
     for edge in answer.edges:
-        yield Chip(f"{one_line(edge.name)} at the edge of the search", "warn")
+        yield Chip(f"{one_line(call_edge(answer, edge).name)} at the edge of the search", "warn")
     number = len(answer.recommended.trials)
     if not answer.confirmed:
         yield Chip(tell_trainings(answer) if number > 1 else "one training", "plain")
@@ -158,7 +159,8 @@ def advise(view: RunView, making: Making, *, live: bool = False) -> list[Advice]
         worst = next(iter(describe_failures(view)), None)
         why = f"{worst['trials']}: {worst['reason']}" if worst else "no trial came to its end"
         found.append(Advice("Mend what fails, and try again", why, view.retry_command))
-    for edge in view.answer.edges[:2] if view.answer is not None else ():
+    answer = view.answer
+    for edge in [call_edge(answer, each) for each in answer.edges[:2]] if answer else ():
         words = [*making.edge_command, *(w for s in edge.settings for w in ("--set", s))]
         command = command_line(words) if making.edge_command and edge.settings else ""
         found.append(

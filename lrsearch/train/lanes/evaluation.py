@@ -151,7 +151,14 @@ class Evaluation:
             self.singly = True
         if self.optimizer.average is not None and not self._averaged.keys() >= set(lanes):
             self._average(lanes)  # Before an evaluation draws: training's batches come first.
-        return torch.stack([*self._evaluate_singly(lanes)])
+        generators = self.stack.generators
+        states = [generators.read(lane) for lane in lanes]
+        try:
+            return torch.stack([*self._evaluate_singly(lanes)])
+        except pulse.Leave:  # Who goes on evaluates all of them again, from where they stood.
+            for lane, state in zip(lanes, states, strict=True):
+                generators.write(lane, state)
+            raise
 
     def _evaluate_singly(self, lanes: Sequence[int]) -> Iterator[Tensor]:
         """The sums of lanes one after the other, of code that remembers nothing in between: what an

@@ -173,6 +173,33 @@ def test_a_training_goes_on_bit_by_bit(name, engine, tmp_path, monkeypatch):
     assert_goes_on(given, tmp_path, monkeypatch)
 
 
+def test_lanes_draw_again_in_an_evaluation_that_was_left(place, tmp_path, monkeypatch):
+    """They are evaluated one after the other: the first of them has drawn by then."""
+    code = """
+        import torch
+        from torch import nn
+
+        class Draws(nn.Linear):
+            def forward(self, x):
+                out = super().forward(x.flatten(1))
+                return out if self.training else out + 0.1 * torch.randn_like(out)
+
+        def make(in_features, num_classes):
+            return Draws(in_features, num_classes)
+    """
+    own = config(net("nets.make"), budget="4ba", evaluate="2ba")
+    given = as_fused(cohort(own, own, place=place(nets=code), seeds=[0, 1]), 2)
+    _, expected = go(run_cohort(given))
+    found = []
+    for beats in range(6, 11):
+        left = stop(run_cohort(replace(given, save=3600.0)), beats, monkeypatch)
+        (event,) = [each for each in left if isinstance(each, Saved) and each.trial == 0]
+        found += [(event.step, any(isinstance(each, Measured) for each in left))]
+        again = replace(given, trials=given.trials[:1], states={0: write(tmp_path, event)})
+        assert_same(go(run_cohort(again))[1][0], expected[0])
+    assert found.count((2, False)) > 1  # Between its steps and what is measured of them.
+
+
 @pytest.mark.parametrize("engine", ["solo", "fused"])
 @pytest.mark.parametrize("name", catalogue.OPTIMIZERS)
 def test_optimizers_go_on_bit_by_bit(name, engine, tmp_path, monkeypatch):

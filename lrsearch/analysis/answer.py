@@ -64,6 +64,8 @@ class Answer:
     confirmation: Confirmation | None = None
     """Fresh measurements, which value, interval and ties are of where they hold."""
     untrained: tuple[str, ...] = ()
+    split: bool = False
+    """Whether all that was measured is known to be of one split of the data."""
 
     @cached_property
     def importance(self) -> tuple[Share, ...]:

@@ -30,6 +30,8 @@ def ties(points: Iterable[PointSummary], objective: Objective) -> list[PointSumm
     - both were measured with the same seeds (and folds): s comes from the differences pair by pair,
       since what a seed does to both cancels, taken together for the `POOLED` best points measured
       so (p points, n trials: the residuals of a two-way table, (p - 1)(n - 1) degrees of freedom);
+      or less from those of the two alone, where the others are clearly noisier (`noise_of`), at
+      half the error;
       a point that blew up for a seed (`BLOWN`) is not taken in, and compared by its median;
     - otherwise from both variances (Welch), with the smaller n - 1, which errs towards a tie; a
       point with a single trial is taken to vary as much as the other;
@@ -68,12 +70,13 @@ def _compare(
     if len(ranked) < 2:
         return []
     first, *others = ranked
-    noise, blown = None, set[int]()
+    noise, blown, pooled = None, set[int](), set[int]()
     if len(first.scores) > 1:
         alike = [point for point in ranked if point.scores.keys() == first.scores.keys()]
         noise = pool_noise(alike[:POOLED])
-        sound = {point.point for point in without_blown(alike)}
-        blown = {point.point for point in alike if point.point not in sound}
+        whole = {point.point for point in without_blown(alike)}
+        blown = {point.point for point in alike} - whole
+        pooled = {point.point for point in alike[:POOLED]} & whole
     assert first.objective is not None
     sign = 1.0 if objective.goal == "min" else -1.0
     bits = 1e-12 * abs(first.objective)  # The last ones of a mean are no difference.
@@ -84,8 +87,15 @@ def _compare(
         gap = abs(first.objective - point.objective)
         if alone and gap > bits and len(point.scores) == 1:
             continue  # One trial each: see `ties`.
+        share = ERROR / len(others)
         freedom, error = _error(first, point, noise)
-        reach = student(freedom, ERROR / len(others)) * error if freedom else 0.0
+        reach = student(freedom, share) * error if freedom else 0.0
+        if noise is not None and point.point in pooled:
+            pair = [[each.scores[key] for key in first.scores] for each in (first, point)]
+            freedom, own = _error(first, point, noise_of(pair, noise))
+            # Half of the error: noise that is little by chance tells points apart.
+            if own < error and student(freedom, share / 2) * own < reach:
+                reach, error = student(freedom, share / 2) * own, own
         if point.point in blown:
             middle = statistics.median(point.scores.values())
             gap = max(0.0, sign * (middle - first.objective))
@@ -166,6 +176,22 @@ def two_way(rows: Sequence[Sequence[float]]) -> tuple[float, int]:
         for value, column in zip(row, columns, strict=True)
     )
     return squares / freedom, freedom
+
+
+def noise_of(pair: Sequence[Sequence[float]], noise: tuple[float, int]) -> tuple[float, int]:
+    """The variance of one trial, with its degrees of freedom, that the difference of two rows of a
+    two-way table is held against: the `noise` of the table, or theirs alone where what the others
+    leave of it is clearly more. Differences that are all the same say nothing: counted metrics come
+    to them by chance."""
+    variance, freedom = noise
+    gaps = [one - two for one, two in zip(*pair, strict=True)]
+    own, count = statistics.variance(gaps) / 2, len(gaps) - 1
+    left, bits = freedom - count, 1e-12 * max(map(abs, pair[0]))
+    if left < 1 or own <= bits**2:
+        return noise
+    others = (variance * freedom - own * count) / left
+    # Of so few trainings the quantile of the ratio of two variances is hardly less than t squared.
+    return (own, count) if others > student(count) ** 2 * own else noise
 
 
 def square_error(variance: float, count: int, folds: int) -> float:

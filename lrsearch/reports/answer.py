@@ -140,7 +140,8 @@ def tell_rates(answer: Answer) -> list[str]:
         told = f"rates from {rates} {'may ' * answer.basin.plain}do as well"
         if format_value(low) == format_value(high):
             rates, told = f"about {rates}", f"only rates about {rates} do as well"
-        told += spell_close(answer.basin)
+        # Of fresh splits the best rate may lie elsewhere.
+        told += " on this split" * answer.split + spell_close(answer.basin)
         shown = format_value(own)
         # A rate may lie beyond an end by less than what is shown of both.
         alike = shown in (format_value(low), format_value(high))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
@@ -109,7 +109,12 @@ class RunView:
     def answer(self) -> Answer | None:
         """The answer of the run, worked out when it is asked for; None where no point has a
         value."""
-        return find_answer(self.points, self.objective, self.searched, self.confirmation)
+        found = find_answer(self.points, self.objective, self.searched, self.confirmation)
+        if found is None or found.confirmed:
+            return found
+        # Folds are several splits, and a command or a loop may split its data by the seed.
+        several = found.recommended.folds or "params" in self.records[0].trial.config
+        return replace(found, split=not several)
 
     @property
     def recommended(self) -> PointSummary | None:

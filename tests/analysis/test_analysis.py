@@ -198,6 +198,24 @@ def test_pairing_finds_a_small_difference_that_every_seed_shows():
     assert [point.point for point in ties(unpaired, ACCURACY)] == [2]
 
 
+QUIET, NOISY = [20.0, 21.0, 20.4], [12.0, 20.0, 15.0]
+
+
+@pytest.mark.parametrize(
+    ("worse", "tied"),
+    [
+        ([15.0, 15.4, 15.1], {2}),
+        # Differences that are all the same say nothing of others.
+        ([15.0, 16.0, 15.4], {2, 3}),
+        ([20.5, 20.3, 20.7], {1, 2}),
+    ],
+)
+def test_what_a_noisier_point_adds_ties_no_others(worse, tied):
+    records = seeds_of(QUIET, 1) + seeds_of(NOISY, 2) + seeds_of(worse, 3)
+    points = summarize(records, ACCURACY)
+    assert {point.point for point in ties(points, ACCURACY)} == tied
+
+
 def test_other_seeds_are_compared_by_both_variances():
     # Variances 1 and 4 over 3 and 4 seeds: s = sqrt(1/3 + 4/4), t = 4.303 with 2 degrees.
     reach = 4.303 * math.sqrt(4 / 3)

@@ -238,12 +238,16 @@ class Reader:
             else:
                 bare.append(key)
         for key in bare:
-            model = self.document.data.get("model") if not path and not self.outside else None
+            above = path in ((), ("train",)) and not self.outside
+            model = self.document.data.get("model") if above else None
             argument = model_argument(str(key), {"model": model}) if model else ""
+            # Other words may mean something of the training's: norm, say.
+            argument = argument if not path or argument == key else ""
             if argument and argument not in as_mapping(model):
                 name = {"name": model} if isinstance(model, str) else as_mapping(model)
                 line = Line(("model",), {**name, argument: raw[key]})
-                self.fault((key,), "unknown key", self.hint((key,), [line]))
+                where = (*path, key)
+                self.fault(where, "unknown key", self.hint(where, [line]))
                 continue
             fitting = [name for name in allowed if self._fits(path, name, raw[key])]
             close = self.near(path, key, fitting)

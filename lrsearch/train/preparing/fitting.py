@@ -73,9 +73,9 @@ def check_models(
         seen.add(key)
         pulse.beat()
         try:
-            parameters, told, error = _check_model(config["model"], train, raw, workplace, metric)
+            parameters, told, raised = _check_model(config["model"], train, raw, workplace, metric)
             notes |= dict.fromkeys(told)
-            raising += error is not None
+            raising += raised
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -166,9 +166,9 @@ def _check_model(
     raw: Raw,
     workplace: Workplace,
     metric: str | None,
-) -> tuple[int, list[str], BaseException | None]:
-    """Check one model; returns its parameters, notes, and an error of the user's code that says of
-    no fault whether it is one of so few samples, or every training's."""
+) -> tuple[int, list[str], bool]:
+    """Check one model; returns its parameters, notes, and whether the user's code raises what may
+    be the fault of so few samples, or every training's."""
     name = catalogue.name_of(config)
     refusal = catalogue.model_refusal(name, raw.task) if name in catalogue.MODELS else None
     if refusal is not None:
@@ -203,12 +203,12 @@ def _check_model(
             refuse_certain(error, name)
             sizes = _hint_sizes(config, shape, raw.outputs, workplace, pair)
             _refuse_misfit(error, model, raw, name, shape, pair, sizes)
-            return parameters, notes, error
+            return parameters, notes, True
         except any_but_interrupts() as error:
             if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.
                 message = f"its forward raised {tell_raised(error)}"
                 raise ModelError(message, where=name) from error
-            return parameters, notes, error
+            return parameters, notes, True
         classes = find_classes(config, shape, raw.outputs, workplace)
         _check_outputs(outputs, pair, raw, criterion, name, classes)
         _check_classes(outputs, raw, criterion)
@@ -235,9 +235,9 @@ def _check_model(
         where = own if criterion.step is None else "train.step"
         try:
             notes += check_gradients(training, pair, where)
-        except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
-            return parameters, notes, error
-    return parameters, notes, None
+        except any_but_interrupts(LrsearchError, is_out_of_memory):
+            return parameters, notes, True
+    return parameters, notes, False
 
 
 def _refuse_misfit(

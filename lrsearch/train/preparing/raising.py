@@ -36,7 +36,7 @@ def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) ->
     """Raises ModelError where every training of these configs raises as it begins, with the weights
     and the batches of two seeds alike. Trainings of which some do not are left to their trials."""
     device = find_device(workplace.device)
-    kinds = {json.dumps([each["model"], each["train"]["batch_size"]]): each for each in configs}
+    kinds = {_kind(each): each for each in configs}
     first: tuple[Config, BaseException] | None = None
     for config in itertools.islice(kinds.values(), MOST):
         lines = set()
@@ -57,6 +57,13 @@ def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) ->
         where="train.step" if step else catalogue.name_of(config["model"]),
         hint=_hint(error),
     ) from error
+
+
+def _kind(config: Config) -> str:
+    """What a training's first steps depend on, but for numbers."""
+    train = config["train"]
+    parts = [train["batch_size"], train["loss"], train.get("step"), train["precision"]]
+    return json.dumps([config["model"], *parts], sort_keys=True)
 
 
 def _begin(

@@ -60,7 +60,7 @@ def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) ->
 
 
 def _kind(config: Config) -> str:
-    """What a training's first steps depend on, but for numbers."""
+    """The parts of a config that a training's first steps depend on, but for numbers."""
     train = config["train"]
     parts = [train["batch_size"], train["loss"], train.get("step"), train["precision"]]
     return json.dumps([config["model"], *parts], sort_keys=True)

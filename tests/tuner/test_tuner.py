@@ -82,13 +82,16 @@ class Net(nn.Module):
         super().__init__()
         self.linear = nn.Linear(in_features, num_classes)
         self.fault, self.limit, self.log = fault, limit, log
+        nn.init.zeros_(self.linear.bias)
 
     def forward(self, x):
         if self.training:
-            if self.log and self.fault != "kill":
+            # Not as it begins: what each first step raises ends in no trial.
+            begun = bool(self.linear.bias.any())
+            if self.log and self.fault != "kill" and (begun or not Path(self.log).is_dir()):
                 with Path(self.log).open("a") as file:
                     file.write(f"{self.fault} {len(x)}\\n")
-            if self.fault == "raise":
+            if self.fault == "raise" and begun:
                 raise ValueError("the sky is falling")
             # Two samples alone are tried before anything trains.
             if self.fault == "kill" and len(x) > 2 and Path(self.log).exists():

@@ -398,9 +398,13 @@ class _Session:
     def _keep(self) -> Kept | None:
         """The state to put lanes back to when one raises; None where all train alone then: on a
         GPU, of which such an error is the end, and where trials are compared at rungs, at which
-        the others would wait for one that has not begun."""
+        the others would wait for one that has not begun. None of built-in models and losses, too,
+        which raise on no values: a copy of large ones takes memory."""
         assert self.program is not None
-        alone = self.device.type != "cpu" or self.cohort.rungs
+        criterion = self.criterion
+        own = criterion.objects or criterion.measures or not criterion.stacks
+        own = own or "class_path" in self.config["model"]
+        alone = self.device.type != "cpu" or self.cohort.rungs or not own
         return None if alone else self.program.keep()
 
     def _set_apart(self, raising: Sequence[int], kept: Kept, error: BaseException) -> bool:

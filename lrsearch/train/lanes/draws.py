@@ -353,7 +353,17 @@ def _dense(like: Tensor) -> Tensor:
 def _bernoulli(noise: Noise, input: Tensor, p: float | None = None) -> Tensor:
     if p is not None:
         return _draw(noise, _dense(input), _filling("bernoulli_", p))
-    return (_uniform(noise, _dense(input), input) < input.detach()).to(input.dtype)
+    found = _uniform(noise, _dense(input), input) < input.detach()
+    return _tied(found.to(input.dtype), input)
+
+
+def _tied(numbers: Tensor, *given: Any) -> Tensor:
+    """Numbers with derivatives by what they were drawn by: zeros, as alone, and not none, by which
+    an optimizer would leave out what it decays."""
+    for each in given:
+        if isinstance(each, Tensor) and torch.is_grad_enabled() and whole_of(each).requires_grad:
+            numbers = numbers + each.sign() * 0.0
+    return numbers
 
 
 def _uniform(noise: Noise, lane: Tensor, probabilities: Tensor) -> Tensor:
@@ -375,13 +385,15 @@ def _normal(
         return _draw(noise, lane, _filling("normal_", mean, std))
     like = mean if isinstance(mean, Tensor) else std
     if not isinstance(std, Tensor):
-        return _draw(noise, _dense(like), _filling("normal_", 0.0, std)).add_(mean.detach())
-    lane = _dense(like)
+        found = _draw(noise, _dense(like), _filling("normal_", 0.0, std)).add_(mean.detach())
+        return _tied(found, mean)
+    lane, given = _dense(like), mean
     if like is mean:
         mean = mean.detach()
         with unrecorded():
             lane = torch.empty_like(torch.add(lane, _dense(std)), dtype=lane.dtype)
-    return _draw(noise, lane, _filling("normal_")).mul_(std.detach()).add_(mean)
+    found = _draw(noise, lane, _filling("normal_")).mul_(std.detach()).add_(mean)
+    return _tied(found, given, std)
 
 
 def _choose(noise: Noise, input: Tensor, num_samples: int, replacement: bool = False) -> Tensor:
@@ -434,7 +446,8 @@ def _in_place(name: str, noise: Noise, tensor: Tensor, *args: Any, **kwargs: Any
         raise NotRecordable(f"it draws random numbers into a part of a tensor ({name})")
     p = args[0] if args else kwargs.get("p")
     if name == "bernoulli_" and isinstance(p, Tensor):
-        return tensor.copy_(_uniform(noise, like, p) < p.detach())
+        found = _uniform(noise, like, p) < p.detach()
+        return tensor.copy_(_tied(found.to(tensor.dtype), p))
     return tensor.copy_(_draw(noise, like, _filling(name, *args, **kwargs)))
 
 

@@ -102,6 +102,8 @@ class Program:
         """The steps of each lane that are recorded, the first being 1."""
         self.noted: list[tuple[int, int, Tensor]] = []
         """Place, step and `Weights.row` of the steps recorded since somebody took them."""
+        self._copies: list[Tensor] = []
+        """The memory of what `keep` keeps of steps."""
         self._room: bool | None = None
         self._lead = Lead(device)
         self._steps: dict[int, Recorded] = {}
@@ -169,13 +171,20 @@ class Program:
     @torch.no_grad()
     def keep(self, *, forward: bool = False) -> Kept:
         """Copies of what steps change, or of what a forward pass may change, the model's tensors;
-        and the generators' states."""
-        held = [*self.stack.parameters.values(), *self.stack.fixed.values()]
-        if not forward:
-            held = [*self.stack.held(), self.total]
+        and the generators' states. Those of steps are good until the next of them: one memory
+        serves all, since to ask for another each time takes as long as to copy."""
         states = [self.stack.generators.read(lane) for lane in range(self.stack.lanes)]
-        copies = [(each, each.clone()) for each in held]
-        return Kept(copies, states, [*self.stack.steps], self.evaluation.singly)
+        singly = self.evaluation.singly
+        if forward:
+            model = [*self.stack.parameters.values(), *self.stack.fixed.values()]
+            copies = [(each, each.clone()) for each in model]
+            return Kept(copies, states, [*self.stack.steps], singly)
+        held = [*self.stack.held(), self.total]
+        if [each.shape for each in self._copies] != [each.shape for each in held]:
+            self._copies = [torch.empty_like(each) for each in held]
+        tensors = list(zip(held, self._copies, strict=True))
+        copy_all((copy, each) for each, copy in tensors)
+        return Kept(tensors, states, [*self.stack.steps], singly)
 
     @torch.no_grad()
     def put_back(self, kept: Kept) -> None:

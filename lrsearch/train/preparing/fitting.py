@@ -20,7 +20,7 @@ from lrsearch.data.raised import find_line, tell_raised
 from lrsearch.data.raw import Raw
 from lrsearch.data.tables import hint_loss
 from lrsearch.data.trees import Tree, count, leaves, map_tree
-from lrsearch.errors import ModelError, suggest
+from lrsearch.errors import LrsearchError, ModelError, suggest
 from lrsearch.train.batches.batch import Batch, call, shape_of, split
 from lrsearch.train.batches.resident import find_view, load_raw, view_portion
 from lrsearch.train.device import (
@@ -45,6 +45,7 @@ from lrsearch.train.models.outputs import (
 from lrsearch.train.optimizers.groups import check_groups
 from lrsearch.train.preparing.gradients import check_gradients, refuse_certain
 from lrsearch.train.preparing.pairing import tell_pairs
+from lrsearch.train.preparing.raising import refuse_raising
 from lrsearch.train.users.beside import find_missing
 from lrsearch.trial import Config, Workplace
 
@@ -60,6 +61,8 @@ def check_models(
     count: int | None = None
     notes: dict[str, None] = {}
     seen: set[str] = set()
+    configs = list(configs)
+    raising = 0
     for config in configs:
         train = config["train"]
         own = train["optimizer"] if "class_path" in train["optimizer"] else None
@@ -70,13 +73,16 @@ def check_models(
         seen.add(key)
         pulse.beat()
         try:
-            parameters, told = _check_model(config["model"], train, raw, workplace, metric)
+            parameters, told, raised = _check_model(config["model"], train, raw, workplace, metric)
             notes |= dict.fromkeys(told)
+            raising += raised
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             parameters = 0  # Smaller models of the run may fit; this one's trials say so.
         count = parameters if count is None else count
+    if raising == len(seen):
+        refuse_raising(configs, raw, workplace)
     return count or 0, list(notes)
 
 
@@ -160,7 +166,9 @@ def _check_model(
     raw: Raw,
     workplace: Workplace,
     metric: str | None,
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[str], bool]:
+    """Check one model; returns its parameters, notes, and whether the user's code raises what may
+    be the fault of so few samples, or every training's."""
     name = catalogue.name_of(config)
     refusal = catalogue.model_refusal(name, raw.task) if name in catalogue.MODELS else None
     if refusal is not None:
@@ -195,12 +203,12 @@ def _check_model(
             refuse_certain(error, name)
             sizes = _hint_sizes(config, shape, raw.outputs, workplace, pair)
             _refuse_misfit(error, model, raw, name, shape, pair, sizes)
-            return parameters, notes
+            return parameters, notes, True
         except any_but_interrupts() as error:
             if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.
                 message = f"its forward raised {tell_raised(error)}"
                 raise ModelError(message, where=name) from error
-            return parameters, notes
+            return parameters, notes, True
         classes = find_classes(config, shape, raw.outputs, workplace)
         _check_outputs(outputs, pair, raw, criterion, name, classes)
         _check_classes(outputs, raw, criterion)
@@ -225,8 +233,11 @@ def _check_model(
     if "class_path" in config or not criterion.stacks or "class_path" in train["optimizer"]:
         own = name if "class_path" in config else "train.loss"
         where = own if criterion.step is None else "train.step"
-        notes += check_gradients(training, pair, where)
-    return parameters, notes
+        try:
+            notes += check_gradients(training, pair, where)
+        except any_but_interrupts(LrsearchError, is_out_of_memory):
+            return parameters, notes, True
+    return parameters, notes, False
 
 
 def _refuse_misfit(

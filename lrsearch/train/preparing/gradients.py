@@ -60,8 +60,8 @@ def refuse_certain(error: BaseException, where: str, place: str = "") -> None:
 def check_gradients(training: Training, batch: Batch, where: str) -> list[str]:
     """Compute gradients by the user's code, twice where it remembers the first time; returns notes
     on parameters that nothing trains. Raises ModelError, which names `where`, for what each trial
-    would end in, and for parameters that two optimizers would update. What else it raises is left
-    to the trials."""
+    would end in, and for parameters that two optimizers would update; and what else the user's code
+    raises on so few samples."""
     model, objects = training.model.train(), training.criterion.objects
     strange: list[Tensor] = []
     kept = ""
@@ -80,7 +80,7 @@ def check_gradients(training: Training, batch: Batch, where: str) -> list[str]:
             training.compute_gradients(batch)
     except any_but_interrupts(is_out_of_memory) as error:
         refuse_certain(error, where, _find_origin(training, batch, error) or kept)
-        return []
+        raise
     optimizers = find_optimizers(objects, model)
     if training.criterion.step is not None:
         _refuse_two_optimizers(model, optimizers)

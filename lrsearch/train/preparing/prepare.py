@@ -56,8 +56,8 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
 
     Raises DataError (data, batch sizes, durations or a loss that do not fit them), ModelError (a
     model that cannot be built or does not fit the data, an optimizer whose package is not
-    installed), ImportRefused, or UsageError (the device). Other errors of a model's forward are
-    left to the trials.
+    installed, code that raises as every training begins), ImportRefused, or UsageError (the
+    device). What a model's forward raises elsewhere is left to the trials.
     """
     forget_imports()  # A process may have seen another run, and the files as they were then.
     workplace = payload.workplace

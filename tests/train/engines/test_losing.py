@@ -12,6 +12,7 @@ from torch import nn
 
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.losing import find_loss
+from lrsearch.train.lanes.program import Program
 from lrsearch.trial import Noted, Outcome, Planned
 
 place = test_train.place
@@ -121,6 +122,22 @@ def test_a_lane_that_raises_trains_alone_and_the_others_go_on(place, name):
         same = alone if lost else apart[(0, 2, 3).index(number)]
         assert_same_numbers(beside.curve, same.curve)
         assert_same_numbers(beside.records.loss, same.records.loss)
+
+
+@pytest.mark.cpu("lanes are kept on a CPU alone")
+@pytest.mark.parametrize("own", [True, False])
+def test_lanes_are_copied_where_code_of_the_user_s_may_raise(place, monkeypatch, own):
+    """Not those of built-in models, but once, as a step is recorded: large ones take memory."""
+    kept, keep = [], Program.keep
+
+    def count(program, *, forward=False):
+        kept.append(forward)
+        return keep(program, forward=forward)
+
+    monkeypatch.setattr(Program, "keep", count)
+    model = net("nets.Asserts") if own else test_train.MLP
+    run_fused([config(model, budget="2ba")] * 2, 2, place=place(nets=CODE))
+    assert True in kept and (False in kept) == own
 
 
 @pytest.mark.cpu("an accelerator refuses the factorization in lanes")

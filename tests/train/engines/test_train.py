@@ -576,7 +576,8 @@ def test_nothing_that_user_code_raises_ends_the_run(place, as_in_a_worker, kind)
         assert ended.result.outcome is Outcome.FAILED
         assert f"{name}: me" in ended.result.reason
         assert 'raise {"strange": Strange' in ended.result.traceback
-    assert facts(configs[1], place=where).task == "classification"
+    with pytest.raises(ModelError, match=f"nets.Raises: tried on a first batch it raised {name}: "):
+        facts(configs[1], place=where)
     with pytest.raises(ModelError, match=f"nets.Raises: {name}: me"):
         facts(configs[0], place=where)
     with pytest.raises(DataError, match=f"nets.loads: {name}: me"):
@@ -1355,7 +1356,7 @@ def test_different_data_in_one_run_are_refused():
         facts(config(), config(source="iris"))
 
 
-def test_other_errors_of_forward_are_left_to_the_trials(place):
+def test_errors_of_forward_are_told_before_any_trial_and_end_one_that_begins(place):
     where = place(
         nets=NETS
         + """
@@ -1365,7 +1366,8 @@ def test_other_errors_of_forward_are_left_to_the_trials(place):
     """
     )
     own = config(net("nets.Broken"))
-    assert facts(own, place=where).parameters == 64 * 8 + 8 + 80 + 10
+    with pytest.raises(ModelError, match="a first batch it raised RuntimeError: boom"):
+        facts(own, place=where)
     assert run(own, place=where).result.reason.startswith("RuntimeError: boom (nets.py, line ")
 
 

@@ -153,6 +153,8 @@ def in_lanes(drawing: Drawing, noise: Noise, x: Tensor) -> list[Tensor]:
     return [out.detach().clone(), gradient]  # The numbers themselves are drawn anew.
 
 
+NEEDS_CPU = pytest.mark.cpu("a GPU's kernel compares probabilities with numbers of its own")
+
 PROBABILITIES = {name for name in DRAWINGS if name.startswith("bernoulli")}
 """Drawn by tensors of them, in lanes on a CPU alone: a GPU's kernel compares them with numbers that
 no other kernel gives."""
@@ -199,6 +201,29 @@ def test_what_is_drawn_is_bitwise_solo_s() -> None:
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 assert torch.equal(out[lane], drawing(x[lane]))
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        *(torch.normal, torch.randn_like, lambda x: torch.normal(x, x.exp())),
+        *(lambda x: torch.normal(0.5, x.exp()), lambda x: torch.normal(x[0], x.exp().detach())),
+        lambda x: x.clone().normal_(),
+        pytest.param(lambda x: torch.bernoulli(x.sigmoid()), marks=NEEDS_CPU),
+        pytest.param(lambda x: torch.empty_like(x).bernoulli_(x.sigmoid()), marks=NEEDS_CPU),
+    ],
+)
+def test_what_is_drawn_by_outputs_has_the_derivatives_it_has_alone(drawing: Drawing) -> None:
+    """Zeros by what it is drawn by, not none: an optimizer decays what has zeros."""
+    leaf = torch.randn(len(SEEDS), 6, 18, dtype=torch.float64).requires_grad_()
+    with torch.enable_grad(), Rules(Noise(generators())):
+        out = vmap(drawing, randomness="different")(leaf)
+        none = vmap(lambda x: drawing(x.detach()), randomness="different")(leaf)
+    alone = drawing(leaf[0])
+    assert out.requires_grad == alone.requires_grad and not none.requires_grad
+    if alone.requires_grad:
+        (gradient,) = torch.autograd.grad(out.exp().sum(), leaf)
+        assert not gradient.any()
 
 
 OWN = make_generator(0)

@@ -58,6 +58,22 @@ NETS = """
         def hidden(self, x):
             return self.layers[0](super().hidden(x))
 
+    class Raises(Net):
+        '''Raises at some sizes of a batch.'''
+
+        def __init__(self, sizes=range(999), trains=True):
+            super().__init__()
+            self.sizes, self.trains = sizes, trains
+
+        def forward(self, x):
+            if len(x) in self.sizes and self.training >= self.trains:
+                return self.heads(self.hidden(x))  # line 62
+            return super().forward(x)
+
+    class Brings(Net):
+        def forward(self, x):
+            raise AssertionError("Torch not compiled with CUDA enabled")  # line 67
+
     class Slow(torch.optim.Optimizer):
         def __init__(self, params, lr):
             super().__init__(params, {"lr": lr})
@@ -66,10 +82,10 @@ NETS = """
         def step(self, closure=None):
             for group in self.param_groups:
                 for each in group["params"]:
-                    each -= group["lr"] * each.grad  # line 61
+                    each -= group["lr"] * each.grad  # line 77
 
     def shifted(outputs, y):
-        y = outputs.exp()  # line 64
+        y = outputs.exp()  # line 80
         z = y * 2
         y += 1
         return z.mean()
@@ -109,7 +125,7 @@ def test_what_each_trial_would_end_in_is_said_at_once(nets, name, told):
     ("name", "told"),
     [
         ("Slow", "it has no step"),
-        ("Careless", "it changes a parameter in place (nets.py, line 61)"),
+        ("Careless", "it changes a parameter in place (nets.py, line 77)"),
     ],
 )
 def test_an_optimizer_is_tried(nets, name, told):
@@ -121,7 +137,7 @@ def test_an_optimizer_is_tried(nets, name, told):
 def test_a_loss_of_one_s_own_is_named(nets):
     with pytest.raises(ModelError) as caught:
         facts(iris(loss=code("shifted")), place=nets)
-    told = "train.loss: it changes in place what its gradients need (nets.py, line 64)"
+    told = "train.loss: it changes in place what its gradients need (nets.py, line 80)"
     assert str(caught.value).partition("\n")[0] == told
 
 
@@ -134,3 +150,33 @@ def test_parameters_that_nothing_trains_are_told(nets):
 def test_sound_code_is_not_told_anything(nets, given):
     """Nor a loss that finds nothing to do in two samples."""
     assert not [each for each in facts(iris(**given), place=nets).notes if "trains" in each]
+
+
+RAISED = "tried on a first batch it raised AttributeError: 'Raises' object has no attribute 'heads'"
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "hint"),
+    [
+        (code("Raises"), f"{RAISED} (nets.py, line 62)", "did you mean self.head?"),
+        (code("Raises", trains=False), f"{RAISED} (nets.py, line 62)", "self.head?"),
+        (code("Brings"), "CUDA enabled (nets.py, line 67)", "leave out .cuda()"),
+    ],
+)
+def test_what_every_training_raises_as_it_begins_is_said_before_any(nets, given, told, hint):
+    with pytest.raises(ModelError) as caught:
+        facts(iris(given), iris({**given, "init_args": given["init_args"]}, lr=0.2), place=nets)
+    assert str(caught.value).partition("\n")[0].endswith(told) and hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "configs",
+    [
+        [iris(code("Raises", sizes=[2], trains=False))],
+        [iris(code("Raises")), iris(code("Net"))],
+        [iris(code("Raises", sizes=[2, 16]), batch_size=size) for size in (16, 8)],
+    ],
+)
+def test_what_some_trainings_raise_is_left_to_their_trials(nets, configs):
+    """Those of another model, or of another batch size; or none, but for two samples alone."""
+    assert facts(*configs, place=nets).parameters

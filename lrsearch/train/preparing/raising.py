@@ -1,0 +1,98 @@
+"""Code of the user's that raises as each training begins: found by beginning two."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from lrsearch import catalogue, pulse
+from lrsearch.data import splitting
+from lrsearch.data.interrupts import any_but_interrupts
+from lrsearch.data.raised import find_line, tell_raised
+from lrsearch.data.raw import Raw
+from lrsearch.errors import LrsearchError, ModelError, nearest
+from lrsearch.train.batches.resident import place
+from lrsearch.train.batches.streamed import Streamed
+from lrsearch.train.device import find_device, is_out_of_memory, release
+from lrsearch.train.engines.start import make_start
+from lrsearch.train.engines.training import Training
+from lrsearch.trial import Config, Trial, Workplace
+
+MOST = 8
+"""Kinds of trainings that are begun: one that does not raise settles it."""
+
+STEPS = 2
+"""Steps that are made: one may keep what the next fails on."""
+
+_CUDA = re.compile(r"Torch not compiled with CUDA|NVIDIA driver|CUDA GPUs are available")
+
+
+def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) -> None:
+    """Raises ModelError where every training of these configs raises as it begins, with the weights
+    and the batches of two seeds alike. Trainings of which some do not are left to their trials."""
+    device = find_device(workplace.device)
+    kinds = {_kind(each): each for each in configs}
+    first: tuple[Config, BaseException] | None = None
+    for config in itertools.islice(kinds.values(), MOST):
+        lines = set()
+        for seed in range(2):
+            pulse.beat()
+            error = _begin(config, raw, workplace, device, seed)
+            if error is None:
+                return
+            lines.add((type(error), find_line(error)))
+            first = first or (config, error)
+        if len(lines) > 1:
+            return
+    assert first is not None
+    config, error = first
+    step = config["train"].get("step") is not None
+    raise ModelError(
+        f"tried on a first batch it raised {tell_raised(error)}",
+        where="train.step" if step else catalogue.name_of(config["model"]),
+        hint=_hint(error),
+    ) from error
+
+
+def _kind(config: Config) -> str:
+    """The parts of a config that a training's first steps depend on, but for numbers."""
+    train = config["train"]
+    parts = [train["batch_size"], train["loss"], train.get("step"), train["precision"]]
+    return json.dumps([config["model"], *parts], sort_keys=True)
+
+
+def _begin(
+    config: Config, raw: Raw, workplace: Workplace, device: torch.device, seed: int
+) -> BaseException | None:
+    """Begin a training; returns what its first steps raise. None where that is nothing, or no
+    matter of the code."""
+    train = config["train"]
+    trial = Trial(0, "", config, seed, splitting.folds(config["data"])[0])
+    try:
+        data = place(raw, config["data"], trial.fold, device, train)
+        if isinstance(data, Streamed):
+            data.measure_epoch(train["batch_size"])
+        model, criterion, _ = make_start(trial, data, workplace)
+        training = Training(model.train(), train, workplace, criterion)
+        for batch in itertools.islice(data.batches(train["batch_size"], seed), STEPS):
+            training.compute_gradients(batch)
+    except any_but_interrupts(is_out_of_memory, LrsearchError) as error:
+        return error
+    except Exception as error:
+        release(error)
+    return None
+
+
+def _hint(error: BaseException) -> str:
+    """The line to write in the place of what raised an error, where that is known; else ""."""
+    if _CUDA.search(str(error)):
+        return "leave out .cuda() and .to('cuda'): the model and its samples are on one device"
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, nn.Module):
+        return ""
+    close = nearest(error.name or "", dict(error.obj.named_children()))
+    return f"did you mean self.{close}?" if close else ""

@@ -34,7 +34,9 @@ _CUDA = re.compile(r"Torch not compiled with CUDA|NVIDIA driver|CUDA GPUs are av
 
 def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) -> None:
     """Raises ModelError where every training of these configs raises as it begins, with the weights
-    and the batches of two seeds alike. Trainings of which some do not are left to their trials."""
+    and the batches of two seeds alike. Trainings of which some do not are left to their trials; so
+    are those that differ in a width or a batch size, of which these are the ends of a range: one
+    between them may be what the code asks for, unless it raises for a name that is none."""
     device = find_device(workplace.device)
     kinds = {_kind(each): each for each in configs}
     first: tuple[Config, BaseException] | None = None
@@ -43,7 +45,7 @@ def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) ->
         for seed in range(2):
             pulse.beat()
             error = _begin(config, raw, workplace, device, seed)
-            if error is None:
+            if error is None or (len(kinds) > 1 and not _is_typo(error)):
                 return
             lines.add((type(error), find_line(error)))
             first = first or (config, error)
@@ -63,7 +65,14 @@ def _kind(config: Config) -> str:
     """The parts of a config that a training's first steps depend on, but for numbers."""
     train = config["train"]
     parts = [train["batch_size"], train["loss"], train.get("step"), train["precision"]]
-    return json.dumps([config["model"], *parts], sort_keys=True)
+    return json.dumps([config["model"], config["data"], *parts], sort_keys=True)
+
+
+def _is_typo(error: BaseException) -> bool:
+    """Whether code raises for a name, or a device, that there is with no other number either."""
+    return isinstance(error, AttributeError | NameError | ImportError) or bool(
+        _CUDA.search(str(error))
+    )
 
 
 def _begin(

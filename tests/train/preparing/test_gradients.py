@@ -165,7 +165,9 @@ RAISED = "tried on a first batch it raised AttributeError: 'Raises' object has n
 )
 def test_what_every_training_raises_as_it_begins_is_said_before_any(nets, given, told, hint):
     with pytest.raises(ModelError) as caught:
-        facts(iris(given), iris({**given, "init_args": given["init_args"]}, lr=0.2), place=nets)
+        facts(
+            iris(given), iris({**given, "init_args": given["init_args"]}, batch_size=8), place=nets
+        )
     assert str(caught.value).partition("\n")[0].endswith(told) and hint in caught.value.hint
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.catalogue import DATA, GROUPS, PRUNING, REQUIRED, SETTINGS, TRAIN, Parameter
+from lrsearch.catalogue import DATA, GROUPS, MODELS, PRUNING, REQUIRED, SETTINGS, TRAIN, Parameter
 from lrsearch.errors import Fault, is_slip, nearest, suggest
 from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.foreign.advice import advise
@@ -243,9 +243,10 @@ class Reader:
             argument = model_argument(str(key), {"model": model}) if model else ""
             # Other words may mean something of the training's: norm, say.
             argument = argument if not path or argument == key else ""
-            if argument and argument not in as_mapping(model):
+            given = self._meant_for(model, argument, raw[key]) if argument else []
+            if given and argument not in as_mapping(model):
                 name = {"name": model} if isinstance(model, str) else as_mapping(model)
-                line = Line(("model",), {**name, argument: raw[key]})
+                line = Line(("model",), {**name, argument: given[0]})
                 where = (*path, key)
                 self.fault(where, "unknown key", self.hint(where, [line]))
                 continue
@@ -260,6 +261,20 @@ class Reader:
             hint = hint or f"leave '{key}' out"
             hint = suggest(key, allowed, hint) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
+
+    @staticmethod
+    def _meant_for(model: Any, argument: str, value: Any) -> list[Any]:
+        """The value that is meant for a model's argument, alone; none where it can be none."""
+        name = model if isinstance(model, str) else as_mapping(model).get("name")
+        entry = MODELS.get(name) if isinstance(name, str) else None
+        try:
+            if entry is not None and argument in entry.parameters:
+                check_value(entry.parameters[argument], value)
+        except Unfit as error:
+            return [error.meant]
+        except ValueError:
+            return []
+        return [value]
 
     @staticmethod
     def _is_block(path: Path, key: str, value: Any, allowed: Sequence[str]) -> bool:

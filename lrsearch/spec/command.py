@@ -20,7 +20,7 @@ from lrsearch.spec.commandline import BRACES, GIVEN, placeholders, split_words
 from lrsearch.spec.document import Path, as_mapping
 from lrsearch.spec.foreign.advice import searched_names
 from lrsearch.spec.foreign.lines import Line
-from lrsearch.spec.foreign.words import means
+from lrsearch.spec.foreign.words import find_alike, means
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show, write
 
@@ -120,7 +120,9 @@ def _fault_placeholder(
         return
     line = Line(("params", name), 1, f"for example; {suggest('', known)}")
     hint = reader.hint(path, [line]) if PARAMETER_NAME.fullmatch(name) else _BRACES
-    if close := nearest(name, known) or _same(name, [each for each in given if each not in names]):
+    if close := nearest(name, known) or find_alike(
+        name, [each for each in given if each not in names]
+    ):
         meant = text.replace(f"{{{name}}}", f"{{{close}}}")
         hint = f"{reader.hint(path, [Line(path, meant)])}; {suggest('', known)}"
     reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
@@ -135,13 +137,6 @@ def _braced(reader: Reader, name: str, text: str, given: Sequence[str]) -> str:
         text = text.replace(f"{{{{{each}}}}}", f"{{{each}}}")
     line = reader.hint(("command",), [Line(("command",), text)])
     return f"; {double} is the text {{{name}}} there, and a placeholder has one brace: {line}"
-
-
-def _same(name: str, left: Sequence[str]) -> str | None:
-    """The parameter that stands in no placeholder and means what `name` means, as bs does of
-    batch_size."""
-    meant = means(name)
-    return next((each for each in left if meant and means(each) == meant), None)
 
 
 def _hint_braces(reader: Reader, text: str, given: Sequence[str]) -> str:

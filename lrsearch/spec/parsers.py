@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrsearch.errors import nearest
-from lrsearch.spec.foreign.words import means
+from lrsearch.spec.foreign.words import find_alike
 from lrsearch.spec.modules import MAX_SHOWN, MAX_SOURCE
 
 _GROUPS = ("add_argument_group", "add_mutually_exclusive_group")
@@ -68,7 +68,7 @@ def option_faults(
         if not name.startswith("--"):
             continue
         if not any(each.startswith(name) for each in options.names):
-            close = nearest(name, options.names) or _same(name, options.names)
+            close = nearest(name, options.names) or find_alike(name, options.names)
             listed = ", ".join([*options.names][:MAX_SHOWN])
             hint = Swap(name, close) if close else f"its options: {listed}"
             given |= {close} if close else set()
@@ -82,12 +82,6 @@ def option_faults(
     for names in options.required:
         if not any(each.startswith(word) for each in names for word in given):
             yield f"{path.name} requires {names[-1]}, which the command does not give", ""
-
-
-def _same(name: str, known: Iterable[str]) -> str | None:
-    """The option that means what another does, as --learning-rate does of --lr."""
-    meant = means(name[2:])
-    return next((each for each in known if meant and means(each[2:]) == meant), None)
 
 
 def _read(path: Path) -> _Options | None:
@@ -118,20 +112,20 @@ class _Script:
     def read(self) -> _Options | None:
         """The options of the one parser, None where there are others, or it is no plain one."""
         calls = [each for each in self.above if isinstance(each, ast.Call)]
-        made = [each for each in calls if _last(each.func) == "ArgumentParser"]
-        parsing = [each for each in calls if _last(each.func) == "parse_args"]
+        made = [each for each in calls if last_name(each.func) == "ArgumentParser"]
+        parsing = [each for each in calls if last_name(each.func) == "parse_args"]
         if len(made) != 1 or len(parsing) != 1 or not self._is_parsed(parsing[0]):
             return None
         if made[0].args or not {each.arg for each in made[0].keywords} <= {*_PLAIN}:
             return None
-        groups = [each for each in calls if _last(each.func) in _GROUPS]
+        groups = [each for each in calls if last_name(each.func) in _GROUPS]
         parsers = [self._target(each) for each in (*made, *groups)]
         if None in parsers or not self._is_plain({*parsers}):
             return None
         options = _Options()
         if not any(_keyword(each, "add_help") for each in made):
             options.names |= {"--help": None}
-        adding = [each for each in calls if _last(each.func) == "add_argument"]
+        adding = [each for each in calls if last_name(each.func) == "add_argument"]
         return options if all(self._add(options, each) for each in adding) else None
 
     def _target(self, call: ast.Call) -> str | None:
@@ -147,7 +141,7 @@ class _Script:
             if isinstance(each, ast.Attribute) and each.attr in ("argv", "orig_argv"):
                 return False
             if isinstance(each, ast.ClassDef) and any(
-                _last(base) == "ArgumentParser" for base in each.bases
+                last_name(base) == "ArgumentParser" for base in each.bases
             ):
                 return False
             if isinstance(each, ast.Name) and each.id in parsers:
@@ -170,7 +164,7 @@ class _Script:
             if isinstance(outer, ast.With | ast.Match | ast.For | ast.While):
                 return False
             if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef):
-                named = [each for each in self.above if _last(each) == outer.name]
+                named = [each for each in self.above if last_name(each) == outer.name]
                 if not named:
                     return False
             inner = outer
@@ -205,7 +199,7 @@ class _Script:
         return True
 
 
-def _last(node: ast.AST) -> str:
+def last_name(node: ast.AST) -> str:
     """The last name of `name` or `a.name`, "" for anything else."""
     if isinstance(node, ast.Name):
         return node.id

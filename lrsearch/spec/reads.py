@@ -17,8 +17,9 @@ from lrsearch.errors import Fault, is_slip, nearest
 from lrsearch.spec.document import Document, Path, as_mapping
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line, show_advice
-from lrsearch.spec.foreign.words import means
+from lrsearch.spec.foreign.words import find_alike
 from lrsearch.spec.modules import Found, find_module
+from lrsearch.spec.parsers import last_name
 from lrsearch.spec.reader import TOP_LEVEL
 
 _ANY_NAME = ("locals", "vars", "globals", "eval", "exec")
@@ -221,8 +222,7 @@ class _Reader:
 def _may_end(statement: ast.stmt) -> bool:
     """Whether a statement may end a function early."""
     return any(
-        isinstance(each, ast.Return | ast.Raise)
-        or (isinstance(each, ast.Name | ast.Attribute) and _last(each) in ("exit", "_exit", "quit"))
+        isinstance(each, ast.Return | ast.Raise) or last_name(each) in ("exit", "_exit", "quit")
         for each in ast.walk(statement)
     )
 
@@ -234,10 +234,6 @@ def _names_lrsearch(origin: str | None) -> bool:
         return path.suffix != ".py" or path.stem == "__init__" or b"lrsearch" in path.read_bytes()
     except OSError:
         return True
-
-
-def _last(node: ast.Name | ast.Attribute) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr
 
 
 def _literal(node: ast.expr) -> str | None:
@@ -260,10 +256,7 @@ def loop_faults(document: Document, class_path: str, found: Found) -> list[Fault
         if name in given:
             continue
         told = f"{class_path} reads trial.params['{name}'] ({found.module.file}, line {line})"
-        close = nearest(name, unread)
-        close = close or next(
-            (each for each in unread if means(name) and means(name) == means(each)), None
-        )
+        close = nearest(name, unread) or find_alike(name, unread)
         if close is not None:
             faults.append(_slip(document, unread.pop(close), name, f"{told}, and no '{close}'"))
             continue

@@ -4,7 +4,7 @@ keys of a spec, and the homes of lrsearch's own words that stand in the wrong ma
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lrsearch import catalogue
@@ -364,3 +364,10 @@ def look_up(word: str, section: str = "") -> tuple[str, str] | None:
 def means(key: str) -> str:
     """The dotted path of a spec that a key means, "" for none."""
     return (look_up(snake(key)) or ("", ""))[0]
+
+
+def find_alike(name: str, known: Iterable[str]) -> str | None:
+    """The known name, or option, that means in a spec what another does, as bs does of batch_size
+    and --learning-rate of --lr; None where there is none."""
+    meant = means(name.lstrip("-"))
+    return next((each for each in known if meant and means(each.lstrip("-")) == meant), None)

@@ -346,6 +346,12 @@ HUNGRY = (
             at = torch.full((len(x), 1), 10**6 if self.bad and self.training else 0)
             shift = self.table[at.to(x.device)] if len(x) > 2 else 0.0
             return super().forward(x) + shift
+
+    class There(Net):
+        '''For a GPU alone.'''
+
+        def forward(self, x):
+            return super().forward(x.cuda())
 """
 )
 
@@ -397,6 +403,18 @@ def test_an_error_on_the_device_ends_one_trial(tmp_path: Path) -> None:
     told = {n: (each.reason, each.traceback[-2000:]) for n, each in found.results.items() if bad[n]}
     assert outcomes == {(True, Outcome.FAILED): 2, (False, Outcome.COMPLETED): 2}, told
     assert all("device-side assert" in reason for reason, _ in told.values()), told
+
+
+def test_what_every_training_raises_there_is_said_before_any(tmp_path: Path) -> None:
+    """With the line of the code, which a GPU that has lost the process does not know."""
+    (tmp_path / "nets.py").write_text(textwrap.dedent(HUNGRY).replace("len(x) > 2", "len(x)"))
+    more = ("--allow-import", "nets", "--device", str(DEVICE), "--workers", 1)
+    spec = SMALL | {"model": {"class_path": "nets.Beyond", "init_args": {"bad": True}}}
+    told = search(tmp_path, "grid", *more, code=2, **spec)
+    assert "raised IndexError" in told and "nets.py, line" in told
+    spec["model"] = {"class_path": "nets.There"}
+    found = search(tmp_path, "grid", *more, **spec)
+    assert {each.outcome for each in found.results.values()} == {Outcome.COMPLETED}
 
 
 def test_two_searches_with_one_seed_train_the_same_points(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from lrsearch.data.raw import Raw
 from lrsearch.errors import LrsearchError, ModelError, nearest
 from lrsearch.train.batches.resident import place
 from lrsearch.train.batches.streamed import Streamed
-from lrsearch.train.device import find_device, is_out_of_memory, release
+from lrsearch.train.device import find_device, free_memory, is_out_of_memory, release
 from lrsearch.train.engines.start import make_start
 from lrsearch.train.engines.training import Training
+from lrsearch.train.users.isolation import current
 from lrsearch.trial import Config, Trial, Workplace
 
 MOST = 8
@@ -36,15 +37,19 @@ def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) ->
     """Raises ModelError where every training of these configs raises as it begins, with the weights
     and the batches of two seeds alike. Trainings of which some do not are left to their trials; so
     are those that differ in a width or a batch size, of which these are the ends of a range: one
-    between them may be what the code asks for, unless it raises for a name that is none."""
-    device = find_device(workplace.device)
+    between them may be what the code asks for, unless it raises for a name that is none.
+
+    It is the CPU that is asked: a GPU tells of an index out of range later, elsewhere, and this
+    process could do nothing with it any more. What raises begins there, too, before it is refused:
+    the code may be for a GPU alone."""
+    device, host = find_device(workplace.device), torch.device("cpu")
     kinds = {_kind(each): each for each in configs}
     first: tuple[Config, BaseException] | None = None
     for config in itertools.islice(kinds.values(), MOST):
         lines = set()
         for seed in range(2):
             pulse.beat()
-            error = _begin(config, raw, workplace, device, seed)
+            error = _begin(config, raw, workplace, host, seed)
             if error is None or (len(kinds) > 1 and not _is_typo(error)):
                 return
             lines.add((type(error), find_line(error)))
@@ -53,6 +58,12 @@ def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) ->
             return
     assert first is not None
     config, error = first
+    if device != host:
+        with current(device):
+            sound = _begin(config, raw, workplace, device, 0) is None
+        free_memory(device)
+        if sound:
+            return
     step = config["train"].get("step") is not None
     raise ModelError(
         f"tried on a first batch it raised {tell_raised(error)}",
@@ -89,7 +100,7 @@ def _begin(
         model, criterion, _ = make_start(trial, data, workplace)
         training = Training(model.train(), train, workplace, criterion)
         for batch in itertools.islice(data.batches(train["batch_size"], seed), STEPS):
-            training.compute_gradients(batch)
+            training.compute_gradients(batch).item()  # A GPU raises once it is waited for.
     except any_but_interrupts(is_out_of_memory, LrsearchError) as error:
         return error
     except Exception as error:

@@ -1,10 +1,12 @@
 """What a first step of the user's code shows before any trial."""
 
 import pytest
+import torch
 from test_own_code import code, own_config, write_nets
 from test_train import MLP, facts
 
 from lrsearch.errors import ModelError
+from lrsearch.train.preparing import raising
 
 NETS = """
     import random, torch
@@ -92,6 +94,11 @@ NETS = """
 
     def empty(outputs, y):
         return outputs.sum() if len(y) > 2 else outputs.new_zeros(())
+
+    class Beyond(Net):
+        def forward(self, x):
+            beyond = torch.full((len(x),), 8, device=x.device)
+            return super().forward(x) + self.scale.index_select(0, beyond)[:, None]  # line 91
 """
 
 
@@ -169,6 +176,13 @@ def test_what_every_training_raises_as_it_begins_is_said_before_any(nets, given,
             iris(given), iris({**given, "init_args": given["init_args"]}, batch_size=8), place=nets
         )
     assert str(caught.value).partition("\n")[0].endswith(told) and hint in caught.value.hint
+
+
+def test_it_is_told_as_a_cpu_tells_it(nets, monkeypatch):
+    """Other devices tell of an index out of range later, elsewhere, or never."""
+    monkeypatch.setattr(raising, "find_device", lambda _: torch.device("meta"))
+    with pytest.raises(ModelError, match=r"raised IndexError: index out of range.*line 91"):
+        facts(iris(code("Beyond")), place=nets)
 
 
 @pytest.mark.parametrize(

@@ -364,11 +364,6 @@ class _Builder:
             return None
         lines = [line.strip() for line in self.text[start.index : end.index].splitlines()]
         lines = [line for line in lines if line]
-        if re.match(r"[A-Za-z_][\w.]*:\s", lines[0]) and (odd := find_odd(lines[0])):
-            plain = re.sub(r"\s+", " ", lines[0])
-            key, _, value = plain.partition(": ")
-            self._fault(event, ".".join(map(str, (*path, key))), odd[0], f"write {plain}")
-            return {key: plain_scalar(value)}
         lone = len(lines) == 1
         if (spaced := self._spaced(event, path, lines)) is not None:
             return spaced

@@ -36,65 +36,20 @@ _OPEN = "\0"
 Told = tuple[str, str | Swap]
 """A message, and a hint or the slip that it tells of."""
 
-
-@dataclass(frozen=True)
-class _Options:
-    """Options of a program: options without a value, options whose value is the next word, and
-    options that `_operands` returns. Any other option ends the reading, except `--name=value` where
-    `loose`."""
-
-    alone: frozenset[str]
-    valued: frozenset[str] = frozenset()
-    handed: frozenset[str] = frozenset()
-    loose: bool = True
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_MODULE = _words("-m --module --no-python")
-_TORCHRUN = _Options(
-    _words("--standalone --virtual-local-rank"),
-    _words(
-        "--nnodes --nproc-per-node --rdzv-backend --rdzv-endpoint --rdzv-id --rdzv-conf "
-        "--max-restarts --monitor-interval --start-method --role --log-dir --redirects -r --tee "
-        "-t --node-rank --master-addr --master-port --local-addr --local-ranks-filter"
-    ),
-    _MODULE,
-)
-_ACCELERATE = _Options(
-    _words("--cpu --multi-gpu --use-deepspeed --use-fsdp --tpu --mps --debug --quiet -q"),
-    _words(
-        "--config-file --num-processes --num-machines --mixed-precision --machine-rank "
-        "--main-process-ip --main-process-port --gpu-ids --num-cpu-threads-per-process "
-        "--dynamo-backend --gradient-accumulation-steps --deepspeed-config-file"
-    ),
-    _MODULE,
-)
-_UV = _Options(
-    _words(
-        "--no-sync --frozen --locked --isolated --active --no-project --offline -q --quiet -v "
-        "--verbose --exact --no-dev --all-extras --all-groups --refresh --native-tls"
-    ),
-    _words("--with --with-requirements --with-editable --python -p --extra --group --env-file"),
-    loose=False,
-)
-_CONDA = _Options(
-    _words("--no-capture-output --live-stream -v"), _words("-n --name -p --prefix"), loose=False
-)
-_PLAIN = _Options(frozenset(), loose=False)
-
-_SCRIPTED = {
-    "Rscript": _Options(_words("--vanilla --verbose --no-save --no-environ --no-init-file")),
-    "julia": _Options(_words("-q -O0 -O1 -O2 -O3 --project"), _words("-t --threads -p --procs")),
-    "perl": _PLAIN,
-    "ruby": _PLAIN,
-    "php": _PLAIN,
+_VERBS = {
+    **dict.fromkeys(("torchrun", "node", "Rscript", "julia", "perl", "ruby", "php"), ""),
+    **dict.fromkeys(("uv", "poetry", "pipenv", "conda", "mamba"), "run"),
+    "accelerate": "launch",
 }
-"""Programs whose first operand is a script, except those with a function of their own."""
+"""Programs that run a script, and the first word of those that do other things besides."""
 
-_LAUNCHERS = {"torch.distributed.run": _TORCHRUN, "accelerate.commands.launch": _ACCELERATE}
+_ENDINGS = (".py", ".js", ".mjs", ".cjs", ".ts", ".R", ".r", ".jl", ".pl", ".rb", ".php")
+"""The ends of scripts' names."""
+
+_ELSEWHERE = ("-c", "-e", "-E", "-L", "--eval", "--no-python", "--cwd", "--directory")
+"""Options by which a program runs other code than a script, or in another folder."""
+
+_LAUNCHERS = ("torch.distributed.run", "accelerate.commands.launch")
 """Modules that `python -m` runs like a program that takes a script."""
 
 _PATHS = ("PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
@@ -205,7 +160,6 @@ def _look(words: Sequence[str], place: _Place) -> Iterator[Told]:
     if not words or _OPEN in words[0]:
         return
     program, rest = FilePath(words[0]).name, list(words[1:])
-    pair = (program, rest[0] if rest else "")
     if program == "env":
         yield from _env(rest, place)
     elif program in ("nohup", "setsid"):
@@ -218,49 +172,28 @@ def _look(words: Sequence[str], place: _Place) -> Iterator[Told]:
         yield from _python(words[0], rest, place)
     elif program in ("sh", "bash", "dash", "zsh", "ksh"):
         yield from _shell(rest, place)
-    elif program == "node":
-        yield from _node(rest, place)
-    elif program == "torchrun":
-        yield from _launcher(rest, _TORCHRUN, place)
-    elif pair == ("accelerate", "launch"):
-        yield from _launcher(rest[1:], _ACCELERATE, place)
-    elif pair == ("uv", "run"):
-        yield from _uv(rest[1:], place)
-    elif pair in (("poetry", "run"), ("pipenv", "run"), ("conda", "run"), ("mamba", "run")):
-        read = _operands(rest[1:], _CONDA if program in ("conda", "mamba") else _PLAIN)
-        if read is not None:
-            yield from _look(read[1], replace(place, usual=False))
-    elif program in _SCRIPTED:
-        # A channel of juliaup's, as in julia +release train.jl.
-        channel = program == "julia" and rest and rest[0].startswith("+")
-        read = _operands(rest[1:] if channel else rest, _SCRIPTED[program])
-        if read is not None:
-            yield from _script(read[1], place)
+    elif program in _VERBS and _VERBS[program] in ("", *rest[:1]):
+        yield from _launched(rest[bool(_VERBS[program]) :], place)
 
 
-def _operands(words: Sequence[str], options: _Options) -> tuple[str, Sequence[str]] | None:
-    """The option that ended the reading, or "", and the words from there on; None where an option
-    is not known."""
-    at = 0
-    while at < len(words):
-        word = words[at]
-        if word.startswith(_OPEN):
-            return None
-        if word == "--":
-            return "", words[at + 1 :]
-        if not word.startswith("-") or word == "-":
-            return "", words[at:]
-        name, equals, _ = word.partition("=")
-        name = name.replace("_", "-")
-        if name in options.handed:
-            return None if equals else (name, words[at + 1 :])
-        if name in options.valued:
-            at += 1 if equals else 2
-        elif name in options.alone or (equals and options.loose and name.startswith("--")):
-            at += 1
-        else:
-            return None
-    return "", ()
+def _launched(words: Sequence[str], place: _Place) -> Iterator[Told]:
+    """The script that a program runs: the first word that ends like one, or what another program
+    does that it runs. A word behind an option may be the option's value."""
+    option = False
+    for at, word in enumerate(words):
+        name = word.partition("=")[0].replace("_", "-")
+        if word.endswith(_ENDINGS) and not re.search(r"\s", word):
+            yield from _script(words[at:], place)
+            return
+        if name in ("-m", "--module") and words[at + 1 :]:
+            yield from _module("", words[at + 1 :], replace(place, usual=False))
+            return
+        if not option and not word.startswith(("-", "+")):
+            yield from _look(words[at:], replace(place, usual=False))
+            return
+        if name in _ELSEWHERE:
+            return
+        option = word.startswith(("-", "+"))
 
 
 def _env(words: Sequence[str], place: _Place) -> Iterator[Told]:
@@ -276,27 +209,6 @@ def _env(words: Sequence[str], place: _Place) -> Iterator[Told]:
         yield _program_told(rest[0], *fault)
     else:
         yield from _look(rest, place)
-
-
-def _uv(words: Sequence[str], place: _Place) -> Iterator[Told]:
-    read = _operands(words, _UV)
-    if read is None or not read[1]:
-        return
-    if read[1][0].endswith(".py"):
-        yield from _script(read[1], place)
-    else:
-        yield from _look(read[1], replace(place, usual=False))
-
-
-def _launcher(words: Sequence[str], options: _Options, place: _Place) -> Iterator[Told]:
-    read = _operands(words, options)
-    if read is None:
-        return
-    option, rest = read
-    if not option:
-        yield from _script(rest, place)
-    elif option != "--no-python" and rest:
-        yield from _module("", rest, replace(place, usual=False))
 
 
 _FLAGS = re.compile(r"-([bBdEiIOPqsSuvx]*)(?:([cmWX])(.*))?", re.DOTALL)
@@ -328,17 +240,6 @@ def _python(program: str, words: Sequence[str], place: _Place) -> Iterator[Told]
                 yield from _module(program, rest, place)
             return
         at += 2 if match[2] and not match[3] else 1
-
-
-def _node(words: Sequence[str], place: _Place) -> Iterator[Told]:
-    read = _operands(words, _PLAIN)
-    if read is None or not read[1] or read[1][0] in ("inspect", "-"):
-        return
-    path = place.folder / read[1][0]
-    # A module may be named without its ending.
-    endings = (".js", ".json", ".node", ".mjs", ".cjs", ".ts")
-    if not any(path.with_name(path.name + ending).exists() for ending in endings):
-        yield from _script(read[1], place)
 
 
 def _script(words: Sequence[str], place: _Place) -> Iterator[Told]:
@@ -382,7 +283,7 @@ def _module(program: str, words: Sequence[str], place: _Place) -> Iterator[Told]
     if not all(map(str.isidentifier, parts)) or parts[0] in sys.stdlib_module_names:
         return
     if module in _LAUNCHERS:
-        yield from _launcher(rest, _LAUNCHERS[module], place)
+        yield from _launched(rest, place)
         return
     folders = [str(place.folder)]
     spec = find_module(parts[0], folders)

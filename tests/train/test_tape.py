@@ -78,6 +78,13 @@ def literals(x, y):
     return [x * torch.tensor([1.0, 2.0, 3.0]), x[:, [2, 0]], x[torch.tensor([1, 1, 0])]]
 
 
+def counted(x, y):
+    count, weights = torch.tensor(0), torch.tensor([1.0, 3.0, 4.0])
+    count += 2
+    weights /= weights.sum()
+    return [x * count + weights * y, torch.tensor(0)]
+
+
 def turned(x, y):
     own = x * 2
     own.t_()
@@ -157,9 +164,9 @@ def changed_by_others(x, y):
 @pytest.mark.parametrize(
     "function",
     [
-        *(gradients, several, in_place, written_out, odd_numbers, literals, turned, detached),
-        *(mapped, masked, read_back, changed_later, changed_in_part, changed_unsaid),
-        *(changed_by_others, read_the_same),
+        *(gradients, several, in_place, written_out, odd_numbers, literals, counted),
+        *(turned, detached, mapped, masked, read_back, changed_later, changed_in_part),
+        *(changed_unsaid, changed_by_others, read_the_same),
     ],
 )
 def test_a_replay_is_the_function_again(function):
@@ -335,8 +342,8 @@ def test_a_static_tensor_may_not_change_its_shape():
 def test_memory_of_its_own_that_no_operation_made_is_refused():
     def function(x):
         own = x * 2
-        stranger = torch.tensor([])
         with unrecorded():
+            stranger = torch.tensor([])
             stranger.set_(own.untyped_storage(), 0, own.shape)
         return [stranger + 1]
 

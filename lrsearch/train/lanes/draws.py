@@ -400,6 +400,11 @@ def _choose(noise: Noise, input: Tensor, num_samples: int, replacement: bool = F
     """torch.multinomial: what is most probable after a division by numbers that are drawn. What
     are no probabilities raises, as alone, but for NaN, by which a lane loses its loss."""
     if replacement and num_samples > 1:
+        if torch._C._functorch.maybe_get_level(input) < 0:
+            several = functools.partial(
+                torch.multinomial, num_samples=num_samples, replacement=True
+            )
+            return _by_constants(several, noise, input)
         raise NotRecordable(
             "it draws several numbers of the same probabilities, with replacement; lanes draw one "
             "each, as torch.multinomial(p.repeat_interleave(n, 0), 1) does"
@@ -421,13 +426,15 @@ def _by_constants(function: Callable[..., Tensor], noise: Noise, *given: Tensor)
     if of_lanes or level_of_lanes() is None:
         raise NotRecordable(
             "it draws random numbers that no lane could repeat: how many depends on values "
-            f"({function.__name__})"
+            f"({getattr(function, '__name__', 'multinomial')})"
         )
 
     def fill(lane: Tensor, generator: torch.Generator) -> None:
         lane.copy_(function(*given, generator=generator))
 
-    return _draw(noise, _dense(given[0]), fill)
+    with temporarily_clear_interpreter_stack(), unrecorded():
+        lane = function(*given, generator=torch.Generator(given[0].device))
+    return _draw(noise, lane, fill)
 
 
 def _in_place(name: str, noise: Noise, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -5,6 +5,7 @@ taken of all of them at once is each lane's own."""
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -267,10 +268,15 @@ def _differentiate(
 ) -> tuple[Tensor | None, ...]:
     """torch.autograd.grad, of all lanes at once."""
     level = level_of_lanes()
-    if level is None or given.get("is_grads_batched"):
-        return torch.autograd.grad(outputs, inputs, grad_outputs, **given)
     ends = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     begins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    # The latter as by the function that torch.func.vjp gives, which is called beyond its transform.
+    if (
+        level is None
+        or given.get("is_grads_batched")
+        or any(map(torch._C._functorch.is_gradtrackingtensor, begins))
+    ):
+        return torch.autograd.grad(outputs, inputs, grad_outputs, **given)
     axes = [axis for each in (*ends, *begins) if (axis := axis_of(each)) is not None]
     if len(axes) < len(ends) + len(begins):
         raise NotRecordable(SHARED)
@@ -405,13 +411,12 @@ PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
 
 def _make_own(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     """A tensor that torch makes of no lane's numbers, one a lane: it is to be changed in place."""
-    level = level_of_lanes()
-    like = [each for each in args if isinstance(each, Tensor) and axis_of(each) is not None]
-    if level is None or like or kwargs.get("out") is not None or kwargs.get("requires_grad"):
-        return function(*args, **kwargs)
+    level, made = level_of_lanes(), function(*args, **kwargs)
+    given = any(made is each for each in (*args, kwargs.get("out")))
+    if level is None or axis_of(made) is not None or given or kwargs.get("requires_grad"):
+        return made
     lanes = count_lanes()
     with temporarily_clear_interpreter_stack():
-        made = function(*args, **kwargs)
         every = made.expand(lanes, *made.shape).contiguous()
     return torch._C._functorch._add_batch_dim(every, 0, level)
 
@@ -422,16 +427,21 @@ def own_rules() -> dict[Callable[..., Any], Callable[..., Any]]:
     def rule(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return lambda *args, **kwargs: _make_own(function, *args, **kwargs)
 
-    made = (torch.zeros, torch.ones, torch.full, torch.eye)
-    return {each: rule(each) for each in (*made, torch.zeros_like, torch.ones_like)}
+    made = (torch.zeros, torch.ones, torch.full, torch.eye, torch.tensor, torch.as_tensor)
+    like = (torch.zeros_like, torch.ones_like, torch.full_like, torch.clone, Tensor.clone)
+    new = (Tensor.new_zeros, Tensor.new_ones, Tensor.new_full, Tensor.new_tensor)
+    return {each: rule(each) for each in (*made, *like, *new)}
 
 
-_NARROWER = "doesn't match the broadcast shape"
-"""Words of add_, whose arguments vmap does not check beforehand, as it does those of the others."""
+_REFUSING = re.compile(
+    r"vmap: .*extra_args|doesn't match the broadcast shape|updated in place, were not batched"
+    r"|into a tensor that all lanes share",
+    re.DOTALL,
+)
+"""Words by which vmap refuses to change in place what is no lane's: by most functions, by add_,
+whose arguments it does not check beforehand, and by batch norm; and by which drawing into it is."""
 
 
 def fills_what_is_shared(error: BaseException) -> bool:
-    """Whether vmap refused to change a tensor of no lane in place by numbers of the lanes."""
-    text = str(error)
-    told = ("vmap: " in text and "extra_args" in text) or _NARROWER in text
-    return isinstance(error, RuntimeError) and told
+    """Whether to change a tensor of no lane in place by numbers of the lanes was refused."""
+    return isinstance(error, RuntimeError | NotRecordable) and bool(_REFUSING.search(str(error)))

@@ -123,6 +123,7 @@ DRAWINGS: dict[str, Drawing] = {
     ),
     "distributions, of numbers": lambda x: (
         x * torch.distributions.Beta(0.4, 0.4, validate_args=False).sample()
+        + x[0, torch.multinomial(torch.arange(18.0), 7, replacement=True)].sum()
         + torch.distributions.Gamma(torch.ones(18), 2.0, validate_args=False).sample()
         + torch.poisson(torch.full((6, 1), 3.0))
         + torch.distributions.StudentT(5.0, validate_args=False).sample((18,))

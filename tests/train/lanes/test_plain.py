@@ -66,6 +66,14 @@ class Adapts:
     def evaluate(self, model, batch):
         return {"loss": F.cross_entropy(model(batch[0]), batch[1])}
 
+class Pulls:
+    def loss(self, model, batch):
+        x, y = batch
+        own = lambda x: model.last(torch.tanh(model.first(x.flatten(1))))
+        out, pull = torch.func.vjp(own, x)
+        (seen,) = pull(torch.ones_like(out))
+        return F.cross_entropy(out, y) + 0.1 * seen.flatten(1).norm(dim=1).mean()
+
 class Attribute:
     def loss(self, model, batch):
         x, y = batch
@@ -126,9 +134,25 @@ class Sums(Net):
 
     def forward(self, x):
         hidden = self.norm(self.first(x.flatten(1)))
-        total = torch.zeros(24)
-        total += hidden.mean(0) if self.way == "fits" else hidden
-        return self.last(hidden - total)
+        total = {
+            "zeros": lambda: torch.zeros(24),
+            "numbers": lambda: torch.tensor([0.5] * 24),
+            "a number": lambda: torch.as_tensor(0.5),
+            "new numbers": lambda: hidden.new_tensor(0.5),
+            "a copy": lambda: torch.linspace(0, 1, 24).clone(),
+            "noise": lambda: torch.zeros(24).uniform_() if self.training else torch.ones(24),
+            "does not fit": lambda: torch.zeros(24),
+        }[self.way]()
+        mean = hidden.mean(0) if total.dim() else hidden.mean()
+        total += hidden if self.way == "does not fit" else mean
+        seen = torch.tensor([1.0, 2.0])  # Of no lane's numbers, and changed in place all the same.
+        seen /= seen.sum()
+        return self.last(hidden - total) * seen[0]
+
+class Whitens(Net):
+    def forward(self, x):
+        norm = nn.BatchNorm1d(24, affine=False).train(self.training)
+        return self.last(norm(self.first(x.flatten(1))))
 
 class Follows(Net):
     def __init__(self):
@@ -230,14 +254,14 @@ def own(model: str, rate: float, step: str = "", way: str = "") -> dict[str, obj
     return config(path, lr=rate, optimizer={"name": "sgd", **SGD}, **given)
 
 
-@pytest.mark.parametrize("step", ["Penalty", "Adapts", "Attribute"])
+@pytest.mark.parametrize("step", ["Penalty", "Adapts", "Pulls", "Attribute"])
 def test_gradients_within_a_step(place: Workplace, step: str) -> None:
     configs = [own("Net", rate, step) for rate in (0.02, 0.01, 0.005)]
     goal = Objective("loss", "min")
     assert_lanes_train_as_alone(cohort(*configs, place=place, seeds=[0, 1, 0], objective=goal))
 
 
-@pytest.mark.parametrize("model", ["Spikes", "Bound", "Filled", "Follows"])
+@pytest.mark.parametrize("model", ["Spikes", "Bound", "Filled", "Follows", "Whitens"])
 def test_what_vmap_has_no_rule_for(place: Workplace, model: str) -> None:
     configs = [own(model, rate) for rate in (0.02, 0.01, 0.005)]
     assert_lanes_train_as_alone(cohort(*configs, place=place, seeds=[0, 1, 0]))
@@ -268,8 +292,13 @@ def why_not(place: Workplace, model: str, way: str) -> str:
     return refuse(job.trials, open_data(job, job.trials[0], DEVICE), place)
 
 
-def test_sums_that_begin_with_zeros_train_in_lanes(place: Workplace) -> None:
-    assert why_not(place, "Sums", "fits") == ""
+@pytest.mark.parametrize("way", ["zeros", "numbers", "a number", "new numbers", "a copy", "noise"])
+def test_what_begins_as_all_lanes_is_filled_by_each(place: Workplace, way: str) -> None:
+    configs = [own("Sums", rate, way=way) for rate in (0.02, 0.01, 0.005)]
+    assert_lanes_train_as_alone(cohort(*configs, place=place, seeds=[0, 1, 0]))
+
+
+def test_a_sum_that_does_not_fit_is_refused(place: Workplace) -> None:
     assert "doesn't match the broadcast shape" in why_not(place, "Sums", "does not fit")
 
 

@@ -94,7 +94,7 @@ def is_never(value: object) -> bool:
 def find_time(value: object) -> str:
     """The time that a number of seconds means, or a text such as 10 minutes, 1h30m, 1d or 01:30:00
     (hours, minutes, seconds; days before). Raises ValueError for an unknown form."""
-    text = str(value).strip().lower()
+    text = re.sub(r"(h ?[0-5]?[0-9])$", r"\1m", str(value).strip().lower())  # 1h30
     unknown = ValueError(f"it takes {TIMES}")
     if isinstance(value, bool) or len(text) >= 64:
         raise unknown

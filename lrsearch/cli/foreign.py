@@ -221,7 +221,7 @@ def _find_long(name: str, args: Sequence[str], known: set[str]) -> tuple[str, st
 
 
 _OF_REPORT = {
-    **dict.fromkeys(("output", "o", "out", "save", "to"), "write {line} --csv > {file}"),
+    **dict.fromkeys(("output", "o", "out", "save", "to"), "write {line} {form} {file}"),
     **dict.fromkeys(("plot", "figure", "graph", "page"), "write {line} --html report.html"),
     **dict.fromkeys(("best", "winner"), "the best stands first: write {line}"),
     **dict.fromkeys(("a", "full", "everything"), "write {line} --all"),
@@ -234,6 +234,8 @@ _OF_REPORT = {
     **dict.fromkeys(("filter", "query", "select"), "write {line} --where 'lr > 1e-3'"),
 }
 """Options of other tools for reports, with what to write."""
+_PRINTED = {"html": "--html", "htm": "--html", "json": "--json >", "md": "--markdown >"}
+"""Options of a report that write a file of an ending."""
 
 _NO_PRUNING = ("no_prune", "no_pruning", "no_early_stopping", "no_pruner", "disable_pruning")
 
@@ -326,7 +328,9 @@ def _find_hint(
     if command == "report" and word in _OF_REPORT:
         given = [each for each in args if each[:1] != "-"]
         line = command_line(["lrsearch", "report", *given[:1]])
-        return _OF_REPORT[word].format(line=line, file=quote(text or "report.csv"))
+        file = text or "report.csv"
+        form = _PRINTED.get(file.rpartition(".")[2], "--csv >")
+        return _OF_REPORT[word].format(line=line, form=form, file=quote(file))
     if "--set" not in known:
         return ""
     if own := _own_key(command, word, value, text):

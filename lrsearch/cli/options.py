@@ -12,9 +12,9 @@ from lrsearch.cli.places import USUAL_RUNS as USUAL_RUNS
 from lrsearch.cli.places import find_runs
 
 
-def unset(name: str, metavar: str, help: str, **more: Any) -> Any:
+def unset(name: str, metavar: str, help: str, *short: str, **more: Any) -> Any:
     """An option that is None unless it is given, so that there is no default to show."""
-    return typer.Option(name, metavar=metavar, help=help, show_default=False, **more)
+    return typer.Option(name, *short, metavar=metavar, help=help, show_default=False, **more)
 
 
 Config = Annotated[
@@ -60,6 +60,14 @@ def _check_folder(value: Path) -> Path:
     return value
 
 
+def read_file(text: str | Path) -> Path:
+    """The file to write that a text names. Raises BadParameter for a dash, which elsewhere is
+    standard output: several of the options that name a file print beside it."""
+    if str(text) == "-":
+        raise typer.BadParameter("- is no file: standard output is /dev/stdout, that file is ./-")
+    return Path(text)
+
+
 Runs = Annotated[
     Path,
     typer.Option(
@@ -97,13 +105,25 @@ Baseline = Annotated[
 ]
 Junit = Annotated[
     Path | None,
-    unset("--junit", "FILE", "Write a test report for CI: a test case for each --require."),
+    unset(
+        "--junit",
+        "FILE",
+        "Write a test report for CI: a test case for each --require.",
+        parser=read_file,
+    ),
 ]
 Html = Annotated[
     Path | None,
     unset(
-        "--html", "FILE", "Write the report as a page: one file, to be opened without a network."
+        "--html",
+        "FILE",
+        "Write the report as a page: one file, to be opened without a network.",
+        parser=read_file,
     ),
+]
+Output = Annotated[
+    Path | None,
+    unset("--output", "FILE", "The file to write. Default: print.", "-o", parser=read_file),
 ]
 Workers = Annotated[
     int | None,

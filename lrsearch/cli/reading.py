@@ -236,12 +236,7 @@ def export(
         str | None,
         typer.Option("--name", help="The new spec's name. Default: the run's with -best."),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="The file to write. Default: print.", show_default=False
-        ),
-    ] = None,
+    output: options.Output = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     verify: Annotated[
         bool,

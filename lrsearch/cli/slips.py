@@ -147,7 +147,9 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     if first.isdigit() and "--trials" in known:
         return message, f"write {_with_option(command, name, given, '--trials', first)}"
     left = [each for each in args if not {*each.split()} <= {*parts}]
-    return message, f"write {command_line(['lrsearch', name, *left]) if given else form}"
+    printed = {"--csv", "--json", "--markdown"} & {*left} and Path(first).suffix
+    place = f" > {quote(first)}" if printed else ""  # report --csv out.csv
+    return message, f"write {command_line(['lrsearch', name, *left]) if given else form}{place}"
 
 
 _DASHED = re.compile("-*[\u2010-\u2015\u2212][-\u2010-\u2015\u2212]*")
@@ -209,8 +211,8 @@ def _joined_override(args: Sequence[str]) -> str:
         if match is None or (whole and not opened and any("=" in each for each in following)):
             continue
         value = match[2]
-        with contextlib.suppress(ValueError):
-            value = value if opened else find_time(value)
+        with contextlib.suppress(ValueError):  # 5 minutes, and no 0.1
+            value = find_time(value) if not opened and re.search("[a-z]", value) else value
         return f"{match[1]}={value}"
     return ""
 
@@ -261,15 +263,18 @@ SPECS = (".yaml", ".yml")
 
 def explain_target(ctx: Any, command: Any) -> tuple[str, str] | None:
     """The fault, and what to write, where the run that a command is given is the name of an option
-    without its hyphens, and no run or file."""
+    without its hyphens, or the page to write, and no run or file."""
     target, runs = ctx.params.get("target"), ctx.params.get("runs")
     known = {option for each in command.params for option in each.opts}
-    if not isinstance(target, str) or f"--{target}" not in known or Path(target).exists():
+    page = isinstance(target, str) and target.endswith((".html", ".htm"))
+    option, value = ("--html", target) if page else (f"--{target}", "")
+    if not isinstance(target, str) or option not in known or Path(target).exists():
         return None
     if runs is not None and (Path(runs) / target).exists():
         return None
-    line = _with_option(command, str(ctx.info_name), [], f"--{target}")
-    return f"there is no run '{target}': --{target} is an option", f"write {line}"
+    line = _with_option(command, str(ctx.info_name), [], option, value or "")
+    told = "--html writes a page" if page else f"{option} is an option"
+    return f"there is no run '{target}': {told}", f"write {line}"
 
 
 def _split(command: Any, args: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -140,7 +140,7 @@ def read_document(text: str, source: str) -> Document:
 
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
-    from lrsearch.spec.mending import mend, plain_blanks, without_marks
+    from lrsearch.spec.mending import find_error, mend, plain_blanks, without_marks
 
     if other := find_language(text):
         raise SpecError([Fault(other[0], "", other[1], source, other[2])])
@@ -151,6 +151,8 @@ def read_document(text: str, source: str) -> Document:
         document = Document(source, None)
         builder = _Builder(document, text)
         try:
+            if lines and (found := find_error(text)):
+                raise found
             builder.read(_events(text))
         except yaml.MarkedYAMLError as error:
             bare, marks = without_marks(text) if not lines else (text, [])

@@ -21,9 +21,20 @@ ODD = {
 }
 """Characters that look like others and mean nothing to YAML, and what to write in their place."""
 
+PLACED = re.compile(r"(^|[:,{\[])\s*\{\s*[A-Za-z_]\w*\s*\}\s*[^\s,}\]]")
+"""The text `{lr} / 10`, which YAML takes for a mapping followed by something else."""
+
 _ASSIGNED = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*(\S.*)")
 _TIGHT = re.compile(r"\s*([A-Za-z_][\w.-]*):([^\s/:].*)")
 _COLONS = re.compile(r"(['\"]).*?\1|:\s")
+
+_QUOTING = {
+    "unknown escape character": "between double quotes a backslash begins an escape: write the "
+    "text between single quotes, such as 'loss: ([\\d.]+)'",
+    "cannot start any token": "a text that begins with such a sign stands between quotes",
+    "expected alphabetic or numeric": "a text that begins with such a sign stands between quotes",
+}
+"""Hints for text that YAML takes for another construct, by a part of YAML's own message."""
 
 TEXTS = ("command", "loop", "name")
 """Keys whose values are texts."""
@@ -52,6 +63,9 @@ _ENTRY = re.compile(r"(\s*(?:- +)*)(?:([A-Za-z_][\w.-]*):\s+)?(\S.*?)\s*")
 
 _MAPPING = re.compile(r"\{[^{}]*\}")
 
+_INNER = re.compile(r"[A-Za-z_][\w.]*:\s+[\w.,+\[\]{}: -]+")
+"""A value that may be a mapping without its braces."""
+
 
 def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
     """The line, from 1, of what is wrong in a text that YAML's parser refuses, the fault in words,
@@ -77,10 +91,14 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
     )
     if found is not None:
         return found
-    hint = ""
-    if "mapping values are not allowed" in problem or "but got ':'" in problem:
-        text = quoted(_line(lines, line))
-        hint = f"{_COLON}: write {text}" if text else _COLON
+    hint = next((words for part, words in _QUOTING.items() if part in problem), "")
+    given = _line(lines, line)
+    if PLACED.search(given):
+        hint = _quoted(given, "a text that begins with { stands in quotes")
+    elif re.search(r":\s+(['\"]).*?\1\s+\S", given) and "<scalar>" in problem:
+        hint = _quoted(given, "a text that begins with a quote ends with it")
+    elif "mapping values are not allowed" in problem or "but got ':'" in problem:
+        hint = _quoted(given, _COLON)
     return line, f"not valid YAML: {told}", hint
 
 
@@ -119,6 +137,18 @@ def written(value: object) -> str:
     return (
         "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )
+
+
+def _quoted(line: str, rule: str) -> str:
+    """A rule with the line to write where a text as a whole belongs in quotes, and before it the
+    line of the mapping that its value may be."""
+    match = _ENTRY.fullmatch(line.partition(" #")[0])
+    text = quoted(line)
+    if match is None or not text:
+        return rule
+    if rule == _COLON and match[2] and match[2] not in TEXTS and _INNER.fullmatch(match[3]):
+        return f"write {match[2]}: {{{match[3]}}}; {rule}: {text}"
+    return f"{rule}: write {text}"
 
 
 def quoted(line: str) -> str:
@@ -182,7 +212,9 @@ def _find_dash(
     """An entry of a list without a blank after its dash, or a list on the line of its key."""
     given = _ENTRY.fullmatch(_line(lines, line).partition(" #")[0])
     if "sequence entries are not allowed" in problem and given and given[2]:
-        return line, "not valid YAML: a list on the line of its key stands between brackets", ""
+        parts = [part for part in re.split(r"(?:^|\s)-\s+", given[3]) if part]
+        told = "not valid YAML: a list on the line of its key stands between brackets"
+        return line, told, f"write {given[2]}: [{_short(', '.join(parts))}]"
     for number in dict.fromkeys((begun, line - 1, line)):
         found = re.fullmatch(r"\s*-([^\s-].*)", _line(lines, number).partition(" #")[0])
         if found:
@@ -242,7 +274,9 @@ def _find_indentation(lines: list[str], problem: str, line: int) -> tuple[int, s
             line_ = f"write {above[2]}: '{text}'" if len(text) <= LONGEST else _COLON
             return line, f"not valid YAML: {told}", f"a long text goes on in quotes: {line_}"
         if above[2] in NAMED:
-            return line, f"not valid YAML: {told}", ""
+            own_key = "for" if above[2] == "warmup" else "name"
+            hint = f"below '{above[2]}:' alone write {own_key}: {_short(above[3])}, indented, too"
+            return line, f"not valid YAML: {told}", hint
     told = f"this line is indented by {own}, the one before it by {other}"
     hint = "the keys of one mapping stand right below each other, those within it further right"
     return line, f"not valid YAML: {told}", hint

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch import catalogue
 from lrsearch.errors import Fault
-from lrsearch.spec.malformed import KNOWN, NAMED, ODD, TEXTS, find_odd, quoted
+from lrsearch.spec.malformed import KNOWN, NAMED, ODD, PLACED, TEXTS, find_odd, quoted
 
 if TYPE_CHECKING:
     import yaml
@@ -73,6 +73,7 @@ _EATEN = re.compile(r"(?<=[:,\[{])\s+#\s*(?=[\w'\".+-]+\s*[,}\]])")
 """A sign that takes what follows it for a comment: {min: #1e-3, max: 1}."""
 _COMMA = re.compile(r"(?<=[^\s,:{\[])\s+(?=(?:[A-Za-z_][\w.-]*|'[^']*'|\"[^\"]*\")\s*:\s)")
 _EQUAL = re.compile(rf"(?<=[{{,\s])({_KEY})\s*=\s*(?=\S)")
+_NOTHING = re.compile(rf"({_KEY}):\s+(?:\{{\}}|~|null)")
 _CUT = re.compile(r"([A-Za-z_]+)[^\w\s]([A-Za-z_]+)(\s.*)?")
 _MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@>|?]\s+(?=\w)")
 _SIGNED = re.compile(r"(?<=[:,\[{\s])(?:[%@`!?|>*&]+(?=[\w.])|-\s+(?=[A-Za-z]))")
@@ -188,13 +189,50 @@ def mend(
                     continue
                 if found is None or further > found[0]:
                     lacks = late or (number < told_line and ":" not in given)
-                    told = f"not valid YAML: '{given.strip()}' lacks ':'" if lacks else ""
+                    fault = "lacks ':'"
+                    if _bare(meant[0]) == _bare(given) and _indent(meant[0]) > _indent(given):
+                        fault = "is the value of the key before it"
+                    told = f"not valid YAML: '{given.strip()}' {fault}" if lacks else ""
                     place = places[number - 1] if not told and number != told_line else 0
                     hint = _hint(given, meant, place)
                     found = further, Mended(whole, number, len(meant), hint, told)
                 if candidates is not _moved_lines:
                     return found[1]
     return found[1] if found else None
+
+
+def find_error(text: str) -> yaml.MarkedYAMLError | None:
+    """The error at which the parser stops, found without reading all that stands before it; None
+    where that is not certain."""
+    import yaml
+
+    found = _error(text, loader := getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    mark = None if found is None else found.context_mark or found.problem_mark
+    if mark is None:
+        return None
+    lines, least = text.split("\n"), _indent(text.split("\n")[mark.line]) + 1
+    for at in range(mark.line - 1, -1, -1):
+        if _has_words(lines[at]) and _indent(lines[at]) < least:
+            least = _indent(lines[at])  # What the line stands in, and one beside it.
+        else:
+            lines[at] = ""
+    short = "\n".join(lines)
+    if str(found) != str(_error(short, loader)):
+        return None
+    return _error(short, yaml.SafeLoader)
+
+
+def _error(text: str, loader: Any) -> yaml.MarkedYAMLError | None:
+    import yaml
+
+    try:
+        for _ in yaml.parse(text, Loader=loader):
+            pass
+    except yaml.MarkedYAMLError as error:
+        return error
+    except (yaml.YAMLError, ValueError, OverflowError):
+        pass
+    return None
 
 
 def _stops(text: str, loader: Any) -> tuple[float, int]:
@@ -252,18 +290,24 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
     if _bare(before).endswith(":") and not re.match(rf"- |-?{_KEY}\s*:", content):
         yield (f"{' ' * (_indent(before) + 2)}{content}{comment}",)  # What the key before lacks.
     yield (_EATEN.sub(" ", line),)
-    for meant in _rewritten(_plain(content)):
-        yield tuple(f"{indent}{each}" for each in meant)
-    for first, *others in _rewritten(_plain(content)):
-        for closed in () if others else _closed(lines, number, begun, first):
-            yield (f"{indent}{closed}{comment}",)
+    for plain, own in _plain(lines, number, indent, content):
+        yield (f"{own}{plain}{comment}",)
+        for meant in _rewritten(plain):
+            yield tuple(f"{own}{each}" for each in meant)
+        for closed in _closed(lines, number, begun, plain):
+            yield (f"{own}{closed}{comment}",)
+        for first, *others in _rewritten(plain):  # Two slips on one line.
+            for closed in () if others else _closed(lines, number, begun, first):
+                yield (f"{own}{closed}{comment}",)
     match = _CUT.fullmatch(content)
     if match and match[1] + match[2] in KNOWN and deeper != bool(match[3]):
         # tr:ain above its block, or bud:get 20ep.
         yield (f"{indent}{match[1]}{match[2]}:{match[3] or ''}{comment}",)
     if deeper:
         match = _ALONE.fullmatch(content)
-        match = match or re.fullmatch(rf"({_KEY}):\s+(?:\{{\}}|~|null|[^\w\s'\"{{\[|>].*)", content)
+        match = match or (_NOTHING.fullmatch(content) if not indent else None)
+        match = match or re.fullmatch(r"(train|search|params):\s+[^{\[\s].*", content)
+        match = match or re.fullmatch(rf"({_KEY}):\s+[^\w\s'\"{{\[|>].*", content)
         if match:
             yield (f"{indent}{match[1]}:{comment}",)
     elif re.fullmatch(_KEY, content):  # A line that was cut off.
@@ -308,10 +352,21 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _plain(content: str) -> str:
-    """A line's content with plain characters for those that look like them."""
+def _plain(
+    lines: Sequence[str], number: int, indent: str, content: str
+) -> Iterator[tuple[str, str]]:
+    """The line as it is, and with plain characters for those that look like them; its content, and
+    the blanks before it."""
     plain = "".join(ODD_SIGNS.get(char, char) for char in content).replace("\t", " ").strip()
-    return re.sub(r"(?<=\w)\uff1a\s*", ": ", plain).replace("\uff1a", ": ")
+    plain = re.sub(r"(?<=\w)\uff1a\s*", ": ", plain).replace("\uff1a", ": ")
+    before = next((each for each in reversed(lines[: number - 1]) if each.strip()), "")
+    own = indent
+    if indent.strip(" "):  # Tabs, or blanks of another kind.
+        own = before[: _indent(before)] + ("  " if before.rstrip().endswith(":") else "")
+    if plain != content or own != indent:
+        yield plain, own
+    else:
+        yield content, indent
 
 
 ODD_SIGNS = {
@@ -328,9 +383,10 @@ _PLACED_IN = re.compile(
 
 
 def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
-    """A line's content as it is, and with the slips mended that one line shows."""
-    yield (content,)
+    """A line's content with the slips mended that one line shows."""
     if (text := _PLACED_IN.sub(_quote, content)) != content:
+        yield (text,)
+    if PLACED.search(content) and (text := quoted(content)):
         yield (text,)
     yield (_MISQUOTED.sub(r"'\g<word>'", content),)
     yield from _parted(content)
@@ -369,6 +425,7 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
         for pattern, meant in _COLONS:
             plain = pattern.sub(meant, plain)
         yield (re.sub(r"(?<=[\w\]}'\"])\s+(?:&\s*)?(?=[\[{])", ", ", plain),)
+        yield (plain,)
     if match := _TEXT.fullmatch(content):
         yield (f"{match[1]}: {match[2]}",)
 
@@ -396,6 +453,10 @@ def _parted(content: str) -> Iterator[tuple[str, ...]]:
 def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iterator[str]:
     """A line's content with what stands between braces put right: commas, colons, closing signs."""
     above = "\n".join(map(_bare, lines[begun - 1 : number - 1])) if begun < number else ""
+    if not re.search(r"[\[\]{}]", above + content):
+        if match := _QUOTE.match(content):
+            yield content + match[2]
+        return
     if match := _QUOTE.match(content):
         cut = re.search(r"[,}\]]", content[match.start(2) :])
         at = match.start(2) + cut.start() if cut else len(content)
@@ -405,17 +466,22 @@ def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iter
     yield from _balanced(content)
     for each in dict.fromkeys((content, divided, _EQUAL.sub(r"\1: ", divided))):
         yield each
-        mended, left = _balance(each, _balance(above)[1])
+        opened = _balance(above)[1]
+        mended, left = _balance(each, opened)
         gap = " " if mended.endswith(":") else ""
         yield mended + gap + "".join(_PAIRS[sign] for sign in reversed(left))
+        yield mended
         yield f"{each},"
 
 
 def _balanced(content: str) -> Iterator[str]:
-    """A line's content with signs that fit each other, or with the one that opens what is only
+    """A line's content without a sign that opens twice, or with the one that opens what is only
     closed: behind a key, the nearest first."""
     if len(re.findall(r"[\[{]", content)) == len(re.findall(r"[\]}]", content)):
         yield _balance(content)[0]
+    for sign, end in _PAIRS.items():
+        if content.count(sign) > content.count(end):
+            yield content.replace(sign * 2, sign)
     sign, at = _find_closed(content)
     for match in reversed([*re.finditer(rf"{_KEY}:\s+|^-\s+", content[:at])]) if sign else ():
         inner = content[match.end() :]
@@ -455,6 +521,9 @@ def _balance(text: str, opened: Sequence[str] = ()) -> tuple[str, list[str]]:
         elif char in _PAIRS.values():
             if not stack:
                 continue
+            # A sign that closes what stands further out leaves one out before it.
+            while len(stack) > 1 and _PAIRS[stack[-1]] != char and _PAIRS[stack[-2]] == char:
+                made += _PAIRS[stack.pop()]
             char = _PAIRS[stack.pop()]
         made += char
     return made, stack

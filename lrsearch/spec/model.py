@@ -502,12 +502,6 @@ def schedule_identity(schedule: Mapping[str, Any]) -> dict[str, Any]:
     return {key: part for key, part in schedule.items() if part is not None}
 
 
-def trial_key(config: Config, content: Mapping[str, Any], seed: int, fold: int | None) -> str:
-    """SHA-256 (hex) of everything that decides what a trial measures. `content` has the hashes of
-    the data and of user code, of which a config has only names."""
-    return key_of_text(canonical(identity(config)), rest_of_key(content, seed, fold))
-
-
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 

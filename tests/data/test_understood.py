@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from keys import trial_key
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from test_own_code import own_data, raw_of
 from test_tables import INLINE, lrsearch
@@ -21,7 +22,7 @@ from lrsearch.data.splitting import split
 from lrsearch.data.understood import describe, find_validation
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec import read_spec
-from lrsearch.spec.model import fill_config, identity, resolve, settle_data, trial_key
+from lrsearch.spec.model import fill_config, identity, resolve, settle_data
 from lrsearch.tuner.ledger import Content
 
 CANCER, BENIGN = load_breast_cancer(return_X_y=True)

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from keys import trial_key
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -32,7 +33,7 @@ from lrsearch.outside.listening import (
 )
 from lrsearch.outside.process import Lines
 from lrsearch.spec import read_spec
-from lrsearch.spec.model import resolve, trial_key
+from lrsearch.spec.model import resolve
 
 # objects
 

@@ -8,6 +8,7 @@ from statistics import fmean, median
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from keys import trial_key
 from scipy.stats import norm
 
 from lrsearch.catalogue import RATE_PRIORS
@@ -16,7 +17,7 @@ from lrsearch.search import Request, make_strategy
 from lrsearch.search.start import FLOOR, Start, averaging, lean, middle
 from lrsearch.space import Choice, Float, Int, Option, encode
 from lrsearch.spec.document import parse
-from lrsearch.spec.model import resolve, trial_key
+from lrsearch.spec.model import resolve
 from lrsearch.spec.priors import holds_weights, pretrained_by
 from lrsearch.spec.summary import describe
 from lrsearch.spec.validate import validate

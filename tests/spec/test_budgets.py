@@ -1,10 +1,11 @@
 """A searched budget in a spec: the notes on it, and the line to write where it stands elsewhere."""
 
 import pytest
+from keys import trial_key
 
 from lrsearch.errors import SpecError
 from lrsearch.spec import read_spec
-from lrsearch.spec.model import resolve, trial_key
+from lrsearch.spec.model import resolve
 from lrsearch.tuner.foreseeing import foresee_sharing
 
 TEXT = """

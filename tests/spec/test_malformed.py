@@ -8,6 +8,7 @@ import yaml
 from lrsearch.errors import SpecError
 from lrsearch.spec import document
 from lrsearch.spec.document import parse, read_document
+from lrsearch.spec.mending import find_error
 from lrsearch.spec.validate import validate
 
 
@@ -104,6 +105,18 @@ def test_several_lines_without_colons_are_told_each():
 def test_a_number_with_two_readings_is_told_once(text, told, hint):
     (fault,) = read_document(text, "f.yaml").faults
     assert told in fault.message and hint in fault.hint
+
+
+def test_an_error_is_found_without_all_that_stands_before_it():
+    entries = "".join(f"  k{n}: {{min: {n}, max: {n}.5}}  # said\n" for n in range(40))
+    for wrong in ("  l: {min: 1, max: 2\n", "  l: x: y\n", "   l: 1\n", "- l\n", "  l: [1}\n"):
+        text = f"a: 1\nb:\n{entries}{wrong}{entries}c: 2\n"
+        with pytest.raises(yaml.MarkedYAMLError) as error:
+            [*yaml.parse(text, Loader=yaml.SafeLoader)]
+        found = find_error(text)
+        assert (found.problem, found.context) == (error.value.problem, error.value.context)
+        assert found.problem_mark.line == error.value.problem_mark.line
+    assert find_error(f"b:\n{entries}") is None
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from keys import trial_key
 
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED
@@ -48,7 +49,6 @@ from lrsearch.spec.model import (
     resolve,
     resolve_fixed,
     steps_of,
-    trial_key,
 )
 from lrsearch.spec.overrides import apply_override
 from lrsearch.spec.summary import describe, first_point, schedule_points

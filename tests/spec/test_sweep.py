@@ -125,7 +125,7 @@ def of_parameter(text):
         ("parameters:\n", "paramters:\n", 6, "paramters", "unknown key 'paramters'",
          "write parameters:"),
         ("method: random", "method: hyperband", 2, "method", "'hyperband' is no method",
-         "write method: bayes"),
+         "write prune: {name: hyperband, budget: 90}"),
         ("method: random\n", "", 1, "", "'method' is missing", "write method: bayes"),
         ("program: train.py\n", "", 1, "", "'program' is missing", "write program: train.py"),
         ("goal: minimize", "goal: maximise", 3, "metric.goal", "'maximise' is no goal",
@@ -143,23 +143,23 @@ def of_parameter(text):
         ("values: [16, 32, 64]", "vales: [16, 32]", 8, "parameters.batch_size.vales",
          "unknown key 'vales'", "write batch_size: {values: [16, 32]}"),
         ("values: [16, 32, 64]", "values: 16", 8, "parameters.batch_size.values",
-         "16 is no list of values", "write values: [16]"),
+         "16 is no list of values", "write batch_size: {values: [16]}"),
         ("values: [16, 32, 64]", "values: []", 8, "parameters.batch_size.values",
-         "[] is no list of values", "write values: [1, 2]"),
+         "an empty list leaves nothing to choose from", "write batch_size: {values: "),
         ("{values: [16, 32, 64]}", "[16, 32]", 8, "parameters.batch_size",
          "[16, 32] is no mapping", "write batch_size: {values: [16, 32]}"),
-        ("{value: 5}", "5", 11, "parameters.epochs", "5 is no mapping", "write epochs: {value: 5}"),
-        ("min: 1, max: 4", "min: 4, max: 1", 9, "parameters.layers", "min 4 is above max 1",
+        ("{value: 5}", "5", 11, "parameters.epochs", "5 is one value", "write epochs: {value: 5}"),
+        ("min: 1, max: 4", "min: 4, max: 1", 9, "parameters.layers.min", "min 4 is above max 1",
          "write layers: {min: 1, max: 4}"),
         ("min: 1, max: 4", "min: 4, max: 4", 9, "parameters.layers", "both 4",
          "write layers: {value: 4}"),
         ("min: 1, max: 4", "min: 1", 9, "parameters.layers", "'max' is missing",
          "write layers: {min: 1, max: 10}"),
-        ("min: 1e-5, max", "min: 0, max", 7, "parameters.learning_rate",
+        ("min: 1e-5, max", "min: 0, max", 7, "parameters.learning_rate.min",
          "min 0 has no place on a log scale", "write learning_rate: {distribution: "),
-        ("log_uniform_values", "log_uniform", 7, "parameters.learning_rate",
+        ("log_uniform_values", "log_uniform", 7, "parameters.learning_rate.distribution",
          "exponents: these are values from 1.00001 to 1.10517",
-         f"write learning_rate: {LR.replace('1e-1', '0.1')}"),
+         f"write learning_rate: {LR.replace('1e-1', '0.1')} for these bounds"),
         ("{values: [sgd, adam]}", "{value: [sgd]}, b: {distribution: unifrom}", 13,
          "parameters.optimizer.parameters.b.distribution", "'unifrom' is no distribution",
          "write distribution: "),
@@ -214,9 +214,9 @@ def test_a_distribution_is_the_range_that_it_draws_from(given, found):
 
 def test_a_grid_has_an_end():
     grid = SWEEP.replace("random", "grid").replace(LR, "{values: [1]}")
-    found, _ = read_sweep(read_document(grid, "").data, "")  # Of which `lrsearch grid` tells.
-    dropout = read_document(found, "").data["search"]["dropout"]
-    assert dropout == {"min": 0.0, "max": 0.5, "scale": "linear"}
+    ((line, key, message, hint),) = faults_of(grid)
+    assert (line, key, message) == (10, "parameters.dropout", "a grid of uniform has no end")
+    assert hint.startswith("write dropout: {values: [0.0, 0.5]}")
     whole = "program: a.py\nmethod: grid\nparameters: {p: {min: 1, max: 3}}"
     found, _ = read_sweep(read_document(whole, "").data, "")
     assert read_document(found, "").data["search"]["p"] == [1, 2, 3]

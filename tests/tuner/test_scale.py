@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from keys import trial_key
 
 from lrsearch.spec import read_spec
-from lrsearch.spec.model import trial_key
 from lrsearch.store import Run, read
 from lrsearch.trial import Outcome, Result
 from lrsearch.tuner.ledger import Content, Ledger

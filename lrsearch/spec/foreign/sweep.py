@@ -54,10 +54,9 @@ def read_sweep(document: Mapping[str, Any], source: str) -> tuple[str, list[Left
         if (
             document.get("method") == "grid"
             and isinstance(found, Mapping)
-            and {type(found["min"]), type(found["max"])} == {int}
             and "points" not in found
         ):
-            found = read_foreign({**found, "q": 1})
+            found = read_foreign({**found, "q": 1})  # Whole numbers: others have no grid.
         if found is None or not PARAMETER_NAME.fullmatch(name):
             left.append(Left(f"parameters.{key}", value, _of_parameter(key, value)))
             continue

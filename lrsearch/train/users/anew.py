@@ -47,8 +47,8 @@ from lrsearch.train.users.memory import (
     MOST,
     PLACES,
     PLAIN,
-    cell_values,
     cells_of,
+    held_by,
     is_plain,
     is_users,
     stand,
@@ -114,7 +114,7 @@ class Globals:
                 self._add(of_attributes, name, value)
                 for each, cell in cells_of(value):
                     self._add(of_cell, f"{name}: {each}", cell)
-                return [("", each) for each in _held_by(value)]
+                return [("", each) for each in held_by(value)]
         elif isinstance(value, _WRAPPERS):
             return [("", getattr(value, each)) for each in _WRAPPED if hasattr(value, each)]
         elif isinstance(value, tuple | frozenset):
@@ -191,13 +191,6 @@ def _restore(kept: Kept) -> bool:
     except Exception:
         return False
     return True
-
-
-def _held_by(function: FunctionType) -> list[Any]:
-    """The values that a function holds: its defaults, the variables around it, its attributes."""
-    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    cells = [each for _, each in cell_values(function)]
-    return [*defaults, *cells, *vars(function).values()]
 
 
 _WRAPPERS = (staticmethod, classmethod, property, functools.partial, functools.partialmethod,

@@ -60,7 +60,7 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
             else:
                 found[path] = look.at(value)
     for name, value in others.items():
-        owner = getattr(value, "func", value)  # The function inside a `partial`.
+        owner = _owner(value)
         found[name] = look.at(owner)
         scope = sys.modules.get(getattr(owner, "__module__", ""))
         if isinstance(owner, FunctionType) and scope is not None:
@@ -234,9 +234,7 @@ def look_at(value: object) -> object:
 def _parts(value: Any) -> Iterable[Any] | None:
     """Parts of a value other than a container, which may change; None for one without."""
     if isinstance(value, FunctionType):
-        defaults = (value.__defaults__ or (), (value.__kwdefaults__ or {}).values())
-        cells = [each for _, each in cell_values(value)]
-        return [*cells, *itertools.chain(*defaults), *vars(value).values()]
+        return held_by(value)
     if isinstance(value, MethodType):
         return [value.__self__, value.__func__]
     if isinstance(value, functools.partial):
@@ -255,6 +253,13 @@ def _parts(value: Any) -> Iterable[Any] | None:
     slots = [name for kind in type(value).__mro__ for name in names_of(vars(kind).get("__slots__"))]
     held = [getattr(value, name, None) for name in slots]
     return [*held, *vars(value).values()] if hasattr(value, "__dict__") else held or None
+
+
+def held_by(function: FunctionType) -> list[Any]:
+    """The values that a function holds: its defaults, the variables around it, its attributes."""
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    cells = [each for _, each in cell_values(function)]
+    return [*defaults, *cells, *vars(function).values()]
 
 
 def cells_of(function: FunctionType) -> Iterable[tuple[str, CellType]]:
@@ -480,8 +485,10 @@ class Memory:
                 inner = value.items()
             elif isinstance(value, list | tuple | set | frozenset | deque):
                 inner = enumerate(value)
-            elif isinstance(value, FunctionType | MethodType):
-                inner = _held_by(value)
+            elif isinstance(value, MethodType):
+                inner = [("", value.__self__)]
+            elif isinstance(value, FunctionType):
+                inner = cell_values(value)
             elif hasattr(value, "__dict__"):
                 yield place, value
                 skipped = self._apart(value)
@@ -543,12 +550,6 @@ def _refuse_iterator(value: object, place: str) -> None:
 def _owner(value: object) -> object:
     """The function itself, inside one with arguments bound."""
     return getattr(value, "func", value)
-
-
-def _held_by(function: FunctionType | MethodType) -> list[tuple[str, Any]]:
-    if isinstance(function, MethodType):
-        return [("", function.__self__)]
-    return cell_values(function)
 
 
 _STDLIB = str(Path(sysconfig.get_path("stdlib")).resolve())

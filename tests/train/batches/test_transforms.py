@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from devices import DEVICE, assert_same_numbers, same
+from keys import trial_key
 from scipy import stats
 from test_draws import assert_lanes_train_as_alone
 from test_spec import CONTENT, faults, key_of, read, small
@@ -21,7 +22,7 @@ from test_tuner import structure
 
 from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.spec.export import export_spec
-from lrsearch.spec.model import fill_config, identity, resolve, trial_key
+from lrsearch.spec.model import fill_config, identity, resolve
 from lrsearch.spec.summary import describe, first_point
 from lrsearch.train.batches import transforms
 from lrsearch.train.batches.batch import Batch

@@ -11,6 +11,7 @@ import torch
 from devices import DEVICE, assert_same_numbers
 from hypothesis import given
 from hypothesis import strategies as st
+from keys import trial_key
 from sklearn.metrics import f1_score
 from test_fused import both, tensors
 from test_own_code import own_config, write_nets
@@ -24,7 +25,7 @@ from lrsearch.errors import ModelError, SpecError
 from lrsearch.schedules import Plateau
 from lrsearch.space import every_point
 from lrsearch.spec import read_spec
-from lrsearch.spec.model import locate, resolve, trial_key
+from lrsearch.spec.model import locate, resolve
 from lrsearch.spec.summary import describe
 from lrsearch.train.batches import resident
 from lrsearch.train.batches.batch import Batch

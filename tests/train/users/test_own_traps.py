@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICE, assert_same_numbers, assert_same_weights, noise_state
+from keys import trial_key
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 from test_fused import both, tensors
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from lrsearch.data.splitting import split
 from lrsearch.errors import DataError, ModelError
-from lrsearch.spec.model import class_paths, trial_key
+from lrsearch.spec.model import class_paths
 from lrsearch.train.batches import resident
 from lrsearch.train.batches.resident import view_portion
 from lrsearch.train.engines.comparison import refuse

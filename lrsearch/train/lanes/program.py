@@ -26,6 +26,7 @@ from lrsearch.train.lanes.evaluation import Evaluation
 from lrsearch.train.lanes.graphs import Lead, Recorded, replayable
 from lrsearch.train.lanes.places import placeless
 from lrsearch.train.lanes.plain import fills_what_is_shared
+from lrsearch.train.lanes.rows import Joined
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.stack import PARAMETERS, Stack, copy_all
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors
@@ -289,7 +290,7 @@ class Program:
 
     def compute_gradients(
         self, index: Tensor, noise: Noise | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, Tensors]:
         """Losses [lanes] and (clipped) gradients [lanes, ...], by parameter name, of a batch:
         `index` is int64 [batch] or [lanes, batch]. Parameters that the model does not use have
         none. Updates batch norm's statistics."""
@@ -298,7 +299,7 @@ class Program:
 
     def _differentiate(
         self, index: Tensor, noise: Noise | None = None
-    ) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
+    ) -> tuple[Tensor, Tensors, list[Tensor]]:
         """`compute_gradients`, and the gradients before clipping."""
         noise = noise or Noise(self.stack.generators)
         batch = take(self.data.train, index.flatten())
@@ -319,14 +320,18 @@ class Program:
         gradients = {
             name: each for name, each in zip(given, found, strict=True) if each is not None
         }
-        gradients = self._hooked(gradients, noise)
-        seen = list(gradients.values())
+        every = self.stack.join(self._hooked(gradients, noise))
+        seen = [every.whole] if isinstance(every, Joined) else [*every.values()]
         if "clip_norm" in self.needs:
-            gradients = dict(zip(gradients, clip_gradients(seen, self.limits), strict=True))
-        return losses.detach(), gradients, seen
+            clipped = clip_gradients(seen, self.limits)
+            if isinstance(every, Joined):
+                every = Joined(every.rows, *clipped)
+            else:
+                every = dict(zip(every, clipped, strict=True))
+        return losses.detach(), every, seen
 
     @torch.no_grad()
-    def _hooked(self, gradients: dict[str, Tensor], noise: Noise) -> dict[str, Tensor]:
+    def _hooked(self, gradients: Tensors, noise: Noise) -> Tensors:
         """Gradients [lanes, ...] as the hooks leave them that are registered on parameters."""
         own: Mapping[str, Any] = self.stack.skeleton.parameters
         hooks = {name: [*(own[name]._backward_hooks or {}).values()] for name in gradients}
@@ -398,17 +403,18 @@ class Program:
     def update(self, gradients: Tensors, scalars: Tensor) -> None:
         """Step the optimizer by gradients [lanes, ...], by parameter name; `scalars` is a row of
         `advance`'s numbers, [groups x scalars, lanes]."""
+        gradients = self.stack.join(gradients)
         each = len(self.optimizer.scalars)
         numbers = scalars.unbind(0)
         for place, group in enumerate(self.groups):
-            names = [name for name in group.names if name in gradients]
             own = numbers[place * each : (place + 1) * each]
-            if self.stack.rows is not None and len(names) == len(group.names):
-                rows = self.stack.rows
-                whole = {key: [rows.part(held, names)] for key, held in self.stack.whole.items()}
-                joined = rows.join([gradients[name] for name in names], names)
-                self.optimizer.update(whole.pop(PARAMETERS), [joined], whole, own, self.needs)
+            if isinstance(gradients, Joined):
+                part = partial(gradients.rows.part, names=group.names)
+                whole = {key: [part(held)] for key, held in self.stack.whole.items()}
+                parameters, found = whole.pop(PARAMETERS), [part(gradients.whole)]
+                self.optimizer.update(parameters, found, whole, own, self.needs)
                 continue
+            names = [name for name in group.names if name in gradients]
             # State that a lane has once, or that of the parameters that have the slot.
             slots = {
                 slot: [held[name] for name in (LANE, *names) if name in held]

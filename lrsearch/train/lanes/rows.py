@@ -7,7 +7,7 @@ thirds are the optimizer's, by nine for each parameter.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -36,27 +36,42 @@ class Rows:
             self.begins[name] = self.length
             self.length += -(-size // UNIT) * UNIT
 
-    def zeros(self, like: Tensor, lanes: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Rows [lanes, length], and the parameters in them, [lanes, ...] each."""
-        rows = torch.zeros(lanes, self.length, dtype=like.dtype, device=like.device)
-        return rows, {
-            name: rows[:, begin : begin + self.sizes[name]].view(lanes, *self.shapes[name])
-            for name, begin in self.begins.items()
-        }
+    def zeros(self, like: Tensor, lanes: int) -> Joined:
+        """Zeros for so many lanes."""
+        return Joined(self, like.new_zeros(lanes, self.length))
 
     def part(self, rows: Tensor, names: Sequence[str]) -> Tensor:
         """The part of rows [lanes, length] with parameters that stand side by side."""
         begin, last = self.begins[names[0]], names[-1]
         return rows[:, begin : self.begins[last] + -(-self.sizes[last] // UNIT) * UNIT]
 
-    def join(self, tensors: Sequence[Tensor], names: Sequence[str]) -> Tensor:
-        """Copies of the parameters' gradients [lanes, ...] as such a part has them."""
+    def join(self, tensors: Mapping[str, Tensor]) -> Joined:
+        """Copies of the parameters' gradients [lanes, ...]."""
         parts: list[Tensor] = []
-        for name, each in zip(names, tensors, strict=True):
+        for name, size in self.sizes.items():
+            each = tensors[name]
             parts.append(each.reshape(len(each), -1))
-            if rest := -self.sizes[name] % UNIT:
+            if rest := -size % UNIT:
                 parts.append(each.new_zeros(len(each), rest))
-        return torch.cat(parts, 1)
+        return Joined(self, torch.cat(parts, 1))
+
+
+class Joined(Mapping[str, Tensor]):
+    """Tensors [lanes, ...] by the parameters' names, in rows [lanes, length], the `whole`."""
+
+    def __init__(self, rows: Rows, whole: Tensor) -> None:
+        self.rows, self.whole = rows, whole
+
+    def __getitem__(self, name: str) -> Tensor:
+        begin = self.rows.begins[name]
+        place = self.whole[:, begin : begin + self.rows.sizes[name]]
+        return place.view(len(place), *self.rows.shapes[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows.shapes)
+
+    def __len__(self) -> int:
+        return len(self.rows.shapes)
 
 
 def find_rows(

@@ -13,7 +13,7 @@ from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.lanes.draws import Generators, Noise
 from lrsearch.train.lanes.plain import as_traced, mapped
-from lrsearch.train.lanes.rows import find_rows
+from lrsearch.train.lanes.rows import Joined, find_rows
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.models.criterion import Criterion
@@ -85,8 +85,16 @@ class Stack:
         """Zeros, [lanes, ...] for each tensor of a lane's, in rows where there are such."""
         if self.rows is None:
             return stack_like(tensors, self.lanes)
-        self.whole[name], found = self.rows.zeros(next(iter(tensors.values())), self.lanes)
+        found = self.rows.zeros(next(iter(tensors.values())), self.lanes)
+        self.whole[name] = found.whole
         return {each: found[each] for each in tensors}
+
+    def join(self, gradients: Tensors) -> Tensors:
+        """Gradients [lanes, ...] in rows, where the parameters are and all of them have one."""
+        rows = self.rows
+        if rows is None or isinstance(gradients, Joined) or gradients.keys() != rows.sizes.keys():
+            return gradients
+        return rows.join(gradients)
 
     # lanes as values
 

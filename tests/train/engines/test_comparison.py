@@ -114,7 +114,6 @@ CORE = (
 
 
 OLDER = {
-    "median, quantile": ((2, 13), READS),
     "instance norm, statistics": ((2, 11), "changes layer.running_mean in evaluation, too"),
 }
 """What torch before some version is refused for, on a CPU at least."""

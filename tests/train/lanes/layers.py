@@ -528,6 +528,22 @@ class Rebinds(Net):
         return super().hidden(x - self.mean)
 
 
+class RebindsOthers(Rebinds):
+    def hidden(self, x):
+        h = super().hidden(x)
+        if self.training:
+            self.mean = self.mean.double()
+        return h
+
+
+class LeavesAGraph(Rebinds):
+    def hidden(self, x):
+        h = super().hidden(x)
+        if self.training:
+            self.mean = self.mean + h.mean()
+        return h
+
+
 class Warms(Net):
     """Another from the second step on."""
 

@@ -431,7 +431,7 @@ class _Comparison:
                 raise _Differs(f"{what} differs in {name}")
 
     def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
-        """Content of all that the user's code remembers but buffers, which are compared by value."""
+        """Content of what the user's code remembers; buffers are compared by value instead."""
         known = (criterion or self.criteria[0]).remember(self.models[0])
         return {name: each for name, each in known.items() if name not in self.skeleton.fixed}
 

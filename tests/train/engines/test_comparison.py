@@ -42,6 +42,7 @@ REFUSED = {
     "BranchesOnItsInput": READS,
     "ReadsItsInput": READS,
     "RebindsOthers": "puts a tensor of another shape or type in a buffer",
+    "RebindsWhatIsNeeded": "replaces a buffer that the step's gradients need as it was",
     "LeavesAGraph": "leaves a graph in the buffer mean",
     "Counts": "changes calls",
     "CountsDeeply": "changes state",

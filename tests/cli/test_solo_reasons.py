@@ -58,8 +58,8 @@ NETS = '''
     class Replaces(Net):
         def middle(self, x):
             if self.training:
-                self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
-            return x - self.mean
+                self.mean = 0.9 * self.mean.double() + 0.1 * x.detach().mean(0)
+            return x - self.mean.to(x.dtype)
 
     class Counts(Net):
         calls = 0
@@ -180,7 +180,7 @@ def assert_said(said, here, reason, solo=3):
          f"line {line_of('picks')})"),
         ({"model": "nets.Layer"}, "in its layer odd, BatchNorm1d"),
         ({"model": "nets.Hook"}, "hooks of the backward pass are registered on its module body"),
-        ({"model": "nets.Replaces"}, "puts another tensor in the place of the buffer mean"),
+        ({"model": "nets.Replaces"}, "puts a tensor of another shape or type in a buffer"),
         ({"model": "nets.Counts"}, "its forward changes calls"),
         ({"model": "nets.Draws"}, "random numbers from a generator of its own (nets.py, "
          f"line {line_of('draws')})"),

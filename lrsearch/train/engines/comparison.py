@@ -343,21 +343,17 @@ class _Comparison:
         self._load(model, state)
         model.train()
         training = Training(model, self.trains[lane], self.workplace, self.criteria[lane])
-        before = {name: id(each) for name, each in model.named_buffers()}
         places = count_places(model)
         seeded = get_seed(self.device)
         loss = training.compute_gradients(take(self.data.train, row))
         if get_seed(self.device) != seeded:
             raise _Differs("it seeds torch's random numbers, as by torch.manual_seed")
         for name, each in model.named_buffers():
-            if before.get(name, id(each)) != id(each):
-                raise _Differs(
-                    f"its forward puts another tensor in the place of the buffer {name}: lanes "
-                    "keep what is changed in place"
-                )
+            if each.grad_fn is not None:
+                raise _Differs(f"its forward leaves a graph in the buffer {name}, without detach()")
         named = dict(model.named_parameters())
         if count_places(model) < places:
-            raise _Differs("its forward makes tensors of its own share their memory, by .data")
+            raise _Differs("its forward makes tensors of its own share their memory, as by .data")
         gradients = {name: each.grad for name, each in named.items() if each.grad is not None}
         for each in named.values():
             each.grad = None
@@ -435,7 +431,9 @@ class _Comparison:
                 raise _Differs(f"{what} differs in {name}")
 
     def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
-        return (criterion or self.criteria[0]).remember(self.models[0])
+        """Content of what the user's code remembers; buffers are compared by value instead."""
+        known = (criterion or self.criteria[0]).remember(self.models[0])
+        return {name: each for name, each in known.items() if name not in self.skeleton.fixed}
 
     def _compare_memory(self, before: Mapping[str, object], after: Mapping[str, object]) -> None:
         if changed := self._find_change(before, after):

@@ -27,6 +27,8 @@ _PLAIN = {
     r"backward\(\) called": "it calls backward() itself",
     r"single memory location|in extra_args|updated in place": "it changes in place what all lanes "
     "share",
+    r"modified by an inplace operation": "it changes or replaces a buffer that the step's "
+    "gradients need as it was",
     r"(?:rule not implemented for|not yet support) (aten::\w+)": "vmap has no rule for {}",
 }
 """Plain words for common errors under vmap."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lrsearch.train.optimizers.stacked import StackedOptimizer
+from lrsearch.train.tape import NotRecordable
 
 Tensors = Mapping[str, Tensor]
 
@@ -69,11 +70,21 @@ class Skeleton:
         fixed: Tensors,
         *arguments: Any,
     ) -> Any:
-        """`function(model, *arguments)`, the model having these tensors in place of its own."""
+        """`function(model, *arguments)`, the model having these tensors in place of its own; what
+        it puts in the place of one is copied into that."""
         given = {**parameters, **fixed}
         tensors = {f"model.{name}": given[first] for name, first in self._first.items()}
         # functional_call's own tying goes by the tensors' hashes, and does nothing under vmap.
-        return functional_call(self._within, tensors, (function, *arguments), tie_weights=False)
+        out = functional_call(self._within, tensors, (function, *arguments), tie_weights=False)
+        # functional_call leaves there what the module holds at its end.
+        ends = [(each, tensors[f"model.{name}"]) for name, each in given.items()]
+        changed = [(own, now) for own, now in ends if now is not own]
+        if any((now.shape, now.dtype) != (own.shape, own.dtype) for own, now in changed):
+            raise NotRecordable("its forward puts a tensor of another shape or type in a buffer")
+        with torch.no_grad():
+            for own, now in [(own, now.clone()) for own, now in changed]:
+                own.copy_(now)
+        return out
 
     def load(self, state: LaneState) -> nn.Module:
         """The module itself, with a lane's tensors copied into its own."""

@@ -41,7 +41,9 @@ REFUSED = {
     "Branches": READS,
     "BranchesOnItsInput": READS,
     "ReadsItsInput": READS,
-    "Rebinds": "puts another tensor in the place of the buffer mean",
+    "RebindsOthers": "puts a tensor of another shape or type in a buffer",
+    "RebindsWhatIsNeeded": "replaces a buffer that the step's gradients need as it was",
+    "LeavesAGraph": "leaves a graph in the buffer mean",
     "Counts": "changes calls",
     "CountsDeeply": "changes state",
     "CountsElsewhere": "changes meter",
@@ -73,7 +75,7 @@ REFUSED = {
 }
 
 FUSED = (
-    *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
+    *("ClampsItsWeights", "Double", "DoubleBuffers", "Rebinds", "SharesALayer", "TiesItsEnds"),
     *("Slopes", "Turns", "Samples", "NoisyInEvaluation", "DropsInEvaluation"),
     *(
         "ScalesLate",

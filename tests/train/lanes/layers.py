@@ -528,6 +528,34 @@ class Rebinds(Net):
         return super().hidden(x - self.mean)
 
 
+class RebindsOthers(Rebinds):
+    def hidden(self, x):
+        h = super().hidden(x)
+        if self.training:
+            self.mean = self.mean.double()
+        return h
+
+
+class RebindsWhatIsNeeded(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("size", torch.ones(()))
+
+    def hidden(self, x):
+        h = super().hidden(x) * self.size
+        if self.training:
+            self.size = 0.9 * self.size + h.detach().mean()
+        return h
+
+
+class LeavesAGraph(Rebinds):
+    def hidden(self, x):
+        h = super().hidden(x)
+        if self.training:
+            self.mean = self.mean + h.mean()
+        return h
+
+
 class Warms(Net):
     """Another from the second step on."""
 

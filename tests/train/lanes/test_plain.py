@@ -170,6 +170,21 @@ class Follows(Net):
         followed = torch.tanh(self.slow(x.flatten(1)) - self.slower(x.flatten(1).neg()))
         return super().forward(x) + 0.1 * self.last(followed)
 
+class Trails(Net):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("now", torch.zeros(24))
+        self.register_buffer("then", torch.zeros(24))
+        self.register_buffer("steps", torch.tensor(0))
+
+    def forward(self, x):
+        hidden = torch.tanh(self.norm(self.first(x.flatten(1))))
+        if self.training:
+            mean = hidden.detach().mean(0)
+            self.now, self.then = 0.9 * self.now + 0.1 * mean, self.now
+            self.steps = self.steps + 1
+        return self.last(hidden - self.now - 0.5 * self.then + 1 / (self.steps + 1))
+
 class Lends(Net):
     def __init__(self):
         super().__init__()
@@ -261,7 +276,7 @@ def test_gradients_within_a_step(place: Workplace, step: str) -> None:
     assert_lanes_train_as_alone(cohort(*configs, place=place, seeds=[0, 1, 0], objective=goal))
 
 
-@pytest.mark.parametrize("model", ["Spikes", "Bound", "Filled", "Follows", "Whitens"])
+@pytest.mark.parametrize("model", ["Spikes", "Bound", "Filled", "Follows", "Trails", "Whitens"])
 def test_what_vmap_has_no_rule_for(place: Workplace, model: str) -> None:
     configs = [own(model, rate) for rate in (0.02, 0.01, 0.005)]
     assert_lanes_train_as_alone(cohort(*configs, place=place, seeds=[0, 1, 0]))

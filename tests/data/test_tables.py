@@ -559,6 +559,17 @@ BAD = {
         "bad.csv:2: column 'x' reads '0,5', which is no number numbers have a decimal point here, "
         f"and nothing between thousands: {POINTS}; if it is no slip, name it in categorical: [x]",
     ),
+    "thousands in quotes": (
+        text_of([["x", "y"], *([f'"1,{row:03d}"', row % 2] for row in range(30))]),
+        "",
+        "reads '1,000', which is no number numbers have a decimal point here, and nothing between "
+        """thousands: sed -E -e ':a' -e 's/("[^",]*[0-9]),([0-9]{3})/\\1\\2/' -e 'ta' OLD""",
+    ),
+    "a column mostly empty": (
+        text_of([["x", "z", "y"], *([row, "" if row % 3 else 1, row % 2] for row in range(30))]),
+        "",
+        "it is empty (one of 20 such rows) drop the column (drop: [z])",
+    ),
     "a target with decimal commas": (
         text_of([["x", "y"], *([row, f'"{row % 3},5"'] for row in range(30))]),
         "",

@@ -309,6 +309,18 @@ def test_a_budget_of_no_unit_of_its_own_is_none(tmp_path, given, written):
     assert fault.hint.startswith(f"write budget: {written}")
 
 
+@pytest.mark.parametrize(
+    ("momentum", "told"),
+    [("", True), (", momentum: 0", True), (", momentum: 0.9", False), ("searched", False)],
+)
+def test_nesterov_without_momentum_is_told(tmp_path, momentum, told):
+    own = "" if momentum == "searched" else momentum
+    text = f"{BASE}  optimizer: {{name: sgd, nesterov: true{own}}}\n"
+    text += "search: {optimizer.momentum: [0, 0.9]}\n" if momentum == "searched" else ""
+    spec = validate(read_document(text, "x.yaml"), tmp_path, text)
+    assert any("write momentum: 0.9" in note for note in spec.notes) is told
+
+
 def test_a_number_in_place_of_a_block_is_not_moved_to_the_top_level(tmp_path):
     text = BASE.replace("data: digits", "data: {name: digits, train: 0.8}")
     assert fault_of(text, tmp_path).hint.startswith("leave 'train' out")

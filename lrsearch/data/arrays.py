@@ -66,6 +66,7 @@ def check_arrays(
     lost, exact = keep_exact([part.x for part in parts], inputs)
     notes = tell_dark(first.x_name, first.x, inputs[0])
     notes += doubt_task(f"{first.y_name} holds", first.y) if task is None else []
+    notes += tell_same([part.x_name for part in parts], inputs)
     if task == "own":
         notes += tell_lost_targets(first.y_name, first.y)
     found = task or ("classification" if labels else "regression")
@@ -192,6 +193,13 @@ def tell_dark(name: str, given: Array, x: Array) -> list[str]:
         f"{name} holds bytes from {given.min()} to {given.max()}, taken for images and divided by "
         f"255: where they are no shades, {name}.astype('float32') is taken as it is"
     ]
+
+
+def tell_same(names: Sequence[str], inputs: Sequence[Array]) -> list[str]:
+    """Sentences on parts that hold the samples that are trained on."""
+    same = [name for name, x in zip(names, inputs, strict=True) if np.array_equal(x, inputs[0])]
+    told = f"the samples of {names[0]}: what is measured there says nothing of others"
+    return [f"{name} holds {told}" for name in same[1:]]
 
 
 def tell_unlearnt(

@@ -208,7 +208,7 @@ def read_csv(
         if each.missing
     ]
     with file.together.kept():
-        check_gaps(gaps, target, file.place)
+        check_gaps(gaps, target, file.place, rows)
     forced, numeric = set(categorical), set()
     for index, survey in surveys.items():
         with file.together.kept():
@@ -271,7 +271,10 @@ def _decimal(shown: str, separator: str) -> str:
     if not re.fullmatch(r"[+-]?[0-9][0-9.]*(?:,[0-9]+)+(?:\.[0-9]+)?", shown):
         return ""
     rule = "numbers have a decimal point here, and nothing between thousands"
-    grouped = shown.count(",") > 1 or re.search(r",[0-9]{3}\.", shown)
+    grouped = shown.count(",") > 1 or bool(re.search(r",[0-9]{3}\.", shown))
+    # Who has decimal commas divides cells by another sign: "1,234" is no 1.234.
+    whole = re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", shown)
+    grouped = grouped or (separator == "," and whole is not None)
     mark, place = ("", "[0-9]{3}") if grouped else (".", "[0-9]")
     # Between cells that a comma divides only those in quotes have one.
     before = '("[^",]*[0-9])' if separator == "," else "([0-9])"

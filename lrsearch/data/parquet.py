@@ -99,7 +99,7 @@ def read_parquet(
             found[index] = Column(name, numbers=numbers)
     together = Together()
     with together.kept():
-        check_gaps(gaps, target, place)
+        check_gaps(gaps, target, place, content.num_rows)
     at = names.index(target)
     for index, column in found.items():
         with together.kept():

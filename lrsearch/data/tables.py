@@ -139,6 +139,10 @@ def hint_loss(y: Any) -> str:
     return "; ".join(hints)
 
 
+WIDE, DECADES = (0.05, 0.95), 1000
+"""Shares of the targets below two of them, and the ratio of these from which they span decades."""
+
+
 def doubt_numbers(what: str, y: Array) -> list[str]:
     """A sentence for floating-point numbers that may be classes and became a regression, or that
     leave nothing to learn."""
@@ -147,11 +151,15 @@ def doubt_numbers(what: str, y: Array) -> list[str]:
         return [f"{told}: {ONE_HOT}"]
     if y.size == len(y) and (y == y.flat[0]).all():
         return [f"{what} nothing but {y.flat[0]:g}: there is nothing to learn"]
-    if y.size != len(y) or not (y == np.round(y)).all():
+    if y.size != len(y):
         return []
     count = len(np.unique(y))
-    if not 1 < count <= MANY_CLASSES:
-        return []
+    if not (y == np.round(y)).all() or not 1 < count <= MANY_CLASSES:
+        low, high = np.quantile(y, WIDE)
+        if not 0 < low * DECADES <= high or y.min() <= 0:
+            return []
+        told = f"{what} numbers from {y.min():g} to {y.max():g}, and the loss is that of the large"
+        return [f"{told}: np.log10 of them in the file weighs all alike"]
     told = f"{what} {count} whole numbers written as floating-point ones, taken as a regression"
     return [f"{told}: for classes write task: classification under data"]
 
@@ -258,8 +266,9 @@ class Gap:
     shown: str
 
 
-def check_gaps(gaps: Sequence[Gap], target: str, place: Place) -> None:
-    """Raises DataError where values are missing, for all such columns at once."""
+def check_gaps(gaps: Sequence[Gap], target: str, place: Place, rows: int) -> None:
+    """Raises DataError where values are missing, for all such columns at once; `rows` is how many
+    there are in the table."""
     if not gaps:
         return
     first, *others = sorted(gaps, key=lambda gap: (gap.row, gap.name))
@@ -273,7 +282,10 @@ def check_gaps(gaps: Sequence[Gap], target: str, place: Place) -> None:
     droppable = [gap.name for gap in (first, *others) if gap.name != target]
     ways = [f"drop the column{'s' if len(droppable) > 1 else ''} (drop: {flow(droppable)})"]
     ways = ways if droppable and len(droppable) == len(gaps) and len(gaps) <= 10 else []
-    ways.append("take those rows out of the file, or fill them in there; nothing is made up here")
+    if not ways or max(gap.count for gap in gaps) * 2 <= rows:
+        ways.append(
+            "take those rows out of the file, or fill them in there; nothing is made up here"
+        )
     raise DataError(text, where=place(first.row), hint=", ".join(ways))
 
 

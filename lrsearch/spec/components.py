@@ -167,6 +167,11 @@ def read_named(
             reader.fault((*path, pair[1]), f"{pair[0]} and {pair[1]} exclude each other")
     if name == "sgd" and raw.get("nesterov") is True and raw.get("dampening") not in (None, 0):
         reader.fault((*path, "dampening"), "nesterov takes no dampening", "write dampening: 0")
+    places = {*reader.document.lines, *reader.document.origins}
+    steady = not raw.get("momentum") and reader.search_path("optimizer.momentum") not in places
+    if name == "sgd" and raw.get("nesterov") is True and steady:
+        told = "nesterov changes nothing where momentum is 0, as it is unless given"
+        reader.notes.append(f"{told}: write momentum: 0.9")
     arguments = read_arguments(reader, path, raw, with_rate if "lr" in raw else known, dimensions)
     found = dict(dimensions or ())
     if kind == "schedule" and name == "plateau" and "mode" not in found:

@@ -450,7 +450,8 @@ def task_faults(
     for place, name in named:
         if name not in measured and not (stepped and name not in catalogue.METRICS):
             message = f"'{name}' is no metric of {catalogue.title(task)}"
-            found.append((place, message, _hint_metric(name, measured, task)))
+            hint = _hint_metric(name, measured, task).replace("write objective:", "write metric:")
+            found.append((place, message, hint))
     coded = isinstance(train.get("loss"), Mapping)
     if (task in ("regression", "own") or coded) and (
         train.get("label_smoothing") or "label_smoothing" in ranges
@@ -464,7 +465,7 @@ def task_faults(
 
 
 def hint_smoothing(loss: Any) -> str:
-    """A hint on label smoothing for a loss that smooths by itself; "" for others."""
+    """A hint on label smoothing, for a loss that smooths by itself and for others."""
     if isinstance(loss, Mapping) and loss["class_path"] == catalogue.CROSS_ENTROPY:
         return "write loss.init_args.label_smoothing"
-    return ""
+    return "leave it out"

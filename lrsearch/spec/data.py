@@ -241,6 +241,13 @@ def _read_validation(reader: Reader, raw: Any, source: catalogue.Source | None) 
             return 0.2
         if len(raw) == 1 and isinstance(raw.get(key := next(iter(raw))), str) and key in _PLACES:
             return _read_share(reader, path, raw[key], source, _SHARES)  # {source: photos/val}
+        given = read_number(next(iter(raw.values()))) if len(raw) == 1 else None
+        meant: Any = given if is_number(given) and 0 < given < 1 else None  # {fraction: 0.2}
+        meant = {"folds": given} if type(given) is int and given > 1 else meant  # {n_splits: 5}
+        if meant and not is_slip(str(next(iter(raw))), "folds") and "folds" not in raw:
+            hint = reader.hint(path, [Line(path, meant)])
+            reader.fault((*path, next(iter(raw))), "unknown key", hint)
+            return 0.2
         reader.unknown(path, raw, ("folds",))
         if "folds" not in raw:
             if not reader.is_promised("data.validation.folds"):
@@ -282,15 +289,15 @@ def _read_share(
     number = is_number(raw)
     if not number or not 0 < raw < 1:
         hint, share = _usual_share(reader, path, allowed), read_number(raw)
-        folds = re.fullmatch(r"(\d+)[ -]*folds?", raw.strip()) if isinstance(raw, str) else None
+        folds = re.fullmatch(r"\s*(\d*)[ -]*k?[ -]*folds?\s*", raw if isinstance(raw, str) else "")
         if isinstance(raw, int) and not isinstance(raw, bool) and 1 < raw < 100:
             share = raw / 100
-        if isinstance(raw, str) and nearest(raw, ["source"]):
+        if isinstance(raw, str) and is_slip(raw, "source"):
             hint = reader.hint(path, [Line(path, "source")])
         elif isinstance(share, float) and 0 < share < 1:
             hint = reader.hint(path, [Line(path, share)])
-        elif folds and int(folds[1]) > 1 and path[-1] == "validation":
-            hint = reader.hint(path, [Line(path, {"folds": int(folds[1])})])
+        elif folds and int(folds[1] or 5) > 1 and path[-1] == "validation":
+            hint = reader.hint(path, [Line(path, {"folds": int(folds[1] or 5)})])
         elif beside := _beside(reader, raw):
             lines = [Line(("data", "source"), beside), Line(path, "source")]
             hint = reader.hint(path, lines)

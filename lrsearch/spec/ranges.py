@@ -21,7 +21,7 @@ from lrsearch.spec.values import AUTO, Unfit, check_duration, check_value, is_au
 from lrsearch.sweeps import HIGHEST, LOWEST
 from lrsearch.terminal import short
 
-_COUNT = Parameter("int", low=1, high=100_000)
+_COUNT = Parameter("int", 9, low=1, high=100_000)
 
 _LISTS = ("ints", "durations", "points")
 """Kinds whose values are lists themselves."""
@@ -223,9 +223,10 @@ def make_choice(reader: Reader, path: Path, options: list[Option], group: str = 
             same(whole[index], whole[number]) and option.space == earlier.space
             for number, earlier in enumerate(options[:index])
         ):
-            reader.fault(
-                (*path, index), f"{show(option.value)} is listed twice", "leave one of both out"
-            )
+            told = f"{show(option.value)} is listed twice"
+            once = list(dict.fromkeys(each.value for each in options if is_finite(each.value)))
+            hint = reader.hint(path, [Line(path, once)]) if once else ""
+            reader.fault((*path, index), told, hint or "leave one of both out")
     return Choice(tuple(options))
 
 

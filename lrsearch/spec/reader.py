@@ -228,7 +228,13 @@ class Reader:
             target = means(str(key))
             if path and not slip and target in allowed and target not in raw:
                 hint = self.hint((*path, key), [Line((*path, target), raw[key])])
-            if path and not hint and key in TOP_LEVEL and not slip:
+            if (
+                path
+                and not hint
+                and not slip
+                and key in TOP_LEVEL
+                and self._fits((), key, raw[key])
+            ):
                 block = isinstance(raw[key], Mapping) and len(write(raw[key])) > 80
                 hint = self.hint((*path, key), [Line((key,), raw[key])])
                 if block:

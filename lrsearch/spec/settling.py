@@ -91,6 +91,8 @@ def _settle_range(parameter: Parameter, meant: Mapping[str, Any], fitted: Fit) -
     if parameter.kind == "duration":
         low, high = _settle_lengths(parameter, low, high, fitted)
     else:
+        if parameter.open_high and high == parameter.high and is_finite(low) and low < high:
+            high = float(f"{high - (high - low) / 10:.3g}")
         high = _end(parameter, high, fitted)
         none = is_finite(low) and low <= 0 and (parameter.open_low or log)
         if none and is_finite(high) and high > 0 and parameter.kind != "int":

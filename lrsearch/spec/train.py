@@ -112,7 +112,8 @@ def _read_named_loss(reader: Reader, path: Path, raw: Mapping[str, Any]) -> Any:
             continue
         hint = "write its bare name"
         if name == "cross_entropy" and key == "label_smoothing":
-            hint = "write label_smoothing beside loss, under train"
+            own = Line(("train", key), raw[key])
+            hint = reader.hint((*path, key), [Line(path, name), own])
         elif name in _TORCH_LOSSES:
             given = show(raw[key]) if isinstance(raw[key], list | int | float) else "..."
             hint = (
@@ -221,11 +222,9 @@ def read_warmup(reader: Reader, path: Path, raw: Any, dimensions: list[Any] | No
     reader.unknown(path, raw, tuple(catalogue.WARMUP))
     length = raw.get("for")
     if isinstance(length, str) and length.endswith("dur") and _share_of(length) >= 1:
-        reader.fault(
-            (*path, "for"),
-            f"a warmup of {length} leaves nothing of the budget",
-            reader.hint((*path, "for"), [Line((*path, "for"), "0.05dur", "for example")]),
-        )
+        place = (*path, "for") if (*path, "for") in reader.document.lines else path
+        hint = reader.hint(place, [Line(place, "0.05dur", "for example")])
+        reader.fault((*path, "for"), f"a warmup of {length} leaves nothing of the budget", hint)
     given = read_arguments(reader, path, raw, catalogue.WARMUP, dimensions)
     if given.get("shape") == "exponential" and given.get("start") == 0:
         reader.fault((*path, "start"), "an exponential warmup cannot start at 0")

@@ -55,7 +55,7 @@ from lrsearch.spec.reader import PLAIN, TOP_LEVEL, Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
 from lrsearch.spec.unusual import unusual_rates
-from lrsearch.spec.values import read_pairs, show
+from lrsearch.spec.values import NOTHING, read_pairs, show
 
 _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
@@ -431,7 +431,9 @@ def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
         pairs = read_pairs(raw) or {}
         meant = pairs if pairs.keys() & known.keys() else {}
         line = Line((key,), {named: raw} if named else meant or _WRITE[key])
-        reader.fault((key,), f"{show(raw)} is no mapping", reader.hint((key,), [line]))
+        hint = reader.hint((key,), [line])
+        hint = "leave it out" if str(raw).strip().lower() in NOTHING else hint
+        reader.fault((key,), f"{show(raw)} is no mapping", hint)
         raw = meant
     if "seeds" in known and isinstance(many := raw.get("seeds"), list) and many:
         hint = reader.hint((key, "seeds"), [Line((key, "seeds"), len(many))])

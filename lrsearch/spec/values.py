@@ -114,7 +114,7 @@ def check_value(parameter: Parameter, value: Any) -> Any:
     try:
         return check(parameter, value)
     except ValueError as error:
-        if parameter.optional and isinstance(value, str) and value.strip().lower() in _NOTHING:
+        if parameter.optional and isinstance(value, str) and value.strip().lower() in NOTHING:
             raise Unfit(str(error), None) from None
         raise
 
@@ -172,7 +172,7 @@ def _check_bool(_: Parameter, value: Any) -> bool:
     raise ValueError(message)
 
 
-_NOTHING = {"none", "nil", "off", "no", "false", "nothing", "never", "disabled", "undefined"}
+NOTHING = {"none", "nil", "off", "no", "false", "nothing", "never", "disabled", "undefined"}
 """Words elsewhere for null."""
 
 _BOOLEANS = {
@@ -250,6 +250,8 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
             )
             amount /= 100 if match[3] in ("%", "percent") else 1
             return f"{amount:.12g}{unit}", ""
+        if match and unit:  # 5% of what?
+            return None
         value = read_number(value.strip())
     if not is_finite(value) or value < 0 or (value == 0 and parameter.open_low):
         return None
@@ -274,6 +276,8 @@ def check_duration(parameter: Parameter, value: Any) -> duration.Duration:
         length = duration.parse(value)
     except ValueError:
         told = f"{show(value)} is not {parameter.allowed()}"
+        if isinstance(value, list) and len(value) == 1:
+            raise Unfit(told, value[0]) from None
         meant = _meant_length(parameter, value)
         if meant is not None:
             raise Unfit(told, *meant) from None

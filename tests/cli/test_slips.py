@@ -76,7 +76,6 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("export", "a", "--output=-"), "- is no file: standard output is /dev/stdout, that file"),
         (("report", "a", "--json", "b.json"), "write lrsearch report a --json > b.json"),
         (("report", "a", "-o", "b.html"), "write lrsearch report a --html b.html"),
-        (("grid", "a.yaml", "--set", "train.lr", "=", "0.1"), "write --set train.lr=0.1"),
         (("grid", "a.yaml", "--time", "1h30"), "'1h30' is no time write --time 90m;"),
         (("report", "a.yaml", "html"), "write lrsearch report a.yaml --html a.html"),
         (("report", "runs/v1.5", "html"), "write lrsearch report runs/v1.5 --html v1.5.html"),
@@ -354,3 +353,8 @@ def test_a_path_with_blanks_is_put_together(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b c.yaml").write_text(SPEC)
     assert "write lrsearch check 'b c.yaml'" in lrsearch("check", "b", "c.yaml").err
+
+
+def test_a_number_that_a_shell_has_cut_off_is_no_time():
+    said = lrsearch("grid", "a.yaml", "--set", "train.lr", "=", "0.1")
+    assert said.code == 2 and said.err.endswith("write --set train.lr=0.1\n"), said.err

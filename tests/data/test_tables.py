@@ -19,6 +19,7 @@ from lrsearch.cli import app
 from lrsearch.data.delimited import read_csv
 from lrsearch.data.sources import load
 from lrsearch.data.splitting import folds, split
+from lrsearch.data.tables import Gap, check_gaps
 from lrsearch.errors import DataError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.store import read as read_run
@@ -559,6 +560,12 @@ BAD = {
         "bad.csv:2: column 'x' reads '0,5', which is no number numbers have a decimal point here, "
         f"and nothing between thousands: {POINTS}; if it is no slip, name it in categorical: [x]",
     ),
+    "thousands in quotes": (
+        text_of([["x", "y"], *([f'"1,{row:03d}"', row % 2] for row in range(30))]),
+        "",
+        "reads '1,000', which is no number numbers have a decimal point here, and nothing between "
+        """thousands: sed -E -e ':a' -e 's/("[^",]*[0-9]),([0-9]{3})/\\1\\2/' -e 'ta' OLD""",
+    ),
     "a target with decimal commas": (
         text_of([["x", "y"], *([row, f'"{row % 3},5"'] for row in range(30))]),
         "",
@@ -906,3 +913,11 @@ def test_parquet_without_pyarrow(here, monkeypatch):
     (here / "table.yaml").write_text(SPEC.replace("name: csv", "name: parquet"))
     said = lrsearch("grid", "table.yaml", *INLINE)
     assert said.code == 2 and "pip install 'lrsearch[parquet]'" in said.err, said
+
+
+def test_a_column_mostly_empty_is_to_be_dropped_alone():
+    for count, more in ((20, False), (10, True)):
+        with pytest.raises(DataError) as caught:
+            check_gaps([Gap("z", count, 1, "")], "y", str, 30)
+        assert caught.value.hint.startswith("drop the column (drop: [z])")
+        assert ("take those rows out" in caught.value.hint) is more

@@ -289,6 +289,24 @@ def test_classes_in_floating_point_are_doubted_too(tmp_path, form):
     assert raw_of((CANCER, y + 0.5)).notes == () and read({"name": "diabetes"}).notes == ()
 
 
+def test_a_quantity_that_spans_decades_is_said():
+    x = np.arange(569.0)[:, None]
+    (note,) = raw_of((x, 10 ** (x[:, 0] / 100))).notes
+    assert note == (
+        "y holds numbers from 1 to 478630, and the loss is that of the large: np.log10 of them in "
+        "the file weighs all alike"
+    ), note
+    assert raw_of((x, x[:, 0] + 0.5)).notes == ()
+
+
+def test_a_validation_part_that_is_the_training_part_is_said(tmp_path):
+    parts = {"x_train": CANCER, "y_train": BENIGN, "x_val": CANCER, "y_val": BENIGN}
+    (note,) = read(npz_data(saved(tmp_path, **parts), validation="source")).notes
+    assert note.startswith("x_val holds the samples of x_train")
+    parts |= {"x_val": CANCER[::-1], "y_val": BENIGN[::-1]}
+    assert read(npz_data(saved(tmp_path, **parts), validation="source")).notes == ()
+
+
 def test_targets_that_lose_digits_are_said():
     stamps = 1.7e9 + np.arange(569.0)
     (note,) = raw_of((CANCER, stamps), task="own").notes

@@ -28,6 +28,22 @@ def fault_of(text, tmp_path):
     ("line", "told", "written"),
     [
         ("seeds: 0", "0 is too small", "write seeds: 1"),
+        ("confirm: none", "'none' is no mapping", "leave it out"),
+        ("config: base.yaml", "unknown key", "leave 'config' out: a spec stands alone"),
+        ("timeout: 1h30", "'1h30' is no time", "write timeout: 90m"),
+        ("  lr_max: 0.1", "unknown key", "write lr: 0.1"),
+        ("  clip_norm: 0.1 ; as usual", "is not a number", "write clip_norm: 0.1"),
+        ("  warmup: 1dur", "leaves nothing", "write warmup: 0.05dur; for example"),
+        ("  schedule: {name: plateau, metric: rmse}", "no metric of classification",
+         "write metric: accuracy"),
+        ("  loss: {name: cross_entropy, label_smoothing: 0.2}", "has no argument",
+         "write loss: cross_entropy\n  write label_smoothing: 0.2 under train"),
+        ("search: {lr: [0.1, 0.1, 0.01]}", "0.1 is listed twice", "write lr: [0.1, 0.01]"),
+        ("search: {lr: [1e-4, ..., 0.1]}", "is no range", "write lr: {min: 1e-4, max: 0.1}"),
+        ("search: {lr: {min: 0.1, max: 1, points: 0}}", "0 is too small", "write points: 9"),
+        ("search: {lr: {min: 0.1, max: 1, points: x}}", "'x' is not a number", "write points: 9"),
+        ("search: {optimizer.momentum: {min: 0.9, max: 1.0}}", "1.0 is too large",
+         "write max: 0.99"),
         ("objective: max accuracy", "unknown metric", "write objective: accuracy"),
         ("extends: base.yaml", "unknown key", "leave 'extends' out: a spec stands alone"),
         ("seeds: three", "'three' is not a number", "write seeds: 1; for example"),
@@ -271,6 +287,43 @@ def test_what_is_for_images_is_none_for_rows_of_numbers(tmp_path, text, written)
 def test_a_time_is_no_budget(tmp_path):
     fault = fault_of(BASE.replace("2ep", "10min"), tmp_path)
     assert fault.message.endswith("a trial's time is limited by timeout, a search's by --time")
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("{k: 10}", "write validation: {folds: 10}"),
+        ("{fraction: 0.3}", "write validation: 0.3"),
+        ("kfold", "write validation: {folds: 5}"),
+        ("more", "write validation: 0.2; for example"),
+    ],
+)
+def test_a_validation_part_in_other_words_keeps_its_number(tmp_path, given, written):
+    text = BASE.replace("data: digits", f"data: {{name: digits, validation: {given}}}")
+    assert fault_of(text, tmp_path).hint.startswith(written)
+
+
+@pytest.mark.parametrize(("given", "written"), [("5%", "20ep; for example"), ("[10ep]", "10ep")])
+def test_a_budget_of_no_unit_of_its_own_is_none(tmp_path, given, written):
+    fault = fault_of(BASE.replace("2ep", given), tmp_path)
+    assert fault.hint.startswith(f"write budget: {written}")
+
+
+@pytest.mark.parametrize(
+    ("momentum", "told"),
+    [("", True), (", momentum: 0", True), (", momentum: 0.9", False), ("searched", False)],
+)
+def test_nesterov_without_momentum_is_told(tmp_path, momentum, told):
+    own = "" if momentum == "searched" else momentum
+    text = f"{BASE}  optimizer: {{name: sgd, nesterov: true{own}}}\n"
+    text += "search: {optimizer.momentum: [0, 0.9]}\n" if momentum == "searched" else ""
+    spec = validate(read_document(text, "x.yaml"), tmp_path, text)
+    assert any("write momentum: 0.9" in note for note in spec.notes) is told
+
+
+def test_a_number_in_place_of_a_block_is_not_moved_to_the_top_level(tmp_path):
+    text = BASE.replace("data: digits", "data: {name: digits, train: 0.8}")
+    assert fault_of(text, tmp_path).hint.startswith("leave 'train' out")
 
 
 @pytest.mark.parametrize("key", ["data", "model", "train"])

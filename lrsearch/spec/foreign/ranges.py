@@ -71,7 +71,7 @@ _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _POWER = re.compile("[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _SIGNS = {"−": "-", "٫": ".", "–": "-", "‐": "-", "‑": "-", "⁄": "/", "∕": "/", "÷": "/"}
 _PLAIN = r"[-+]?(?:\d+\.?\d*|\.\d+)"
-_REMARK = re.compile(r"(?<=[\d.])\s+(?://|--|\()\s*[A-Za-z].*$")
+_REMARK = re.compile(r"(?<=[\d.])\s+(?://|--|;|\()\s*[A-Za-z].*$")
 """Words behind a number."""
 _LETTERED = re.compile(r"[-+]?[\dOolI]*\.[\dOolI]+")
 """A number with letters that look like its digits."""
@@ -79,7 +79,9 @@ _BETWEEN = re.compile(
     rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+?>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
 )
 _PAIR = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
-_SPREAD = re.compile(r"uniform|^q?(float|int|real|integer|interval|between|reciprocal)$|^\w*rand")
+_SPREAD = re.compile(
+    r"uniform|^q?(float|int|real|integer|interval|between|reciprocal|slice)$|^\w*rand"
+)
 _CALL = re.compile(r"[A-Za-z_][\w.]*\(.*\)", re.DOTALL)
 _ITEMS = re.compile(r"[^,()|{}\[\]]+(,[^,()|{}\[\]]+)+|[\w.+-]+(\s*\|\s*[\w.+-]+)+")
 
@@ -181,6 +183,8 @@ def _read_list(value: list[Any]) -> Any:
     if texts and isinstance(value[0], str) and "(" in value[0]:
         joined = ", ".join(map(str, value))
         return _read_text(joined) if joined.count("(") == joined.count(")") else None
+    if len(value) == 3 and value[1] in ("...", "..", "\u2026"):
+        return {"min": value[0], "max": value[2]}
     if len(value) == 3 and isinstance(value[2], str) and _is_scale(value[2]):
         low, high = number(value[0]), number(value[1])
         if is_finite(low) and is_finite(high):
@@ -218,7 +222,8 @@ def _read_text(text: str) -> Any:
     if len(apart) > 1 and all(map(is_finite, apart)):
         return apart
     if _ITEMS.fullmatch(text):
-        return [plain_scalar(part.strip().strip("'\"")) for part in re.split(r"[,|]", text)]
+        found = [plain_scalar(part.strip().strip("'\"")) for part in re.split(r"[,|]", text)]
+        return (_read_list(found) if len(found) == 3 else None) or found
     return None
 
 
@@ -256,7 +261,8 @@ def _evaluate(node: ast.expr) -> Any:
             if type(node.op) in _OPERATORS:
                 return _OPERATORS[type(node.op)](left, right)
     if isinstance(node, ast.Call):
-        return _read_call(node)
+        logarithm = ast.unparse(node.func).rpartition(".")[2] == "log" and len(node.args) == 1
+        return math.log(_evaluate(node.args[0])) if logarithm else _read_call(node)
     raise ValueError(ast.unparse(node))
 
 
@@ -280,7 +286,8 @@ def _read_call(node: ast.expr) -> Any:
         return list(first) if isinstance(first, list) else given or None
     if name in ("logspace", "linspace", "geomspace"):
         points = int(named.get("num", given[2] if len(given) > 2 else 5))
-        ends = [10.0**end if name == "logspace" else end for end in given[:2]]
+        exponents = name == "logspace" and not 0 < given[0] < 1  # Of 1e-4 nobody means 10**1e-4.
+        ends = [10.0**end if exponents else end for end in given[:2]]
         scale = "linear" if name == "linspace" else "log"
         return {"min": _tidy(ends[0]), "max": _tidy(ends[1]), "points": points, "scale": scale}
     if name in ("range", "arange"):
@@ -292,6 +299,9 @@ def _read_call(node: ast.expr) -> Any:
         return _normal(*(given or named.values()), log=name == "lognormal")
     if not _SPREAD.search(name):
         return None
+    given = given[1:] if given and isinstance(given[0], str) else given
+    if given and isinstance(given[0], list):  # ConfigSpace: Float("lr", (1e-4, 0.1), log=True)
+        given = [*given[0], *given[1:]]
     given += [None, None, None]
     low: Any = next((named[key] for key in LOW if key in named), given[0])
     high: Any = next((named[key] for key in HIGH if key in named), given[1])

@@ -18,7 +18,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 _WORDS = {
-    "train.lr": """learning_rate base_lr initial_lr init_lr lr0 eta eta0 max_lr peak_lr
+    "train.lr": """learning_rate base_lr initial_lr init_lr lr0 eta eta0 max_lr peak_lr lr_max
         initial_learning_rate learning_rate_init learningrate lrate rate base_learning_rate""",
     "train.batch_size": """bs batch batchsize train_batch_size per_device_train_batch_size batch_sz
         per_gpu_train_batch_size mini_batch_size minibatch_size micro_batch_size batch_sizes
@@ -167,7 +167,8 @@ LEFT_OUT: dict[str, str] = {
         ("resume restore resume_from_checkpoint ckpt_path", "the same command goes on by itself"),
         ("defaults version download hydra target", "there is nothing like it to say here"),
         (
-            "include includes extends inherit from import imports base base_config parent anchors",
+            "include includes extends inherit from import imports base base_config parent anchors "
+            "config _base_",
             "a spec stands alone, and holds all that it says",
         ),
         ("compile torch_compile deterministic benchmark cudnn_benchmark", "the engine sees to it"),

@@ -446,6 +446,13 @@ def _check_positive_weights(criterion: Criterion, outputs: Any) -> None:
         )
 
 
+def _check_one_output(criterion: Criterion, outputs: Any) -> None:
+    entropy = isinstance(criterion.loss_code, nn.CrossEntropyLoss)
+    if entropy and criterion.task == "regression" and outputs.shape[1:].numel() == 1:
+        message = "the softmax of one output is 1 whatever it is: nothing would be learned"
+        raise ModelError(message, where="train.loss", hint="write loss: mse")
+
+
 def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> None:
     """Raises ModelError where the user's loss, step or metrics cannot be used with the model on
     these samples; the model's own errors are left to its trials."""
@@ -458,6 +465,7 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
     except Exception:
         return
     _check_positive_weights(criterion, tried)
+    _check_one_output(criterion, tried)
     what = "train.step" if criterion.step is not None else "train.loss"
     learns = False
     try:

@@ -219,6 +219,7 @@ def _check_model(
             )
         if "class_path" in config:
             _check_training_outputs(outputs, model, pair, criterion, name)
+        if "class_path" in config or criterion.loss_code is not None:
             notes += _tell_outputs(outputs, model, pair, criterion, name)
     try:
         check_criterion(criterion, model, batch)

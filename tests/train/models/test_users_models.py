@@ -425,7 +425,7 @@ def test_class_weights_are_searched_from_a_spec(tmp_path, monkeypatch):
     [
         ("{name: cross_entropy, weight: [1, 3]}",
          "{class_path: torch.nn.CrossEntropyLoss, init_args: {weight: [1, 3]}}"),
-        ("{name: cross_entropy, label_smoothing: 0.1}", "write label_smoothing beside loss"),
+        ("{name: cross_entropy, label_smoothing: 0.1}", "write label_smoothing: 0.1 under train"),
         ("{name: huber, delta: 2}", "{class_path: torch.nn.HuberLoss, init_args: {delta: 2}}"),
         ("bce", "torch.nn.BCEWithLogitsLoss"),
         ("binary_crossentropy", "leave the loss out"),
@@ -465,6 +465,14 @@ def test_a_softmax_too_many_is_told(nets, end, loss, told):
     """Only where it is certain."""
     found = notes_of(nets, code("Lonely", end=end, outputs=10), loss=loss)
     assert len(found) == (told is not None) and (told is None or told in found[0]), found
+
+
+def test_a_loss_of_torch_that_is_none_of_a_built_in_model_is_told(nets):
+    (note,) = notes_of(nets, MLP, loss=loss_of_torch("NLLLoss"))
+    assert "takes logarithms of probabilities, and those that mlp gives are none" in note
+    with pytest.raises(ModelError, match="the softmax of one output is 1") as caught:
+        facts(config(MLP, "diabetes", loss=loss_of_torch("CrossEntropyLoss")), place=nets)
+    assert caught.value.hint == "write loss: mse"
 
 
 @given(st.integers(2, 6), st.integers(0, 999), st.sampled_from(["zeros", "small", "none"]))

@@ -265,17 +265,17 @@ def to_markdown(view: RunView) -> str:
             escape_markdown(format_value(point.params[n])) if n in point.params else ""
             for n in view.params
         )
-        outcome = point.outcome.replace("_", " ") if point.outcome else "unfinished"
+        outcome = point.outcome.words if point.outcome else "unfinished"
         if point.reason:
             outcome += f": {escape_markdown(point.reason)}"
         number = str(len(point.trials)) if several else ""
         values = (view.show(point.objective), view.show(point.spread), number)
         rows.append((str(point.point), *params, *values, outcome))
-    blocks.append(_table(rows))
+    blocks.append(markdown_table(rows))
     if answer is not None and answer.confirmation is not None:
         rows = [tuple(map(escape_markdown, row)) for row in describe_finalists(answer)]
         blocks.append(f"{escape_markdown(title_of(answer.confirmation).capitalize())}:")
-        blocks.append(_table(rows))
+        blocks.append(markdown_table(rows))
     blocks += _budgets(view)
     told = [*map(describe_found, view.found), *view.warnings]
     if view.repeatability is not None:
@@ -286,14 +286,16 @@ def to_markdown(view: RunView) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-_WORDS = ("", "outcome")
-"""The heads of columns of words, which stand on the left."""
+_NUMERIC = re.compile(r"([-+]?[0-9.]+(e[-+]?[0-9]+)?)?")
+"""A cell that is a number, or empty."""
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub table of cells that are escaped already, the head first, without empty columns."""
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A GitHub table of cells that are escaped already, the head first, without empty columns;
+    those of numbers alone stand on the right."""
     head, *kept = without_empty(rows)
-    aligned = ["---" if cell in _WORDS else "---:" for cell in head]
+    numeric = (all(map(_NUMERIC.fullmatch, column)) for column in zip(*kept, strict=True))
+    aligned = ["---:" if each else "---" for each in numeric] or ["---"] * len(head)
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, aligned, *kept))
 
 
@@ -306,7 +308,7 @@ def _budgets(view: RunView) -> list[str]:
     told = "\n".join(f"- {escape_markdown(each)}" for each in tell_lengths(view.answer))
     return [
         f"{escape_markdown(title_lengths(view.answer).capitalize())}:",
-        _table(rows),
+        markdown_table(rows),
         *([told] if told else []),
     ]
 

@@ -109,7 +109,7 @@ def _facts(view: RangeView, alike: int) -> Iterator[tuple[str, str, str]]:
     if view.beside and not view.fault:
         yield "beside", f"{format_params(view.beside)}, searched too, and held fixed here", ""
     cost = f"{count(view.seeds, 'seed')}{' each' if alike > 1 else ''}, {count(view.steps, 'step')}"
-    cost += f" ({format_value(view.epochs, 3)} epochs)" if view.epochs else ""
+    cost += f" ({count(view.epochs, 'epoch')})" if view.epochs else ""
     cost += f" in {format_seconds(view.seconds)}"
     side = "side by side" if view.engine == "fused" else f"one by one: {one_line(view.reason)}"
     yield "cost", f"{cost}, {side}", ""

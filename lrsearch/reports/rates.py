@@ -24,6 +24,7 @@ from lrsearch.reports.marks import (
     Rule,
     Scale,
     Span,
+    clip,
     spanning,
     used_key,
 )
@@ -34,6 +35,7 @@ from lrsearch.reports.text import (
     format_value,
     last_parts,
     one_line,
+    spell_ending,
 )
 from lrsearch.reports.view import RunView
 from lrsearch.trial import Outcome
@@ -99,7 +101,10 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     )
     if together:  # As of many parameters drawn at random: a point in each would show nothing.
         every = [({}, whole, None)]
-    groups = [each for each in every if matters(view.answer, each, rate)] if telling else every
+    if telling:
+        groups = [each for each in every if matters(view.answer, each, rate)]
+    else:
+        groups = [each for each in every if _shows(view, each, rate)] or every
     if not groups:
         return None
     if every[0] not in groups:
@@ -185,16 +190,22 @@ def matters(answer: Answer | None, combination: Combination, rate: str) -> bool:
     return low <= answer.basins[0].value <= high
 
 
+def _shows(view: RunView, combination: Combination, rate: str) -> bool:
+    """Whether a drawing of a combination shows more than a point or two: it has `FEW` rates, or was
+    measured again."""
+    shared, points, _ = combination
+    return has_values(points, rate, FEW) or bool(_finalists(view, shared))
+
+
 def _left_out(every: int, groups: int, drawn: int, telling: bool) -> list[str]:
     """Sentences on the combinations that are not drawn."""
-    left = count(every - drawn, "combination")
-    if not telling:
-        return [f"{left} more, none of them better"] if every > drawn else []
-    told = {"may be the best, too": groups - drawn}
-    told[f"worse, or of fewer than {FEW} rates"] = every - groups
     if every == drawn:
         return []
-    return [f"{left} not drawn: {_share_out(told)} (report --html FILE draws up to {PANELS})"]
+    few = f"of fewer than {FEW} rates"
+    told = {"may be the best, too" if telling else "none of them better": groups - drawn}
+    told[f"worse, or {few}" if telling else few] = every - groups
+    more = f" (report --html FILE draws up to {PANELS})" * telling
+    return [f"{count(every - drawn, 'combination')} not drawn: {_share_out(told)}{more}"]
 
 
 def _share_out(told: Mapping[str, int]) -> str:
@@ -246,9 +257,12 @@ def spell_safe(basin: Basin) -> str:
     return max(told, key=len) if ends[0] == ends[1] else " to ".join(told)
 
 
-def spell_close(basin: Basin) -> str:
-    """Words on how far from the best the rates that do as well are, "" within the error."""
-    return f", to within {PERCENT:.0%} of the value" if basin.close else ""
+def spell_close(answer: Answer, basin: Basin) -> str:
+    """Words on where the rates that do as well do so, and how far from the best they are, ""
+    within the error."""
+    # Of fresh splits the best rate may lie elsewhere.
+    split = " on this split" * answer.split
+    return f"{split}, to within {PERCENT:.0%} of the value" if basin.close else split
 
 
 def spell_failing(basin: Basin) -> str:
@@ -382,7 +396,7 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     # What differs by less than a thousandth is level, and no drawing makes a valley of it; below 0
     # there is no such share.
     more = max(0.0, 0.001 * high - (high - low)) / 2
-    return Scale(low - more, high + more)
+    return clip(Scale(low - more, high + more), view.objective.metric, values)
 
 
 def _spanned(frames: Sequence[tuple[float, float]], *, largest: bool) -> Scale:
@@ -459,7 +473,7 @@ def _rate_finding(answer: Answer, rate: str) -> str:
         return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
     verb, best = "may do" if basin.plain else "does", format_value(basin.best)
-    end = f" as well as the curve's best, {best}{spell_close(basin)}"
+    end = f" as well as the curve's best, {best}{spell_close(answer, basin)}"
     told = f"{name} from {spell_safe(basin)} {verb}{end}"
     if format_value(low) == format_value(high):
         told = f"No other {name} does{end}"
@@ -475,9 +489,7 @@ def _rate_finding(answer: Answer, rate: str) -> str:
 def _spell_reading(point: PointSummary) -> str:
     if point.objective is not None:
         return format_value(point.objective, 4)
-    if point.outcome is Outcome.COMPLETED:
-        return "not finite"
-    return "learned nothing" if point.idle else (point.outcome or "").replace("_", " ")
+    return "learned nothing" if point.idle else spell_ending(point.outcome)
 
 
 def _point_rows(

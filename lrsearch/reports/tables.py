@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 from rich.cells import cell_len
@@ -33,6 +33,8 @@ from lrsearch.reports.text import (
     format_params,
     format_value,
     one_line,
+    spell_ending,
+    tell_outcomes,
 )
 from lrsearch.reports.verdicts import by_point, count_verdicts
 from lrsearch.reports.view import ROWS, RunView, describe_found, describe_repeatability
@@ -76,17 +78,6 @@ MARKS = {
     "cross": "yellow",
 }
 """The colours of marks by kind, whose signs differ without them."""
-
-# Text in place of a value.
-_ENDINGS: dict[Outcome | None, str] = {
-    Outcome.COMPLETED: "not finite",
-    Outcome.PRUNED: "pruned",
-    Outcome.DIVERGED: "diverged",
-    Outcome.OUT_OF_MEMORY: "out of memory",
-    Outcome.FAILED: "failed",
-    None: "unfinished",
-}
-
 
 # consoles
 
@@ -298,14 +289,15 @@ def _table(
     # Without the verdicts rather than without columns of parameters.
     beside = [verdicts, []] if verdicts else [[]]
     for more, whole, (split, gap) in itertools.product(beside, (True, False), layouts):
-        head, rows = _lines(values + _param_columns(view, points, dots, split, whole) + more, gap)
+        columns = values + _param_columns(view, points, dots, whole) + more
+        head, rows = _lines(_break(columns) if split else columns, gap)
         if max(cell_len(line) for line in (*head, *rows)) <= width:
             yield from (Text(line.rstrip(), style="bold") for line in head)
             yield from (
                 Text(line.rstrip(), style=style) for line, style in zip(rows, styles, strict=True)
             )
             return
-    head, rows = _lines(values, "  ")
+    head, rows = _lines(_break(values), "  ")
     yield from (Text(f"{line}  parameters", style="bold") for line in head)
     for row, style, point in zip(rows, styles, points, strict=True):
         text = Text(format_params(point.params, called=view.called), style=style)
@@ -333,7 +325,7 @@ def _lines(columns: Sequence[_Column], gap: str) -> tuple[list[str], list[str]]:
 
 def _value_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Column]:
     values = [
-        _ENDINGS[point.outcome] if point.objective is None else view.show(point.objective)
+        spell_ending(point.outcome) if point.objective is None else view.show(point.objective)
         for point in points
     ]
     columns = [
@@ -356,7 +348,7 @@ def _verdict_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Col
 
 
 def _param_columns(
-    view: RunView, points: Sequence[PointSummary], dots: str, split: bool, whole: bool
+    view: RunView, points: Sequence[PointSummary], dots: str, whole: bool
 ) -> list[_Column]:
     """A column a parameter; of cells wider than `CELL` the end, unless `whole`."""
     columns = []
@@ -366,12 +358,18 @@ def _param_columns(
             "" if name not in point.params else format_value(point.params[name]) for point in points
         ]
         cells = [each if whole else cut_begin(each, CELL, dots) for each in cells]
-        head = view.called[name]
-        if split:
-            head = _broken(head, max(cell_len(cell) for cell in cells))
         numbers = all(type(value) in (int, float) for value in given)
-        columns.append(_Column(head, cells, right=numbers))
+        columns.append(_Column(view.called[name], cells, right=numbers))
     return columns
+
+
+def _break(columns: Sequence[_Column]) -> list[_Column]:
+    """The columns with their heads in lines no wider than need be."""
+    wide = [max(map(cell_len, column.cells)) for column in columns]
+    return [
+        replace(each, head=_broken(each.head, width))
+        for each, width in zip(columns, wide, strict=True)
+    ]
 
 
 def _broken(head: str, width: int) -> str:
@@ -392,7 +390,8 @@ def _broken(head: str, width: int) -> str:
 def _notes(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, str]]:
     """Label, text and style of each line below the table."""
     if view.records:
-        yield "trials", _counts(view), ""
+        waiting = len(view.records) - view.ended.total() - view.running
+        yield "trials", tell_outcomes(view.ended, running=view.running, waiting=waiting), ""
     if counted := count_verdicts(view.records):
         yield "verdicts", counted, ""
     if view.saved[0]:
@@ -448,19 +447,6 @@ def _last_notes(view: RunView) -> Iterator[tuple[str, str, str]]:
         yield "cost", describe_cost(view), ""
     if view.next_command:
         yield "next", view.next_command, "cyan"
-
-
-def _counts(view: RunView) -> str:
-    ended = Counter(record.result.outcome for record in view.records if record.result)
-    parts = [
-        f"{ended[outcome]} {_ENDINGS[outcome] if outcome is not Outcome.COMPLETED else outcome}"
-        for outcome in Outcome
-        if ended[outcome]
-    ]
-    waiting = len(view.records) - ended.total() - view.running
-    parts += [f"{view.running} running"] if view.running else []
-    parts += [f"{waiting} waiting"] if waiting > 0 else []
-    return ", ".join(parts)
 
 
 def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, str]]:

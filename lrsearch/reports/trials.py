@@ -87,7 +87,7 @@ def _headline(view: TrialView) -> Text:
         return head.append(": running" if view.running else ": not trained yet", style="dim")
     value = result.value(view.objective)
     if value is None:
-        return head.append(f": {result.outcome.replace('_', ' ')}", style=STYLES[result.outcome])
+        return head.append(f": {result.outcome.words}", style=STYLES[result.outcome])
     metric, shown = one_line(view.objective.metric), format_value(float(value), 5)
     return head.append(f": {metric} ").append(shown, style="green")
 
@@ -124,7 +124,7 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
         if result.last:
             yield "metrics", "; ".join(_metrics(result)), ""
         trained = count(result.steps, "step")
-        trained += f", {format_value(result.epochs, 4)} epochs" if result.epochs else ""
+        trained += f", {count(result.epochs, 'epoch')}" if result.epochs else ""
         if result.shared_epochs:
             trained += f" ({format_value(result.shared_epochs, 4)} of them another trial's)"
         yield "trained", f"{trained}, in {format_seconds(result.seconds)}, {result.engine}", ""

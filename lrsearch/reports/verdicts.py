@@ -69,7 +69,7 @@ def count_verdicts(records: Sequence[Record]) -> str:
     parts += [f"{unread} of before, not looked at"] if unread else []
     further = Counter(named(each) for result in told for each in (result.verdicts or ())[1:])
     beside = ", ".join(f"{number} {in_words(name)}" for name, number in further.most_common())
-    return ", ".join(parts) + (f"; as a further verdict {beside}" if beside else "")
+    return ", ".join(parts) + (f"; of these also {beside}" if beside else "")
 
 
 def advise(records: Sequence[Record], within: Collection[int] | None = None) -> list[str]:

@@ -135,7 +135,7 @@ def test_counts_name_what_is_not_known():
 def test_what_advice_counts_stands_among_the_counts():
     overfit = [record(k, {"lr": 0.1}, "oscillating", "overfitting") for k in (1, 2, 3)]
     text = " ".join(shown(build_view("a", "a", ACCURACY, overfit), 120).split())
-    assert "3 rate too high; as a further verdict 3 overfitting" in text  # None swings.
+    assert "3 rate too high; of these also 3 overfitting" in text  # None swings.
     assert "all 3 trials overfit" in text
 
 

@@ -461,7 +461,8 @@ def list_unmeasured(view: RunView) -> list[str]:
     if view.answer is not None:
         if not view.answer.confirmed:
             found.append("Nothing is confirmed on fresh seeds.")
-        if view.answer.confirmation is None or view.answer.confirmation.fixed:
+        again = view.answer.confirmation
+        if view.answer.split if again is None else again.fixed:
             found.append("Another split of the data moves all values, and the best rate, together.")
         law = view.answer.law
         if law is not None:

@@ -311,7 +311,7 @@ def draw_course(
         (1.0, "seconds"),
     )
     values = sorted((value for _, value in places), reverse=objective.goal == "max")
-    y = spanning(values[: max(2, math.ceil(0.8 * len(values)))])
+    y = spanning(values[: max(2, math.ceil(0.8 * len(values)))], metric=objective.metric)
     dots = [(spot / unit, value) for spot, value in places]
     steps: list[tuple[float, float]] = []
     for spot, value in best:
@@ -400,7 +400,7 @@ def _row(line: RunLine, news: News | None) -> dict[str, str]:
         trials += f" ({news.done} of {news.total} now{left})"
     cost = format_seconds(line.seconds) if line.seconds else ""
     if line.epochs:
-        cost += f", {format_value(line.epochs, 4)} epochs"
+        cost += f", {count(line.epochs, 'epoch')}"
     return {
         "name": one_line(line.name),
         "link": f"runs/{link(line.name)}/",
@@ -466,7 +466,7 @@ def _draw_values(contest: Contest) -> Figure | None:
     objective = known[0][2]
     values = [answer.value for _, answer, _ in known]
     ends = [end for _, answer, _ in known for end in answer.interval or ()]
-    y = spanning([*values, *ends], room=0.12)
+    y = spanning([*values, *ends], room=0.12, metric=objective.metric)
     marks: list[Mark] = [
         Bar(place, *answer.interval, "fresh")
         for place, (_, answer, _) in enumerate(known, 1)

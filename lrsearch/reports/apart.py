@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from lrsearch.reports.text import format_params, format_value, last_parts, one_line
+from lrsearch.reports.text import format_apart, format_params, last_parts, one_line
 
 _MISSING = object()
 
@@ -71,12 +71,8 @@ def abbreviate(names: Sequence[str]) -> dict[str, str]:
 
 def _texts(values: Sequence[Any]) -> list[str]:
     """The values as text, "" for a missing one, with the digits that tell numbers apart."""
-    texts: list[str] = []
-    for digits in range(3, 8):
-        texts = ["" if value is _MISSING else format_value(value, digits) for value in values]
-        if len(set(texts)) == len({repr(value) for value in values}):
-            break
-    return texts
+    texts = iter(format_apart([value for value in values if value is not _MISSING]))
+    return ["" if value is _MISSING else next(texts) for value in values]
 
 
 def _join(

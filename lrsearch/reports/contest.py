@@ -11,7 +11,7 @@ from lrsearch.analysis.contest import APART, NOISE, Difference
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.answer import describe_cost, tell_trainings
 from lrsearch.reports.cells import write_json
-from lrsearch.reports.machine import FORMAT, escape_markdown, markdown_table
+from lrsearch.reports.machine import FORMAT, markdown_list, markdown_table
 from lrsearch.reports.rates import spell_close, spell_failing, spell_safe, spell_span
 from lrsearch.reports.text import (
     format_fixed,
@@ -205,7 +205,5 @@ def contest_json(contest: Contest) -> str:
 
 def contest_markdown(contest: Contest) -> str:
     """A GitHub table with a column a run, and the sentences as a list."""
-    head = ("", *(name for name, _ in contest.runs))
-    rows = [tuple(map(escape_markdown, row)) for row in (head, *contest_rows(contest))]
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in contest_notes(contest))
-    return f"{markdown_table(rows)}\n\n{notes}\n"
+    rows = [("", *(name for name, _ in contest.runs)), *contest_rows(contest)]
+    return f"{markdown_table(rows)}\n\n{markdown_list(contest_notes(contest))}\n"

@@ -112,9 +112,6 @@ _NARROWER: Sequence[Mapping[str, str]] = (
 )
 """Forms of columns, "" of one that is left out, from the widest table to the narrowest."""
 
-SHORTER = 3
-"""The number of forms that leave no column out."""
-
 
 @dataclass(frozen=True)
 class _Table:
@@ -124,13 +121,10 @@ class _Table:
         from rich.measure import Measurement
 
         wide = options.update_width(10_000)
-        broken = (None, options.max_width // BROKEN)
-        for forms, most in (
-            (each, most)
-            for part in (_NARROWER[:SHORTER], _NARROWER[SHORTER:])
-            for most in broken
-            for each in part
-        ):
+        broken = options.max_width // BROKEN
+        tried = [(forms, most) for most in (None, broken) for forms in _NARROWER]
+        # Whatever is broken, to leave a column out is worse.
+        for forms, most in sorted(tried, key=lambda each: "" in each[0].values()):
             table = self._draw(forms, most)
             if Measurement.get(console, wide, table).maximum <= options.max_width:
                 break

@@ -30,7 +30,6 @@ from lrsearch.reports.marks import (
 )
 from lrsearch.reports.text import (
     count,
-    cut,
     format_params,
     format_value,
     last_parts,
@@ -58,6 +57,9 @@ ROWS = 50
 FEW = 3
 """Rates of a combination from which on a drawing of it says more than the table."""
 
+LONG = 60
+"""Columns of a value in a title: of a wider one it has the end."""
+
 FAR = 6
 """Times the middle gap to the best within a decade of it: what is worse is not drawn."""
 
@@ -79,10 +81,6 @@ KEY = {
 
 Combination = tuple[Mapping[str, Any], Sequence[PointSummary], Basin | None]
 """The values that points have in common, the points, and their curve where they have one."""
-
-
-TITLE = 160
-"""The longest title of a panel: the table has all of it."""
 
 
 def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> Figure | None:
@@ -116,8 +114,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     numbers = _numbers(view)
     panels = [
         Panel(
-            title=cut(format_params(each[0], called=view.called), TITLE)
-            or (TOGETHER if together else ALL),
+            title=format_params(each[0], LONG, view.called) or (TOGETHER if together else ALL),
             x=x,
             y=y,
             marks=list(_rate_marks(view, rate, each, y)),

@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
@@ -155,7 +155,7 @@ class _Result:
             yield Text()
             yield from _headline(self.view, console, options.max_width)
             last = [note for note in _last_notes(self.view) if note[0] == "next"]
-            yield from _labelled(last, console, options.max_width)
+            yield from labelled(last, console, options.max_width)
 
     def _lines(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         view, width = self.view, options.max_width
@@ -165,7 +165,7 @@ class _Result:
             (label, text, "yellow" if label in ("note", "edge") else "")
             for label, text in first_notes(view)
         ]
-        yield from _labelled([*first, *_last_notes(view)], console, width)
+        yield from labelled([*first, *_last_notes(view)], console, width)
         if (plot := plot_rates(view, width=width - 2, encoding=options.encoding)) is not None:
             title, drawn = plot
             yield Text()
@@ -194,20 +194,18 @@ class _Result:
             yield from hanging(Text(), Text(title, style="bold"), console, width)
             for line in lines:
                 yield from hanging(Text("  "), Text(line), console, width)
-        notes = list(_notes(view, dots, self.all_rows))
-        if notes:
+        if notes := list(_notes(view, dots, self.all_rows)):
             yield Text()
-            yield from _labelled(notes, console, width)
+            yield from labelled(notes, console, width)
 
 
-def _labelled(
-    notes: Sequence[tuple[str, str, str]], console: Console, width: int
-) -> Iterator[Text]:
-    """Lines of label, text and style, the texts below each other."""
+def labelled(notes: Iterable[tuple[str, str, str]], console: Console, width: int) -> Iterator[Text]:
+    """Lay out lines of label, text and style, the texts below each other."""
+    notes = list(notes)
     column = max((cell_len(label) for label, _, _ in notes), default=0) + 2
     for label, text, style in notes:
         head = Text(label.ljust(column), style=style or "bold")
-        if label in ("retry", "resume", "next"):
+        if label in ("retry", "resume", "next", "command"):
             yield from hanging_command(head, text, style, console, width)
         else:
             yield from hanging(head, Text(text, style=style), console, width)
@@ -401,12 +399,13 @@ def _notes(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, st
     if view.data:
         yield "data", one_line(view.data), ""
     yield from _engines(view, dots, whole)
-    failures = _failures(view)
-    for reason, numbers in list(failures.items())[: None if whole else REASONS]:
+    failures = view.group_reasons(Outcome.FAILED)
+    for reason, records in list(failures.items())[: None if whole else REASONS]:
         if len(reason) > REASON and not whole:
             reason = reason[:REASON] + dots
-        noun = "trial" if len(numbers) == 1 else "trials"
-        yield "failed", f"{noun} {enumerate_numbers(numbers)}: {reason}", "red"
+        numbers = enumerate_numbers([record.trial.number for record in records])
+        noun = "trial" if len(records) == 1 else "trials"
+        yield "failed", f"{noun} {numbers}: {reason}", "red"
     if len(failures) > REASONS and not whole:
         more = count(len(failures) - REASONS, "other reason")
         yield "", f"{dots} and {more}: --all", "red"
@@ -414,7 +413,7 @@ def _notes(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, st
         yield "retry", view.retry_command, "cyan"
     for rule, stopped in _stopped(view).items():
         noun = "trial" if len(stopped) == 1 else "trials"
-        by = f"{noun} {enumerate_numbers(list(stopped))} by {rule}"
+        by = f"{noun} {enumerate_numbers(sorted(stopped))} by {rule}"
         reasons = list(dict.fromkeys(stopped.values()))
         such = ", such as" if len(reasons) > 1 else ""
         yield "pruned", f"{by}{such}: {reasons[0]}", ""
@@ -495,22 +494,10 @@ def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, 
 def _stopped(view: RunView) -> dict[str, dict[int, str]]:
     """The trials that were stopped early, with their reasons, by the rule that stopped them."""
     found: dict[str, dict[int, str]] = {}
-    pruned = Outcome.PRUNED
-    for record in view.records:
-        if record.result and record.result.outcome is pruned:
-            reason = one_line(record.result.reason) or "no reason given"
-            rule = record.result.rule or "a verdict"
-            if record.result.rule:  # It begins with the rule's name.
-                reason = reason.partition(": ")[2] or reason
-            found.setdefault(rule, {})[record.trial.number] = reason
-    return found
-
-
-def _failures(view: RunView) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    failed = Outcome.FAILED
-    for record in view.records:
-        if record.result and record.result.outcome is failed:
-            reason = one_line(record.result.reason) or "no reason given"
-            found.setdefault(reason, []).append(record.trial.number)
+    for reason, records in view.group_reasons(Outcome.PRUNED).items():
+        for record in records:
+            rule = record.result.rule if record.result else ""
+            # Of a rule's reason its name is the beginning.
+            told = reason.partition(": ")[2] or reason if rule else reason
+            found.setdefault(rule or "a verdict", {})[record.trial.number] = told
     return found

@@ -84,14 +84,14 @@ def _number(value: float, digits: int) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def format_apart(values: Sequence[float], digits: int = 3) -> list[str]:
-    """The values with as many digits, from so many on, as tell different ones apart."""
-    different = len(set(values))
-    while True:
+def format_apart(values: Sequence[object]) -> list[str]:
+    """The values with as many digits, from three on, as tell different ones apart."""
+    texts: list[str] = []
+    for digits in range(3, 13):
         texts = [format_value(each, digits) for each in values]
-        if digits >= 12 or len(set(texts)) == different:
-            return texts
-        digits += 1
+        if len(set(texts)) == len(set(map(repr, values))):
+            break
+    return texts
 
 
 def format_fixed(value: float, decimals: int | None) -> str:

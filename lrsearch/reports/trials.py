@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lrsearch.catalogue import BESIDE
 from lrsearch.reports.curves import plot
-from lrsearch.reports.tables import STYLES, hanging, hanging_command
+from lrsearch.reports.tables import STYLES, hanging, labelled
 from lrsearch.reports.text import (
     count,
     enumerate_numbers,
@@ -56,12 +56,7 @@ class _Page:
             params = Text(format_params(record.params), style="bold")
             yield from hanging(Text("  "), params, console, width)
         yield Text()
-        for label, text, style in _facts(view):
-            head = Text(label.ljust(9), style=style or "bold")
-            if label == "command":
-                yield from hanging_command(head, text, style, console, width)
-            else:
-                yield from hanging(head, Text(text, style=style), console, width)
+        yield from labelled(_facts(view), console, width)
         room = min(width, _WIDTH)
         for title, drawn in (
             *_curves(view, room, options.encoding),

@@ -102,6 +102,15 @@ class RunView:
         """The numbers of trials by their outcomes."""
         return Counter(record.result.outcome for record in self.records if record.result)
 
+    def group_reasons(self, *outcomes: Outcome) -> dict[str, list[Record]]:
+        """The trials of these outcomes by their reasons, in the order that these came up."""
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            if record.result and record.result.outcome in outcomes:
+                reason = one_line(record.result.reason) or "no reason given"
+                found.setdefault(reason, []).append(record)
+        return found
+
     @property
     def nothing(self) -> str:
         """Say why there is no answer."""

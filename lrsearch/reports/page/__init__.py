@@ -31,7 +31,7 @@ from lrsearch.reports.page import content, figures, rows
 from lrsearch.reports.page.content import Making
 from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.text import count, one_line, without_empty
-from lrsearch.reports.verdicts import UNKNOWN
+from lrsearch.reports.verdicts import UNKNOWN, count_first
 from lrsearch.reports.view import ONE_SEED, UNDER_WAY, RunView
 from lrsearch.terminal import visible
 
@@ -366,15 +366,15 @@ def _importance(view: RunView) -> dict[str, Any]:
 
 def _verdicts(view: RunView, said: Sequence[str]) -> dict[str, Any]:
     """The verdicts, and advice that was not `said` already."""
-    counted = content.count_by_verdict(view.records)
-    most = max((number for _, number in counted), default=1)
-    told = {name: number for name, number in counted if name != UNKNOWN}
+    counted = count_first(view.records)
+    most = max(counted.values(), default=1)
+    told = {name: number for name, number in counted.items() if name != UNKNOWN}
     healthy, looked = told.get(HEALTHY, 0), count(sum(told.values()), "trial")
     finding = f"{healthy} of {looked} that tell enough {'is' if healthy == 1 else 'are'} healthy."
     finding = finding if told else "There is too little to tell."
     drawn = [
         {"name": name, "number": number, "drawing": _meter(number / most)}
-        for name, number in counted
+        for name, number in counted.items()
     ]
     advice = [text for sentence in view.advice if (text := one_line(sentence)) not in said]
     return {"verdicts": drawn, "verdict_finding": finding, "verdict_advice": advice}

@@ -161,7 +161,8 @@ def test_the_page_of_a_trial_has_verdict_evidence_advice_and_the_recorded_steps(
     view, text = page(records, "too_slow", "unstable")
     lines = text.splitlines()
     assert "verdict   too slow, with a confidence of 88%" in lines
-    assert "evidence  fall 0.22, limit 0.06" in lines and "advice    of too_slow: do better" in lines
+    assert "evidence  fall 0.22, limit 0.06" in lines
+    assert "advice    of too_slow: do better" in lines
     assert "verdict   unstable, with a confidence of 88%" in lines
     assert (
         "gradient norm (its power of ten)" in lines and "update ratio (its power of ten)" in lines

@@ -1122,7 +1122,7 @@ def test_plot_labels_and_given_range():
 
 
 def test_plot_tells_the_ends_of_its_axis_apart():
-    lines = plot([1.0961, 1.0958], width=20, height=3, encoding="ascii").splitlines()
+    lines = plot([1.096123, 1.095834], width=20, height=3, encoding="ascii").splitlines()
     assert lines[0].startswith("1.0961 |") and lines[2].startswith("1.0958 |")
 
 

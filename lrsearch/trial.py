@@ -38,6 +38,11 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     FAILED = "failed"
 
+    @property
+    def words(self) -> str:
+        """The outcome for users: `out of memory`."""
+        return self.replace("_", " ")
+
 
 class Verdict(StrEnum):
     """The tuner's answer to a trial that waits at a rung."""

@@ -15,7 +15,6 @@ from lrsearch.reports.text import (
     format_fixed,
     format_params,
     format_seconds,
-    format_value,
 )
 from lrsearch.search import count_trials
 from lrsearch.search.refine import Refine
@@ -207,7 +206,7 @@ def _foresee_cost(ledger: Ledger, trials: int) -> str:
         return ""
     seconds = math.fsum(each.own_seconds for each in results) / len(results) * trials
     epochs = math.fsum(each.epochs for each in results) / len(results) * trials
-    told = f"{format_value(epochs, 4)} epochs, " if epochs else ""
+    told = f"{count(epochs, 'epoch')}, " if epochs else ""
     return f"about {told}{format_seconds(seconds)} of training, as those before took"
 
 

@@ -140,8 +140,7 @@ def tell_rates(answer: Answer) -> list[str]:
         told = f"rates from {rates} {'may ' * answer.basin.plain}do as well"
         if format_value(low) == format_value(high):
             rates, told = f"about {rates}", f"only rates about {rates} do as well"
-        # Of fresh splits the best rate may lie elsewhere.
-        told += " on this split" * answer.split + spell_close(answer.basin)
+        told += spell_close(answer, answer.basin)
         shown = format_value(own)
         # A rate may lie beyond an end by less than what is shown of both.
         alike = shown in (format_value(low), format_value(high))
@@ -194,7 +193,7 @@ def describe_law(law: Law, records: Sequence[Record], *, alone: bool = True) -> 
         f"{format_value(best.batch_size)}: {format_value(best.lr)} ({spell_span(best.interval)})"
         for best in law.bests
     )
-    shared = f" with {format_params(law.params, called=last_parts([*law.params]))}"
+    shared = f" with {format_params(law.params)}"
     shared = shared if law.params else ""
     at = _budgets(law, records)
     yield f"best rates by {name}{shared}, {at}: {bests}" if alone else at
@@ -277,7 +276,7 @@ def describe_cost(view: RunView) -> str:
         )
     if cost["range_seconds"]:
         epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
-        spent = [f"{format_value(float(epochs), 4)} epochs"] if epochs else []
+        spent = [count(float(epochs), "epoch")] if epochs else []
         text += f"; {', '.join([*spent, format_seconds(seconds)])} of range tests"
     if cost["confirm_trials"]:
         text += f"; {_trainings(cost, 'confirm')} of confirming"
@@ -306,7 +305,7 @@ def _trainings(cost: Mapping[str, float | None], name: str) -> str:
 def _spent(cost: Mapping[str, float | None], name: str) -> str:
     """The epochs, where they are known, and the seconds of a kind."""
     epochs, seconds = cost[f"{name}_epochs"] or 0.0, cost[f"{name}_seconds"] or 0.0
-    known = f"{format_value(float(epochs), 4)} epochs, " if epochs else ""
+    known = f"{count(float(epochs), 'epoch')}, " if epochs else ""
     return known + format_seconds(seconds)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from lrsearch.reports.text import format_value, last_parts, one_line
+from lrsearch.reports.text import format_apart, format_params, last_parts, one_line
 
 _MISSING = object()
 
@@ -28,9 +28,9 @@ def tell_apart(params: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     names = list(dict.fromkeys(name for each in params for name in each))
     values = {name: _texts([each.get(name, _MISSING) for each in params]) for name in names}
     kept = [name for name in names if len(set(values[name])) > 1] if len(params) > 1 else names
-    shorter = [{name: one_line(name) for name in names}, last_parts(names), abbreviate(names)]
-    for chosen, called in ((names, shorter[0]), *((kept, called) for called in shorter)):
-        texts = [_join(chosen, called, values, row) for row in range(len(params))]
+    called, brief = last_parts(names), abbreviate(names)
+    for chosen, shown in ((names, called), (kept, called), (kept, brief)):
+        texts = [_join(chosen, shown, values, row) for row in range(len(params))]
         if all(cell_len(text) <= width for text in texts):
             return texts
     ordered = _most_dividing(kept, values)
@@ -38,7 +38,7 @@ def tell_apart(params: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     texts = []
     for room in _ROOMS:
         short = {name: _windows(values[name], room) for name in names}
-        texts = [_join(ordered, shorter[2], short, row) for row in range(len(params))]
+        texts = [_join(ordered, brief, short, row) for row in range(len(params))]
         texts = [_cut(text, width) for text in texts]
         if len(set(texts)) == wanted:
             break
@@ -46,15 +46,10 @@ def tell_apart(params: Sequence[Mapping[str, Any]], width: int) -> list[str]:
 
 
 def shorten(params: Mapping[str, Any], width: int) -> str:
-    """One trial's parameters as `name=value`, whole: with the longest names that fit `width`, or
-    the shortest."""
-    values = {name: [format_value(value)] for name, value in params.items()}
-    names, text = list(values), ""
-    for called in ({name: one_line(name) for name in names}, last_parts(names), abbreviate(names)):
-        text = _join(names, called, values, 0)
-        if cell_len(text) <= width:
-            break
-    return text
+    """One trial's parameters as `name=value`, whole: their names abbreviated where they are wider
+    than `width`."""
+    text = format_params(params)
+    return text if cell_len(text) <= width else format_params(params, called=abbreviate([*params]))
 
 
 def abbreviate(names: Sequence[str]) -> dict[str, str]:
@@ -76,12 +71,8 @@ def abbreviate(names: Sequence[str]) -> dict[str, str]:
 
 def _texts(values: Sequence[Any]) -> list[str]:
     """The values as text, "" for a missing one, with the digits that tell numbers apart."""
-    texts: list[str] = []
-    for digits in range(3, 8):
-        texts = ["" if value is _MISSING else format_value(value, digits) for value in values]
-        if len(set(texts)) == len({repr(value) for value in values}):
-            break
-    return texts
+    texts = iter(format_apart([value for value in values if value is not _MISSING]))
+    return ["" if value is _MISSING else next(texts) for value in values]
 
 
 def _join(

@@ -24,6 +24,7 @@ from lrsearch.reports.marks import (
     Span,
     label,
 )
+from lrsearch.reports.text import cut_begin
 
 Pieces = list[tuple[str, str]]
 """A line: texts and the kinds of what they show, "" of plain text."""
@@ -136,12 +137,11 @@ def _flow(words: Sequence[str], width: int, gap: str = "  ") -> Iterator[str]:
 
 
 def _fit(text: str, width: int, encoding: str) -> str:
-    """A text of exactly so many columns, its end cut off where it is too long."""
-    from rich.cells import cell_len, set_cell_size  # What is for other programs needs no rich.
+    """A text of exactly so many columns. Of one that is too long the end is kept, which tells
+    parameters apart."""
+    from rich.cells import set_cell_size  # What is for other programs needs no rich.
 
-    if cell_len(text) > width:
-        text = set_cell_size(text, width - 1) + choose_signs(encoding)["more"]
-    return set_cell_size(text, width)
+    return set_cell_size(cut_begin(text, width, choose_signs(encoding)["more"]), width)
 
 
 # one panel

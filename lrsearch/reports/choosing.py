@@ -104,7 +104,7 @@ def _readers(view: RunView) -> dict[str, Read]:
     verdicts = by_point(view.records)
     found: dict[str, Read] = {
         "point": lambda point: point.point,
-        "outcome": lambda point: point.outcome and point.outcome.replace("_", " "),
+        "outcome": lambda point: point.outcome and point.outcome.words,
         "verdict": lambda point: verdicts.get(point.point, "healthy"),
         "strategy": lambda point: point.strategy,
         "seeds": lambda point: point.seeds,
@@ -258,7 +258,7 @@ def _refuse_slip(name: str, value: str, given: Iterable[Any]) -> None:
     if not known or len(words) < len(set(map(repr, known))) or value in words:
         return
     if name == "outcome":
-        words |= {each.replace("_", " ") for each in Outcome}
+        words |= {each.words for each in Outcome}
     built_in = {each for group in catalogue.GROUPS.values() for each in group}
     built_in |= set(map(in_words, [*VERBS, "too_high"])) if name == "verdict" else set()
     if value not in words | built_in and nearest(value, words):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +11,17 @@ from lrsearch.analysis.contest import APART, NOISE, Difference
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.answer import describe_cost, tell_trainings
 from lrsearch.reports.cells import write_json
-from lrsearch.reports.machine import FORMAT, escape_markdown
-from lrsearch.reports.rates import spell_failing, spell_safe, spell_span
+from lrsearch.reports.machine import FORMAT, markdown_list, markdown_table
+from lrsearch.reports.rates import spell_close, spell_failing, spell_safe, spell_span
 from lrsearch.reports.text import (
     format_fixed,
     format_params,
     format_value,
     one_line,
     tell_interval,
+    tell_outcomes,
 )
 from lrsearch.reports.view import RunView
-from lrsearch.trial import Outcome
 
 FINALISTS = 3
 """Points of each run that are shown, the best first."""
@@ -46,7 +45,9 @@ def contest_rows(contest: Contest) -> list[tuple[str, ...]]:
     columns = [dict(_facts(view)) for _, view in contest.runs]
     for place, settings in enumerate(contest.settings):
         objective = columns[place].pop("objective")
-        spec = {"spec": format_params(settings)} if settings else {}
+        # By their paths: a name alone would not say what it is the name of.
+        whole = {name: one_line(name) for name in settings}
+        spec = {"spec": format_params(settings, called=whole)} if settings else {}
         columns[place] = {"objective": objective, **spec, **columns[place]}
     heads: list[str] = []
     for column in columns:  # What one run alone has stands where it has it.
@@ -71,14 +72,17 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
             if low < high:  # Seeds that made no difference make nothing certain.
                 value += f", likely {tell_interval(answer.interval, decimals)}"
         yield "value", value
-        yield "with", format_params(answer.recommended.params)
+        yield "with", format_params(answer.recommended.params, called=view.called)
         basin = answer.basin or (answer.basins[0] if answer.basins else None)
         if basin is not None:
             yield "best rate", f"{format_value(basin.best)} ({spell_span(basin.best_lr)})"
-            yield "do as well", f"perhaps {spell_safe(basin)}" if basin.plain else spell_safe(basin)
+            rates = f"{'perhaps ' * basin.plain}{spell_safe(basin)}"
+            yield "do as well", rates + spell_close(answer, basin)
             if failing := spell_failing(basin):
                 yield "fails", failing
         for place, point in enumerate(_finalists(view), start=1):
+            if point is answer.recommended and not answer.confirmed:
+                continue  # It is what stands above.
             spread = (
                 ""
                 if point.spread is None
@@ -86,10 +90,9 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
             )
             assert point.objective is not None
             text = f"{format_fixed(point.objective, decimals)}{spread}"
-            yield f"best {place} of the search", f"{text} {format_params(point.params)}"
-    ended = Counter(each.result.outcome for each in view.records if each.result is not None)
-    told = [f"{ended[each]} {each.replace('_', ' ')}" for each in Outcome if ended[each]]
-    yield "trials", ", ".join(told) or "none"
+            params = format_params(point.params, called=view.called)
+            yield f"best {place} of the search", f"{text} {params}"
+    yield "trials", tell_outcomes(view.ended) or "none"
     yield "cost", describe_cost(view)
 
 
@@ -202,9 +205,5 @@ def contest_json(contest: Contest) -> str:
 
 def contest_markdown(contest: Contest) -> str:
     """A GitHub table with a column a run, and the sentences as a list."""
-    head = ("", *(name for name, _ in contest.runs))
-    rows = [tuple(map(escape_markdown, row)) for row in (head, *contest_rows(contest))]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, f"|{' --- |' * len(head)}")
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in contest_notes(contest))
-    return "\n".join(lines) + f"\n\n{notes}\n"
+    rows = [("", *(name for name, _ in contest.runs)), *contest_rows(contest)]
+    return f"{markdown_table(rows)}\n\n{markdown_list(contest_notes(contest))}\n"

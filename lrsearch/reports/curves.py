@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lrsearch.reports.text import format_value
+from lrsearch.reports.text import format_apart
 
 # Bits of the dots of a Braille cell (Unicode block 2800), by [row][column].
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -33,9 +33,10 @@ def plot(
         raise ValueError("there is no finite value to draw")
     bottom = min(finite) if low is None else low
     top = max(finite) if high is None else high
-    labels = [format_value(float(top))] + [""] * (height - 1)
+    labels, ends_of_axis = [""] * height, format_apart([float(top), float(bottom)])
+    labels[0] = ends_of_axis[0]
     if top > bottom and height > 1:
-        labels[-1] = format_value(float(bottom))
+        labels[-1] = ends_of_axis[1]
     margin = max(len(label) for label in labels)
     columns = max(1, width - margin - 2)
     braille = encodes("⣿", encoding)

@@ -40,7 +40,8 @@ def to_junit(view: RunView, checked: Sequence[tuple[Requirement, float, bool, st
     if view.answer is not None:
         point = view.answer.recommended
         value = f"{one_line(view.objective.metric)} {format_value(view.answer.value, 6)}"
-        lines.insert(0, f"recommended: {value} with {format_params(point.params)}")
+        params = format_params(point.params, called=view.called)
+        lines.insert(0, f"recommended: {value} with {params}")
     lines += [f"command: {view.next_command}"] if view.next_command else []
     ElementTree.SubElement(first, "system-out").text = "\n".join(map(one_line, lines))
     if failed := _failed(view):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lrsearch.reports.cells import write_json
-from lrsearch.reports.text import format_fixed, one_line
+from lrsearch.reports.text import format_fixed, one_line, tell_outcomes
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 FEW = 8
 """Folders that are no runs of which each has a line; of more a few are named in one."""
+
+BROKEN = 4
+"""The share of a terminal that a broken name takes is one of so many."""
 
 UNREADABLE = ("damaged", "foreign", "unreadable")
 """States of folders of which only the name is known."""
@@ -79,8 +82,8 @@ def listing_json(lines: Sequence[RunLine]) -> str:
 
 def listing(lines: Sequence[RunLine]) -> object:
     """The runs as a table for a terminal, and below it the folders that cannot be read. Where the
-    table is wider than the terminal, what matters least is told in fewer words, and then not at
-    all; names stay whole."""
+    table is wider than the terminal, what matters least is told in fewer words; then long names are
+    broken, and only then columns are left out."""
     from rich.console import Group
     from rich.text import Text
 
@@ -118,13 +121,16 @@ class _Table:
         from rich.measure import Measurement
 
         wide = options.update_width(10_000)
-        for forms in _NARROWER:
-            table = self._draw(forms)
+        broken = options.max_width // BROKEN
+        tried = [(forms, most) for most in (None, broken) for forms in _NARROWER]
+        # Whatever is broken, to leave a column out is worse.
+        for forms, most in sorted(tried, key=lambda each: "" in each[0].values()):
+            table = self._draw(forms, most)
             if Measurement.get(console, wide, table).maximum <= options.max_width:
                 break
         yield table
 
-    def _draw(self, forms: Mapping[str, str]) -> Table:
+    def _draw(self, forms: Mapping[str, str], most: int | None) -> Table:
         from rich.table import Table
         from rich.text import Text
 
@@ -132,7 +138,7 @@ class _Table:
         table = Table(box=None, pad_edge=False)
         kept = [place for place, head in enumerate(heads) if forms.get(head, head)]
         for place in kept:
-            table.add_column(heads[place], overflow="fold")
+            table.add_column(heads[place], overflow="fold", max_width=most)
         for line in self.lines:
             format_ = "%Y-%m-%d" if "written" in forms else "%Y-%m-%d %H:%M"
             written = time.strftime(format_, time.localtime(line.written))
@@ -158,10 +164,4 @@ def tell_best(line: RunLine) -> str:
 
 def tell_trials(line: RunLine) -> str:
     """The trials of a run by their outcomes, in words."""
-    counts = [
-        f"{line.outcomes[outcome]} {outcome.replace('_', ' ')}"
-        for outcome in Outcome
-        if line.outcomes.get(outcome)
-    ]
-    counts += [f"{line.unfinished} unfinished"] if line.unfinished else []
-    return ", ".join(counts)
+    return tell_outcomes(line.outcomes, unfinished=line.unfinished)

@@ -115,7 +115,7 @@ class Progress:
         self._cloud: list[tuple[float, float | None]] = []
         self._best: tuple[str, Mapping[str, Any]] | None = None
         self._noticed = 0
-        self._swept: dict[str, int] = {}
+        self._reasons: dict[str, int] = {}
         self._first: float | None = None
         self._ended: list[float] = []
         self._epochs = 0.0
@@ -220,11 +220,12 @@ class Progress:
         completed = outcome is Outcome.COMPLETED
         with self._lock:
             place = self._leave(number)
+            reason = self._tell_once(one_line(reason), number)
             self._epochs += epochs
             rate = params.get(self._axis.name) if self._axis is not None else None
             if is_rate(rate) and (completed or outcome is Outcome.DIVERGED):
                 self._cloud.append((float(rate or 0), value))
-        came_to = self._valued(value) if completed else outcome.replace("_", " ")
+        came_to = self._valued(value) if completed else outcome.words
         parts = [f"{place} trial {number:<{self._digits}}", came_to, format_seconds(seconds)]
         self._print_end(parts, params, "" if completed else reason, STYLES.get(outcome, ""))
 
@@ -251,9 +252,8 @@ class Progress:
         """A range test is over: it gets a line that stays."""
         with self._lock:
             place = self._leave(number)
-            first = self._swept.setdefault(told, number)
-        if first != number and told.startswith("no range"):  # The reason is told once.
-            told = f"no range, as range test {first}"
+            if told.startswith("no range") and (once := self._tell_once(told, number)) != told:
+                told = f"no range, {once}"
         parts = [f"{place} range test {number:<{self._digits}}", told, format_seconds(seconds)]
         self._print_end(parts, params, "", "")
 
@@ -343,6 +343,11 @@ class Progress:
         if self._total is not None:
             place = f"{place:>{self._digits}}/{self._total}"
         return f"[{place}]"
+
+    def _tell_once(self, reason: str, number: int) -> str:
+        """The reason, or the first that was told of it: a point's trials may end by one verdict."""
+        first = self._reasons.setdefault(reason, number)
+        return reason if first == number or not reason else f"as {self._noun} {first}"
 
     @property
     def _digits(self) -> int:
@@ -481,11 +486,7 @@ class Progress:
             return
         room = LONGEST if self._screen is None else self._screen.width
         room -= sum(len(part) + 2 for part in parts)
-        why = one_line(reason)
-        text = format_params(params)
-        if (self._screen is not None and not why) or len(text) > room:
-            text = shorten(params, room)
-        line = "  ".join(part for part in (*parts, text, why) if part)
+        line = "  ".join(part for part in (*parts, shorten(params, room), reason) if part)
         if self._screen is None and len(line) > LONGEST:
             line = line[: LONGEST - 3].rstrip() + "..."
         self._print(line, style)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.refining import describe_round
@@ -85,41 +85,24 @@ def ranges_json(name: str, views: Sequence[RangeView]) -> str:
 def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
     """A run of range tests alone as JSON, format 1: that of a run without points and trials, whose
     objective and cost nobody knows."""
+    unknown = "objective answer confirmation best cost data repeatability stopped retry resume next"
+    none = "points trials plans advice found_ranges refinement standing warnings notes"
     document = {
         "format": FORMAT,
         "run": name,
-        "objective": None,
-        "answer": None,
-        "confirmation": None,
-        "points": [],
-        "trials": [],
-        "best": None,
-        "cost": None,
-        "plans": [],
-        "data": None,
-        "advice": [],
+        **dict.fromkeys(unknown.split()),
+        **{key: [] for key in none.split()},
         "states": {"trials": 0, "bytes": 0},
-        "repeatability": None,
         "ranges": [describe_test(view) for view in views],
-        "found_ranges": [],
-        "stopped": None,
-        "refinement": [],
-        "standing": [],
-        "warnings": [],
-        "notes": [],
-        "running": 0,
-        "hidden": 0,
-        "retry": None,
-        "resume": None,
-        "next": None,
+        **dict.fromkeys(("running", "hidden"), 0),
     }
     return write_json(document)
 
 
 def ranges_markdown(name: str, views: Sequence[RangeView]) -> str:
     """A heading, and the range tests as a list."""
-    lines = (f"- range test: {escape_markdown(tell_range(view))}" for view in views)
-    return f"## {escape_markdown(name)}\n\n" + "\n".join(lines) + "\n"
+    told = markdown_list(f"range test: {tell_range(view)}" for view in views)
+    return f"## {escape_markdown(name)}\n\n{told}\n"
 
 
 def trial_json(view: TrialView) -> str:
@@ -258,57 +241,49 @@ def to_markdown(view: RunView) -> str:
     blocks += _drawing(view)
     shown = [view.called[name] for name in view.params]
     head = ("point", *shown, view.objective.metric, "deviation", "trials", "outcome")
-    rows = [tuple(escape_markdown(name) for name in head)]
+    rows = [head]
     several = len({len(point.trials) for point in view.points}) > 1
     for point in view.points:
-        params = (
-            escape_markdown(format_value(point.params[n])) if n in point.params else ""
-            for n in view.params
-        )
-        outcome = point.outcome.replace("_", " ") if point.outcome else "unfinished"
-        if point.reason:
-            outcome += f": {escape_markdown(point.reason)}"
+        params = (format_value(point.params[n]) if n in point.params else "" for n in view.params)
+        outcome = point.outcome.words if point.outcome else "unfinished"
+        outcome += f": {point.reason}" if point.reason else ""
         number = str(len(point.trials)) if several else ""
         values = (view.show(point.objective), view.show(point.spread), number)
         rows.append((str(point.point), *params, *values, outcome))
-    blocks.append(_table(rows))
+    blocks.append(markdown_table(rows))
     if answer is not None and answer.confirmation is not None:
-        rows = [tuple(map(escape_markdown, row)) for row in describe_finalists(answer)]
-        blocks.append(f"{escape_markdown(title_of(answer.confirmation).capitalize())}:")
-        blocks.append(_table(rows))
-    blocks += _budgets(view)
+        title = title_of(answer.confirmation).capitalize()
+        blocks += [f"{escape_markdown(title)}:", markdown_table(describe_finalists(answer))]
+    if answer is not None and answer.lengths is not None:
+        title = title_lengths(answer).capitalize()
+        rows = list_lengths(answer, view.objective)
+        blocks += [f"{escape_markdown(title)}:", markdown_table(rows)]
+        blocks.append(markdown_list(tell_lengths(answer)))
     told = [*map(describe_found, view.found), *view.warnings]
     if view.repeatability is not None:
         told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
     told += [f"range test: {tell_range(each)}" for each in view.ranges]
-    if told:
-        blocks.append("\n".join(f"- {escape_markdown(each)}" for each in told))
-    return "\n\n".join(blocks) + "\n"
+    blocks.append(markdown_list(told))
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-_WORDS = ("", "outcome")
-"""The heads of columns of words, which stand on the left."""
+def markdown_list(texts: Iterable[str]) -> str:
+    """Texts as a list."""
+    return "\n".join(f"- {escape_markdown(each)}" for each in texts)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub table of cells that are escaped already, the head first, without empty columns."""
+_NUMERIC = re.compile(r"([-+]?[0-9.]+(e[-+]?[0-9]+)?)?")
+"""A cell that is a number, or empty."""
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A GitHub table, the head first, without empty columns; those of numbers alone stand on the
+    right."""
     head, *kept = without_empty(rows)
-    aligned = ["---" if cell in _WORDS else "---:" for cell in head]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, aligned, *kept))
-
-
-def _budgets(view: RunView) -> list[str]:
-    """The best of each budget: a heading, a table, and what it says as a list."""
-    if view.answer is None or view.answer.lengths is None:
-        return []
-    titles, *found = list_lengths(view.answer, view.objective)
-    rows = [tuple(map(escape_markdown, row)) for row in (titles, *found)]
-    told = "\n".join(f"- {escape_markdown(each)}" for each in tell_lengths(view.answer))
-    return [
-        f"{escape_markdown(title_lengths(view.answer).capitalize())}:",
-        _table(rows),
-        *([told] if told else []),
-    ]
+    numeric = (all(map(_NUMERIC.fullmatch, column)) for column in zip(*kept, strict=True))
+    aligned = ["---:" if each else "---" for each in numeric] or ["---"] * len(head)
+    lines = [" | ".join(map(escape_markdown, row)) for row in (head, *kept)]
+    return "\n".join(f"| {line} |" for line in (lines[0], " | ".join(aligned), *lines[1:]))
 
 
 def _drawing(view: RunView) -> list[str]:

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
+from lrsearch.catalogue import ENDS
 from lrsearch.frozen import frozen
-from lrsearch.reports.text import format_value
+from lrsearch.reports.text import format_apart
 
 
 @frozen
@@ -86,10 +87,21 @@ HUGE = 1e300
 """Larger values are drawn at the end of an axis: no axis could reach to both sides of them."""
 
 
-def spanning(values: Iterable[float], *, log: bool = False, room: float = 0.06) -> Scale:
+def clip(scale: Scale, metric: str, values: Iterable[float]) -> Scale:
+    """The scale of some values of a metric without what lies beyond its ends: there is no accuracy
+    of 1.04. A metric of the user's may have the name and other ends, as percents have."""
+    low, high = ENDS.get(metric, (-math.inf, math.inf))
+    if not all(low <= value <= high for value in values):
+        return scale
+    return Scale(max(scale.low, low), min(scale.high, high))
+
+
+def spanning(
+    values: Iterable[float], *, log: bool = False, room: float = 0.06, metric: str = ""
+) -> Scale:
     """A scale that holds the values, with some room at both ends; huge values, and on a log scale
     tiny ones, are left out. Without values it is a default one; of a single value it is one around
-    that value."""
+    that value. Of values of a `metric` it ends where that does."""
     most = HUGE**0.5 if log else HUGE  # The ratio of two of them is a number, too.
     least = 1 / most if log else -most
     kept = [value for value in values if least <= value <= most]
@@ -100,7 +112,7 @@ def spanning(values: Iterable[float], *, log: bool = False, room: float = 0.06) 
     gap = room * (high - low)
     if not (low - gap < low and high < high + gap):  # They are one value, to the digits there are.
         gap = abs(high) * 0.05 or 1.0
-    return Scale(low - gap, high + gap)
+    return clip(Scale(low - gap, high + gap), metric, kept)
 
 
 # marks, in the units of the data; `kind` says what they mean, and so how they look
@@ -208,10 +220,8 @@ def _shows(mark: Mark) -> bool:
 def label(scale: Scale, most: int = 5) -> list[tuple[float, str]]:
     """The ticks of a scale and their labels, with as many digits as tell them apart: 0.001 and 1e-5
     as they are on a logarithmic one, elsewhere with equally many decimals, 1.00 above 0.95."""
-    values, digits = scale.ticks(most), 3
-    while digits < 12 and len({format_value(each, digits) for each in values}) < len(values):
-        digits += 1
-    texts = [format_value(each, digits) for each in values]
+    values = scale.ticks(most)
+    texts = format_apart(values)
     if not scale.log and not any("e" in text for text in texts):
         decimals = max(len(text.partition(".")[2]) for text in texts)
         texts = [f"{each:z.{decimals}f}" for each in values]

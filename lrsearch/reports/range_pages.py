@@ -13,7 +13,7 @@ from rich.text import Text
 from lrsearch import sweeps
 from lrsearch.reports.curves import plot
 from lrsearch.reports.ranges import RangeView, round_ends
-from lrsearch.reports.tables import hanging
+from lrsearch.reports.tables import hanging, labelled
 from lrsearch.reports.text import count, format_params, format_seconds, format_value, one_line
 
 _HEIGHT = 8
@@ -54,9 +54,7 @@ class _Page:
             if drawn:
                 yield from (Text(), Text(drawn))
             yield Text()
-            for label, text, style in _facts(view, len(alike)):
-                head = Text(label.ljust(10), style=style or "bold")
-                yield from hanging(head, Text(text, style=style), console, width)
+            yield from labelled(_facts(view, len(alike)), console, width)
 
 
 def _join(views: Sequence[RangeView]) -> list[tuple[RangeView, list[Mapping[str, Any]]]]:
@@ -109,7 +107,7 @@ def _facts(view: RangeView, alike: int) -> Iterator[tuple[str, str, str]]:
     if view.beside and not view.fault:
         yield "beside", f"{format_params(view.beside)}, searched too, and held fixed here", ""
     cost = f"{count(view.seeds, 'seed')}{' each' if alike > 1 else ''}, {count(view.steps, 'step')}"
-    cost += f" ({format_value(view.epochs, 3)} epochs)" if view.epochs else ""
+    cost += f" ({count(view.epochs, 'epoch')})" if view.epochs else ""
     cost += f" in {format_seconds(view.seconds)}"
     side = "side by side" if view.engine == "fused" else f"one by one: {one_line(view.reason)}"
     yield "cost", f"{cost}, {side}", ""

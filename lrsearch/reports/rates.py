@@ -24,16 +24,17 @@ from lrsearch.reports.marks import (
     Rule,
     Scale,
     Span,
+    clip,
     spanning,
     used_key,
 )
 from lrsearch.reports.text import (
     count,
-    cut,
     format_params,
     format_value,
     last_parts,
     one_line,
+    spell_ending,
 )
 from lrsearch.reports.view import RunView
 from lrsearch.trial import Outcome
@@ -55,6 +56,9 @@ ROWS = 50
 
 FEW = 3
 """Rates of a combination from which on a drawing of it says more than the table."""
+
+LONG = 60
+"""Columns of a value in a title: of a wider one it has the end."""
 
 FAR = 6
 """Times the middle gap to the best within a decade of it: what is worse is not drawn."""
@@ -79,10 +83,6 @@ Combination = tuple[Mapping[str, Any], Sequence[PointSummary], Basin | None]
 """The values that points have in common, the points, and their curve where they have one."""
 
 
-TITLE = 160
-"""The longest title of a panel: the table has all of it."""
-
-
 def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> Figure | None:
     """The objective through the logarithm of the rate, a panel each batch size, schedule and other
     choice, on shared axes, the recommended one first and then the best; at most so many, and of
@@ -99,7 +99,10 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     )
     if together:  # As of many parameters drawn at random: a point in each would show nothing.
         every = [({}, whole, None)]
-    groups = [each for each in every if matters(view.answer, each, rate)] if telling else every
+    if telling:
+        groups = [each for each in every if matters(view.answer, each, rate)]
+    else:
+        groups = [each for each in every if _shows(view, each, rate)] or every
     if not groups:
         return None
     if every[0] not in groups:
@@ -111,8 +114,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     numbers = _numbers(view)
     panels = [
         Panel(
-            title=cut(format_params(each[0], called=view.called), TITLE)
-            or (TOGETHER if together else ALL),
+            title=format_params(each[0], LONG, view.called) or (TOGETHER if together else ALL),
             x=x,
             y=y,
             marks=list(_rate_marks(view, rate, each, y)),
@@ -185,16 +187,22 @@ def matters(answer: Answer | None, combination: Combination, rate: str) -> bool:
     return low <= answer.basins[0].value <= high
 
 
+def _shows(view: RunView, combination: Combination, rate: str) -> bool:
+    """Whether a drawing of a combination shows more than a point or two: it has `FEW` rates, or was
+    measured again."""
+    shared, points, _ = combination
+    return has_values(points, rate, FEW) or bool(_finalists(view, shared))
+
+
 def _left_out(every: int, groups: int, drawn: int, telling: bool) -> list[str]:
     """Sentences on the combinations that are not drawn."""
-    left = count(every - drawn, "combination")
-    if not telling:
-        return [f"{left} more, none of them better"] if every > drawn else []
-    told = {"may be the best, too": groups - drawn}
-    told[f"worse, or of fewer than {FEW} rates"] = every - groups
     if every == drawn:
         return []
-    return [f"{left} not drawn: {_share_out(told)} (report --html FILE draws up to {PANELS})"]
+    few = f"of fewer than {FEW} rates"
+    told = {"may be the best, too" if telling else "none of them better": groups - drawn}
+    told[f"worse, or {few}" if telling else few] = every - groups
+    more = f" (report --html FILE draws up to {PANELS})" * telling
+    return [f"{count(every - drawn, 'combination')} not drawn: {_share_out(told)}{more}"]
 
 
 def _share_out(told: Mapping[str, int]) -> str:
@@ -246,9 +254,12 @@ def spell_safe(basin: Basin) -> str:
     return max(told, key=len) if ends[0] == ends[1] else " to ".join(told)
 
 
-def spell_close(basin: Basin) -> str:
-    """Words on how far from the best the rates that do as well are, "" within the error."""
-    return f", to within {PERCENT:.0%} of the value" if basin.close else ""
+def spell_close(answer: Answer, basin: Basin) -> str:
+    """Words on where the rates that do as well do so, and how far from the best they are, ""
+    within the error."""
+    # Of fresh splits the best rate may lie elsewhere.
+    split = " on this split" * answer.split
+    return f"{split}, to within {PERCENT:.0%} of the value" if basin.close else split
 
 
 def spell_failing(basin: Basin) -> str:
@@ -382,7 +393,7 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     # What differs by less than a thousandth is level, and no drawing makes a valley of it; below 0
     # there is no such share.
     more = max(0.0, 0.001 * high - (high - low)) / 2
-    return Scale(low - more, high + more)
+    return clip(Scale(low - more, high + more), view.objective.metric, values)
 
 
 def _spanned(frames: Sequence[tuple[float, float]], *, largest: bool) -> Scale:
@@ -459,7 +470,7 @@ def _rate_finding(answer: Answer, rate: str) -> str:
         return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
     verb, best = "may do" if basin.plain else "does", format_value(basin.best)
-    end = f" as well as the curve's best, {best}{spell_close(basin)}"
+    end = f" as well as the curve's best, {best}{spell_close(answer, basin)}"
     told = f"{name} from {spell_safe(basin)} {verb}{end}"
     if format_value(low) == format_value(high):
         told = f"No other {name} does{end}"
@@ -475,9 +486,7 @@ def _rate_finding(answer: Answer, rate: str) -> str:
 def _spell_reading(point: PointSummary) -> str:
     if point.objective is not None:
         return format_value(point.objective, 4)
-    if point.outcome is Outcome.COMPLETED:
-        return "not finite"
-    return "learned nothing" if point.idle else (point.outcome or "").replace("_", " ")
+    return "learned nothing" if point.idle else spell_ending(point.outcome)
 
 
 def _point_rows(

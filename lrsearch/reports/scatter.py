@@ -52,7 +52,7 @@ def make_panel(cloud: Cloud) -> Panel | None:
     x = spanning([*rates, cloud.low, cloud.high], log=cloud.log, room=0.02)
     largest = cloud.goal == "max"
     values = sorted((value for _, value in known), reverse=largest)
-    y = spanning(values[: max(2, math.ceil(SHOWN * len(values)))])
+    y = spanning(values[: max(2, math.ceil(SHOWN * len(values)))], metric=cloud.metric)
     worst = y.low if largest else y.high
     best = (max if largest else min)(known, key=lambda each: each[1])
     off = [rate for rate, value in known if not y.holds(value)]

@@ -9,8 +9,8 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 from rich.cells import cell_len
@@ -33,6 +33,8 @@ from lrsearch.reports.text import (
     format_params,
     format_value,
     one_line,
+    spell_ending,
+    tell_outcomes,
 )
 from lrsearch.reports.verdicts import by_point, count_verdicts
 from lrsearch.reports.view import ROWS, RunView, describe_found, describe_repeatability
@@ -76,17 +78,6 @@ MARKS = {
     "cross": "yellow",
 }
 """The colours of marks by kind, whose signs differ without them."""
-
-# Text in place of a value.
-_ENDINGS: dict[Outcome | None, str] = {
-    Outcome.COMPLETED: "not finite",
-    Outcome.PRUNED: "pruned",
-    Outcome.DIVERGED: "diverged",
-    Outcome.OUT_OF_MEMORY: "out of memory",
-    Outcome.FAILED: "failed",
-    None: "unfinished",
-}
-
 
 # consoles
 
@@ -164,7 +155,7 @@ class _Result:
             yield Text()
             yield from _headline(self.view, console, options.max_width)
             last = [note for note in _last_notes(self.view) if note[0] == "next"]
-            yield from _labelled(last, console, options.max_width)
+            yield from labelled(last, console, options.max_width)
 
     def _lines(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         view, width = self.view, options.max_width
@@ -174,7 +165,7 @@ class _Result:
             (label, text, "yellow" if label in ("note", "edge") else "")
             for label, text in first_notes(view)
         ]
-        yield from _labelled([*first, *_last_notes(view)], console, width)
+        yield from labelled([*first, *_last_notes(view)], console, width)
         if (plot := plot_rates(view, width=width - 2, encoding=options.encoding)) is not None:
             title, drawn = plot
             yield Text()
@@ -203,20 +194,18 @@ class _Result:
             yield from hanging(Text(), Text(title, style="bold"), console, width)
             for line in lines:
                 yield from hanging(Text("  "), Text(line), console, width)
-        notes = list(_notes(view, dots, self.all_rows))
-        if notes:
+        if notes := list(_notes(view, dots, self.all_rows)):
             yield Text()
-            yield from _labelled(notes, console, width)
+            yield from labelled(notes, console, width)
 
 
-def _labelled(
-    notes: Sequence[tuple[str, str, str]], console: Console, width: int
-) -> Iterator[Text]:
-    """Lines of label, text and style, the texts below each other."""
+def labelled(notes: Iterable[tuple[str, str, str]], console: Console, width: int) -> Iterator[Text]:
+    """Lay out lines of label, text and style, the texts below each other."""
+    notes = list(notes)
     column = max((cell_len(label) for label, _, _ in notes), default=0) + 2
     for label, text, style in notes:
         head = Text(label.ljust(column), style=style or "bold")
-        if label in ("retry", "resume", "next"):
+        if label in ("retry", "resume", "next", "command"):
             yield from hanging_command(head, text, style, console, width)
         else:
             yield from hanging(head, Text(text, style=style), console, width)
@@ -298,14 +287,15 @@ def _table(
     # Without the verdicts rather than without columns of parameters.
     beside = [verdicts, []] if verdicts else [[]]
     for more, whole, (split, gap) in itertools.product(beside, (True, False), layouts):
-        head, rows = _lines(values + _param_columns(view, points, dots, split, whole) + more, gap)
+        columns = values + _param_columns(view, points, dots, whole) + more
+        head, rows = _lines(_break(columns) if split else columns, gap)
         if max(cell_len(line) for line in (*head, *rows)) <= width:
             yield from (Text(line.rstrip(), style="bold") for line in head)
             yield from (
                 Text(line.rstrip(), style=style) for line, style in zip(rows, styles, strict=True)
             )
             return
-    head, rows = _lines(values, "  ")
+    head, rows = _lines(_break(values), "  ")
     yield from (Text(f"{line}  parameters", style="bold") for line in head)
     for row, style, point in zip(rows, styles, points, strict=True):
         text = Text(format_params(point.params, called=view.called), style=style)
@@ -333,7 +323,7 @@ def _lines(columns: Sequence[_Column], gap: str) -> tuple[list[str], list[str]]:
 
 def _value_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Column]:
     values = [
-        _ENDINGS[point.outcome] if point.objective is None else view.show(point.objective)
+        spell_ending(point.outcome) if point.objective is None else view.show(point.objective)
         for point in points
     ]
     columns = [
@@ -356,7 +346,7 @@ def _verdict_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Col
 
 
 def _param_columns(
-    view: RunView, points: Sequence[PointSummary], dots: str, split: bool, whole: bool
+    view: RunView, points: Sequence[PointSummary], dots: str, whole: bool
 ) -> list[_Column]:
     """A column a parameter; of cells wider than `CELL` the end, unless `whole`."""
     columns = []
@@ -366,12 +356,18 @@ def _param_columns(
             "" if name not in point.params else format_value(point.params[name]) for point in points
         ]
         cells = [each if whole else cut_begin(each, CELL, dots) for each in cells]
-        head = view.called[name]
-        if split:
-            head = _broken(head, max(cell_len(cell) for cell in cells))
         numbers = all(type(value) in (int, float) for value in given)
-        columns.append(_Column(head, cells, right=numbers))
+        columns.append(_Column(view.called[name], cells, right=numbers))
     return columns
+
+
+def _break(columns: Sequence[_Column]) -> list[_Column]:
+    """The columns with their heads in lines no wider than need be."""
+    wide = [max(map(cell_len, column.cells)) for column in columns]
+    return [
+        replace(each, head=_broken(each.head, width))
+        for each, width in zip(columns, wide, strict=True)
+    ]
 
 
 def _broken(head: str, width: int) -> str:
@@ -392,7 +388,8 @@ def _broken(head: str, width: int) -> str:
 def _notes(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, str]]:
     """Label, text and style of each line below the table."""
     if view.records:
-        yield "trials", _counts(view), ""
+        waiting = len(view.records) - view.ended.total() - view.running
+        yield "trials", tell_outcomes(view.ended, running=view.running, waiting=waiting), ""
     if counted := count_verdicts(view.records):
         yield "verdicts", counted, ""
     if view.saved[0]:
@@ -402,12 +399,13 @@ def _notes(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, st
     if view.data:
         yield "data", one_line(view.data), ""
     yield from _engines(view, dots, whole)
-    failures = _failures(view)
-    for reason, numbers in list(failures.items())[: None if whole else REASONS]:
+    failures = view.group_reasons(Outcome.FAILED)
+    for reason, records in list(failures.items())[: None if whole else REASONS]:
         if len(reason) > REASON and not whole:
             reason = reason[:REASON] + dots
-        noun = "trial" if len(numbers) == 1 else "trials"
-        yield "failed", f"{noun} {enumerate_numbers(numbers)}: {reason}", "red"
+        numbers = enumerate_numbers([record.trial.number for record in records])
+        noun = "trial" if len(records) == 1 else "trials"
+        yield "failed", f"{noun} {numbers}: {reason}", "red"
     if len(failures) > REASONS and not whole:
         more = count(len(failures) - REASONS, "other reason")
         yield "", f"{dots} and {more}: --all", "red"
@@ -415,7 +413,7 @@ def _notes(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, st
         yield "retry", view.retry_command, "cyan"
     for rule, stopped in _stopped(view).items():
         noun = "trial" if len(stopped) == 1 else "trials"
-        by = f"{noun} {enumerate_numbers(list(stopped))} by {rule}"
+        by = f"{noun} {enumerate_numbers(sorted(stopped))} by {rule}"
         reasons = list(dict.fromkeys(stopped.values()))
         such = ", such as" if len(reasons) > 1 else ""
         yield "pruned", f"{by}{such}: {reasons[0]}", ""
@@ -448,19 +446,6 @@ def _last_notes(view: RunView) -> Iterator[tuple[str, str, str]]:
         yield "cost", describe_cost(view), ""
     if view.next_command:
         yield "next", view.next_command, "cyan"
-
-
-def _counts(view: RunView) -> str:
-    ended = Counter(record.result.outcome for record in view.records if record.result)
-    parts = [
-        f"{ended[outcome]} {_ENDINGS[outcome] if outcome is not Outcome.COMPLETED else outcome}"
-        for outcome in Outcome
-        if ended[outcome]
-    ]
-    waiting = len(view.records) - ended.total() - view.running
-    parts += [f"{view.running} running"] if view.running else []
-    parts += [f"{waiting} waiting"] if waiting > 0 else []
-    return ", ".join(parts)
 
 
 def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, str]]:
@@ -509,22 +494,10 @@ def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, 
 def _stopped(view: RunView) -> dict[str, dict[int, str]]:
     """The trials that were stopped early, with their reasons, by the rule that stopped them."""
     found: dict[str, dict[int, str]] = {}
-    pruned = Outcome.PRUNED
-    for record in view.records:
-        if record.result and record.result.outcome is pruned:
-            reason = one_line(record.result.reason) or "no reason given"
-            rule = record.result.rule or "a verdict"
-            if record.result.rule:  # It begins with the rule's name.
-                reason = reason.partition(": ")[2] or reason
-            found.setdefault(rule, {})[record.trial.number] = reason
-    return found
-
-
-def _failures(view: RunView) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    failed = Outcome.FAILED
-    for record in view.records:
-        if record.result and record.result.outcome is failed:
-            reason = one_line(record.result.reason) or "no reason given"
-            found.setdefault(reason, []).append(record.trial.number)
+    for reason, records in view.group_reasons(Outcome.PRUNED).items():
+        for record in records:
+            rule = record.result.rule if record.result else ""
+            # Of a rule's reason its name is the beginning.
+            told = reason.partition(": ")[2] or reason if rule else reason
+            found.setdefault(rule or "a verdict", {})[record.trial.number] = told
     return found

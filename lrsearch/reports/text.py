@@ -14,6 +14,7 @@ from lrsearch.analysis.decimals import decimals_for as decimals_for
 from lrsearch.catalogue import arguments_of
 from lrsearch.spec.values import bare
 from lrsearch.terminal import visible
+from lrsearch.trial import Outcome
 
 _DURATION = re.compile(r"([0-9.]+(?:e[-+]?[0-9]+)?)(ep|ba|sp|dur)")
 
@@ -83,6 +84,16 @@ def _number(value: float, digits: int) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def format_apart(values: Sequence[object]) -> list[str]:
+    """The values with as many digits, from three on, as tell different ones apart."""
+    texts: list[str] = []
+    for digits in range(3, 13):
+        texts = [format_value(each, digits) for each in values]
+        if len(set(texts)) == len(set(map(repr, values))):
+            break
+    return texts
+
+
 def format_fixed(value: float, decimals: int | None) -> str:
     """`value` with so many decimals, of a number below 0 with so many significant digits, the last
     of which may be 0, as in a column of others; with four of those where that is None."""
@@ -116,9 +127,10 @@ def format_params(
     params: Mapping[str, Any], most: int | None = None, called: Mapping[str, str] | None = None
 ) -> str:
     """`lr=0.0316 batch_size=64`; of values wider than `most` columns the end. `called` are the
-    names to show, as of `last_parts`, in the place of whole ones."""
+    names to show, those of `last_parts` where it is not given."""
+    called = last_parts([*params]) if called is None else called
     return " ".join(
-        f"{(called or {}).get(name) or one_line(name)}="
+        f"{called.get(name) or one_line(name)}="
         f"{format_value(value) if most is None else cut_begin(format_value(value), most)}"
         for name, value in params.items()
     )
@@ -160,7 +172,7 @@ def tell_epochs(worth: float, shared: float, saved: float = 0.0) -> str:
     if saved:
         parts.append(f"{format_value(saved, 4)} more saved by stopping early")
     told = f" ({', '.join(parts)})" if parts else ""
-    return f"{format_value(worth, 4)} epochs{told}"
+    return f"{count(worth, 'epoch')}{told}"
 
 
 def format_seconds(seconds: float) -> str:
@@ -198,9 +210,23 @@ def format_bytes(size: int) -> str:
     return f"{value:.{digits}f} {units[0]}"
 
 
-def count(number: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count(number: float, noun: str) -> str:
+    """`1 trial`, `2 trials`, `0.5 epochs`."""
+    text = format_value(number, 4)
+    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
+
+
+def spell_ending(outcome: Outcome | None) -> str:
+    """The text in the place of a value that there is none of."""
+    if outcome is None:
+        return "unfinished"
+    return "not finite" if outcome is Outcome.COMPLETED else outcome.words
+
+
+def tell_outcomes(ended: Mapping[Outcome, int], **others: int) -> str:
+    """Numbers of trials by their outcomes, then the `others`: `13 completed, 1 running`."""
+    told = {**{each.words: ended.get(each, 0) for each in Outcome}, **others}
+    return ", ".join(f"{number} {words}" for words, number in told.items() if number > 0)
 
 
 def enumerate_numbers(numbers: Sequence[int], limit: int = 5) -> str:

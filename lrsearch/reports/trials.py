@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lrsearch.catalogue import BESIDE
 from lrsearch.reports.curves import plot
-from lrsearch.reports.tables import STYLES, hanging, hanging_command
+from lrsearch.reports.tables import STYLES, hanging, labelled
 from lrsearch.reports.text import (
     count,
     enumerate_numbers,
@@ -56,12 +56,7 @@ class _Page:
             params = Text(format_params(record.params), style="bold")
             yield from hanging(Text("  "), params, console, width)
         yield Text()
-        for label, text, style in _facts(view):
-            head = Text(label.ljust(9), style=style or "bold")
-            if label == "command":
-                yield from hanging_command(head, text, style, console, width)
-            else:
-                yield from hanging(head, Text(text, style=style), console, width)
+        yield from labelled(_facts(view), console, width)
         room = min(width, _WIDTH)
         for title, drawn in (
             *_curves(view, room, options.encoding),
@@ -87,7 +82,7 @@ def _headline(view: TrialView) -> Text:
         return head.append(": running" if view.running else ": not trained yet", style="dim")
     value = result.value(view.objective)
     if value is None:
-        return head.append(f": {result.outcome.replace('_', ' ')}", style=STYLES[result.outcome])
+        return head.append(f": {result.outcome.words}", style=STYLES[result.outcome])
     metric, shown = one_line(view.objective.metric), format_value(float(value), 5)
     return head.append(f": {metric} ").append(shown, style="green")
 
@@ -124,7 +119,7 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
         if result.last:
             yield "metrics", "; ".join(_metrics(result)), ""
         trained = count(result.steps, "step")
-        trained += f", {format_value(result.epochs, 4)} epochs" if result.epochs else ""
+        trained += f", {count(result.epochs, 'epoch')}" if result.epochs else ""
         if result.shared_epochs:
             trained += f" ({format_value(result.shared_epochs, 4)} of them another trial's)"
         yield "trained", f"{trained}, in {format_seconds(result.seconds)}, {result.engine}", ""

@@ -55,21 +55,29 @@ def by_point(records: Iterable[Record]) -> dict[int, str]:
     return {point: in_words(verdict) for point, verdict in most.items() if verdict != HEALTHY}
 
 
+def count_first(records: Sequence[Record]) -> dict[str, int]:
+    """The trials by their first verdict in words, most first, those without one last."""
+    counted = Counter(
+        in_words(_named(record.result)) or UNKNOWN
+        for record in records
+        if record.result and record.result.outcome in TOLD and record.result.verdicts is not None
+    )
+    return dict(sorted(counted.most_common(), key=lambda each: each[0] == UNKNOWN))
+
+
 def count_verdicts(records: Sequence[Record]) -> str:
     """Counts of the trials by their first verdict, the most frequent first, and of the further
     ones, which advice counts, too; "" where all are healthy, or nothing is known."""
-    told = [record.result for record in records if record.result and record.result.outcome in TOLD]
-    counted = Counter(_named(result) for result in told if result.verdicts is not None)
-    unknown = counted.pop("", 0)
-    if not set(counted) - {HEALTHY}:
+    counted = count_first(records)
+    if not set(counted) - {HEALTHY, UNKNOWN}:
         return ""
-    parts = [f"{number} {in_words(verdict)}" for verdict, number in counted.most_common()]
-    parts += [f"{unknown} {UNKNOWN}"] if unknown else []
+    parts = [f"{number} {verdict}" for verdict, number in counted.items()]
+    told = [record.result for record in records if record.result and record.result.outcome in TOLD]
     unread = sum(result.verdicts is None for result in told)
     parts += [f"{unread} of before, not looked at"] if unread else []
     further = Counter(named(each) for result in told for each in (result.verdicts or ())[1:])
     beside = ", ".join(f"{number} {in_words(name)}" for name, number in further.most_common())
-    return ", ".join(parts) + (f"; as a further verdict {beside}" if beside else "")
+    return ", ".join(parts) + (f"; of these also {beside}" if beside else "")
 
 
 def advise(records: Sequence[Record], within: Collection[int] | None = None) -> list[str]:

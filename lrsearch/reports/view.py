@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +20,7 @@ from lrsearch.reports.ranges import RangeView
 from lrsearch.reports.text import count, format_fixed, format_value, last_parts, one_line
 from lrsearch.reports.verdicts import advise
 from lrsearch.space import is_number
-from lrsearch.trial import Objective, Plan, Ranged, Record, Records, Result, Tested
+from lrsearch.trial import Objective, Outcome, Plan, Ranged, Record, Records, Result, Tested
 
 ROWS = 25
 """Points a table shows where it does not show all."""
@@ -95,6 +96,20 @@ class RunView:
     """The notes on the search's refinement."""
     bounds: tuple[float, float] | None = None
     """The bounds of the searched learning rate, None where none is searched."""
+
+    @property
+    def ended(self) -> Counter[Outcome]:
+        """The numbers of trials by their outcomes."""
+        return Counter(record.result.outcome for record in self.records if record.result)
+
+    def group_reasons(self, *outcomes: Outcome) -> dict[str, list[Record]]:
+        """The trials of these outcomes by their reasons, in the order that these came up."""
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            if record.result and record.result.outcome in outcomes:
+                reason = one_line(record.result.reason) or "no reason given"
+                found.setdefault(reason, []).append(record)
+        return found
 
     @property
     def nothing(self) -> str:

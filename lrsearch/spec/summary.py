@@ -20,7 +20,16 @@ from lrsearch.space import (
     point_at,
     without_points,
 )
-from lrsearch.spec.model import OPEN, ConfirmSettings, Outside, Spec, resolve, steps_of
+from lrsearch.spec.model import (
+    OPEN,
+    BayesSettings,
+    ConfirmSettings,
+    Outside,
+    RandomSettings,
+    Spec,
+    resolve,
+    steps_of,
+)
 from lrsearch.spec.priors import describe_start
 from lrsearch.spec.values import bare, show, write
 from lrsearch.terminal import short
@@ -159,7 +168,9 @@ def describe(spec: Spec, task: str | None = None) -> str:
         if outside is None
         else _describe_reports(spec, outside)
     )
-    sentences += describe_start(spec)
+    # A spec whose grid is whole, and that says nothing of other strategies, is meant for a grid.
+    if missing or (spec.random, spec.bayes) != (RandomSettings(), BayesSettings()):
+        sentences += describe_start(spec)
     return ". ".join([*sentences, *describe_times(spec), *_describe_ends(spec)]) + "."
 
 

@@ -389,7 +389,7 @@ def _worst(race: Race, place: int, scores: Mapping[int, float | None]) -> str:
     """The worst outcome of a point's fresh trainings, in words."""
     found = {race.combine(place, seed)[0] for seed in scores}
     worst = next(outcome for outcome in WORST_FIRST if outcome in found)
-    return "no value" if worst is Outcome.COMPLETED else worst.replace("_", " ")
+    return "no value" if worst is Outcome.COMPLETED else worst.words
 
 
 def ended_trials(race: Race) -> Iterator[int]:

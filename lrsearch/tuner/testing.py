@@ -81,7 +81,7 @@ def look_at_test(session: Session, dispatch: Dispatch, entry: Entry) -> None:
             elif isinstance(event, Ended):
                 ended, result = event, event.result
                 if result.outcome is not Outcome.COMPLETED:
-                    why = result.reason or result.outcome.replace("_", " ")
+                    why = result.reason or result.outcome.words
             elif isinstance(event, Raised):
                 raise event.cause
             elif isinstance(event, Died):

@@ -34,7 +34,8 @@ def test_compare_in_every_form(runs):
     [found] = document["differences"]
     assert (found["gap"], found["verdict"] in ("noise", "unknown")) == (0, True)
     text = call("compare", *runs).stdout
-    assert found["text"] in " ".join(text.split()) and "best 1 of the search" in text
+    assert found["text"] in " ".join(text.split()) and "best 2 of the search" in text
+    assert "best 1 of the search" not in text  # It is what stands above.
     table = call("compare", *runs, "--markdown").stdout
     assert table.startswith("|  | runs/older | more/older |\n| --- | --- | --- |\n")
 
@@ -136,11 +137,11 @@ def test_rates_of_a_curve_stand_with_their_ends():
     best, (low, high), safe = basin.best, basin.best_lr, basin.safe_lr
     found = dict(contest_rows(Contest([("a", view)], [])))
     assert found["best rate"] == f"{best:.3g} ({low:.3g} to {high:.3g})" and low < best < high
-    assert found["do as well"] == f"{safe[0]:.3g} to {safe[1]:.3g}"
+    assert found["do as well"] == f"{safe[0]:.3g} to {safe[1]:.3g} on this split"
     flat = dataclasses.replace(basin, flat=1.0)
     vars(view)["answer"] = dataclasses.replace(view.answer, basin=flat)
     found = dict(contest_rows(Contest([("a", view)], [])))
-    assert found["do as well"] == f"perhaps {safe[0]:.3g} to {safe[1]:.3g}"
+    assert found["do as well"] == f"perhaps {safe[0]:.3g} to {safe[1]:.3g} on this split"
 
 
 def test_seeds_that_make_no_difference_are_no_measure_of_noise(tmp_path, monkeypatch):

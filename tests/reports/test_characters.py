@@ -17,7 +17,18 @@ from lrsearch.reports import confirmation, svg
 from lrsearch.reports.answer import evidence
 from lrsearch.reports.characters import SIGNS, choose_signs, draw, draw_figure, plain
 from lrsearch.reports.confirmation import confirmation_notes, title_of
-from lrsearch.reports.marks import Band, Bar, Figure, Line, Panel, Points, Rule, Scale, Span
+from lrsearch.reports.marks import (
+    Band,
+    Bar,
+    Figure,
+    Line,
+    Panel,
+    Points,
+    Rule,
+    Scale,
+    Span,
+    spanning,
+)
 from lrsearch.reports.rates import FEW, KEY, SHOWN, draw_rates, plot_rates
 from lrsearch.reports.tables import result
 from lrsearch.reports.text import format_value
@@ -214,9 +225,31 @@ def test_terminal_and_page_draw_the_same_figure():
     )
     assert next(both) == next(both)
     assert page.panels[0].title == terminal.panels[0].title == "schedule=cosine"
-    assert len(page.panels) == 4 and len(terminal.panels) == 2
+    # One of four combinations has a point alone, which a drawing would not make clearer.
+    assert len(page.panels) == 3 and len(terminal.panels) == 2
+    assert page.notes == ["1 combination not drawn: of fewer than 3 rates"]
     drawing = svg.draw(terminal.panels[0])
     assert all(f'class="{kind}"' in drawing for kind in terminal.key)
+
+
+def test_no_axis_goes_on_where_its_metric_has_an_end():
+    accuracy = Objective("accuracy", "max")
+    rows = [({"lr": rate}, [1.0 - bowl(rate, 1e-2) / 100]) for rate in RATES]
+    for scale, largest in ((1.0, 1.0), (100.0, 104.0)):  # Some count in percents.
+        rows = [(params, [value * scale for value in values]) for params, values in rows]
+        view = build_view("r", "runs/r", accuracy, records_of(rows, accuracy))
+        top = draw_rates(view).panels[0].y.high
+        assert 0.99 * scale < top <= largest
+    assert spanning([0.9, 1.0], metric="accuracy").high == 1.0
+    assert spanning([90.0, 100.0], metric="accuracy").high > 100.0
+    assert spanning([0.0, 2.0], metric="loss").low == 0.0 > spanning([-1.0], metric="loss").low
+
+
+def test_titles_that_are_cut_keep_what_tells_them_apart():
+    name = "a_parameter_with_quite_a_long_name_for_the_width"
+    rows = [({"lr": rate, name: size}, [bowl(rate, 1e-2)]) for rate in RATES for size in (8, 16)]
+    _, lines = text_of(build_view("r", "runs/r", LOSS, records_of(rows)), 80)
+    assert any("=8 " in line and line.endswith("=16") for line in lines)
 
 
 def test_no_more_than_four_are_drawn():

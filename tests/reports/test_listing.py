@@ -51,6 +51,13 @@ def test_a_narrow_terminal_has_a_line_a_run(width, heads, trials):
         assert trials in row and ("random" in row) == ("strategy" in heads)
 
 
+def test_one_long_name_takes_no_column_from_the_others():
+    long = replace(LINES[0], name="a-search-of-a-long-name" * 3)
+    head, *rows = shown(80, [*LINES, long])
+    assert head.split() == ["run", "strategy", "state", "trials", "best", "written"]
+    assert rows[0].split() == shown(80)[1].split()
+
+
 def test_no_width_loses_a_letter_of_a_name():
     for width in range(20, 60):
         text = "".join(row.partition("  ")[0].strip() for row in shown(width))

@@ -290,6 +290,18 @@ def test_lines_off_a_terminal_are_bounded() -> None:
     assert len(second) <= live.LONGEST and second.startswith("[2/4] trial 2  accuracy 0.5000")
 
 
+def test_a_reason_of_several_trials_is_told_once() -> None:
+    """The seeds and folds of a point that a rung stops all end by its verdict."""
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.begin(3, ACCURACY, 1)
+        for number in (1, 2, 3):
+            why = "halving: not among the best" if number < 3 else "exit code 3"
+            progress.ended(number, {"train.lr": 0.1}, Outcome.PRUNED, None, 1.0, why)
+    ends = [line.partition("  lr=0.1  ")[2] for line in stream.getvalue().splitlines()]
+    assert ends == ["halving: not among the best", "as trial 1", "exit code 3"]
+
+
 class Clock:
     now = 0.0
 

@@ -387,7 +387,7 @@ def test_finalists_stand_with_their_fresh_seeds():
         assert f"3 fresh seeds; the search's best {value}" in words
     assert "with its best finalist on fresh seeds" in words
     assert (
-        "best of each in the search (fresh seeds): " in words
+        words.count("best of each value in the search (fresh seeds), all else free.") == 1
         and " trials of the search, by step" in words
     )
     assert "confirmed on 3 fresh seeds" in words and "not confirmed" not in words

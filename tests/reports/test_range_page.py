@@ -32,16 +32,16 @@ def test_one_refusal_of_several_structures_is_told_once_with_all_their_names():
         "  batch_size=8",
         "  batch_size=32",
         "",
-        f"refused   {FAULT}",
-        "try       mend that, and give the same command again",
-        "cost      3 seeds each, 24 steps in 3.0s, one by one: alone",
+        f"refused  {FAULT}",
+        "try      mend that, and give the same command again",
+        "cost     3 seeds each, 24 steps in 3.0s, one by one: alone",
         "",
         "run: no range of rates",
         "  batch_size=16",
         "",
-        "refused   it raised",
-        "try       mend that, and give the same command again",
-        "cost      3 seeds, 12 steps in 1.5s, one by one: alone",
+        "refused  it raised",
+        "try      mend that, and give the same command again",
+        "cost     3 seeds, 12 steps in 1.5s, one by one: alone",
     ]
 
 

@@ -28,6 +28,7 @@ from lrsearch.reports.page.content import describe_importance, describe_notes
 from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.tables import open_console, result
 from lrsearch.reports.text import (
+    count,
     decimals_for,
     enumerate_numbers,
     fill,
@@ -312,6 +313,13 @@ def test_columns_move_together_before_the_table_is_given_up():
     assert by_width[100].endswith("0.125     0.125     0.125")
     assert by_width[80].endswith("0.125    0.125    0.125")
     assert by_width[74].endswith("0.125   0.125   0.125")
+
+
+def test_a_long_metric_takes_no_room_from_the_parameters():
+    long = Objective("validation_macro_averaged_area_under_the_curve", "max")
+    trial = Record(Trial(1, "k", {}, 0), 1, {"lr": 0.1, "width": 8}, "grid", None)
+    text = rendered(build_view("r", "f", long, [trial]), 60)
+    assert re.search(r"\n +1 +unfinished +0\.1 +8\n", text) and "parameters" not in text
 
 
 def test_narrow_terminal_shows_parameters_as_text():
@@ -659,6 +667,20 @@ def test_markdown_is_one_table_whatever_the_text():
     assert "Best accuracy 0.9170 (2 seeds, deviation 0.0071) with lr=0.00158" in text
     assert "\n- evidence: not confirmed" in text and "\n- cost: 24 trials" in text
     assert "; tied with points " in text
+
+
+def test_columns_of_words_stand_on_the_left_in_markdown():
+    lines = to_markdown(big_view(3)).splitlines()
+    head = next(place for place, line in enumerate(lines) if line.startswith("| point"))
+    sides = zip(*(line.strip("| ").split(" | ") for line in lines[head : head + 2]), strict=True)
+    assert {name for name, side in sides if side == "---"} == {"schedule", "outcome"}
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(1, "1 epoch"), (1.0, "1 epoch"), (0.5, "0.5 epochs"), (2, "2 epochs")]
+)
+def test_one_has_no_plural(number, told):
+    assert count(number, "epoch") == told
 
 
 def test_markdown_has_the_rate_drawn_as_the_terminal_has_it():
@@ -1097,6 +1119,11 @@ def test_plot_labels_and_given_range():
     lines = text.splitlines()
     assert lines[0].startswith("1 |") and lines[2].startswith("0 |") and "*" in lines[1]
     assert lines[3] == "   0" + " " * 13 + "end"
+
+
+def test_plot_tells_the_ends_of_its_axis_apart():
+    lines = plot([1.096123, 1.095834], width=20, height=3, encoding="ascii").splitlines()
+    assert lines[0].startswith("1.0961 |") and lines[2].startswith("1.0958 |")
 
 
 def test_plot_of_nothing_is_refused():

@@ -135,7 +135,7 @@ def test_counts_name_what_is_not_known():
 def test_what_advice_counts_stands_among_the_counts():
     overfit = [record(k, {"lr": 0.1}, "oscillating", "overfitting") for k in (1, 2, 3)]
     text = " ".join(shown(build_view("a", "a", ACCURACY, overfit), 120).split())
-    assert "3 rate too high; as a further verdict 3 overfitting" in text  # None swings.
+    assert "3 rate too high; of these also 3 overfitting" in text  # None swings.
     assert "all 3 trials overfit" in text
 
 
@@ -160,9 +160,10 @@ def test_the_page_of_a_trial_has_verdict_evidence_advice_and_the_recorded_steps(
     records = Records(steps, falling, falling, (math.nan, 0.0, *falling[2:]), falling, 2.3, 2.3)
     view, text = page(records, "too_slow", "unstable")
     lines = text.splitlines()
-    assert "verdict  too slow, with a confidence of 88%" in lines
-    assert "evidence fall 0.22, limit 0.06" in lines and "advice   of too_slow: do better" in lines
-    assert "verdict  unstable, with a confidence of 88%" in lines
+    assert "verdict   too slow, with a confidence of 88%" in lines
+    assert "evidence  fall 0.22, limit 0.06" in lines
+    assert "advice    of too_slow: do better" in lines
+    assert "verdict   unstable, with a confidence of 88%" in lines
     assert (
         "gradient norm (its power of ten)" in lines and "update ratio (its power of ten)" in lines
     )

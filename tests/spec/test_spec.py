@@ -1160,9 +1160,15 @@ def test_a_spec_is_read_back_in_words():
         "The grid has 18 points. A point is 2 trials (2 seeds). "
         "A trial takes 112 to 225 steps. "
         "Points are compared by validation accuracy, last of the training. "
-        "The first 8 points of bayes lean to what is usual from scratch: small batches first. "
         "A training under way is saved every 5m."
     )
+
+
+def test_a_grid_alone_is_told_nothing_of_how_bayes_begins():
+    begins = "points of bayes lean to what is usual from scratch: small batches first. "
+    assert begins not in describe(read(BASE))
+    assert begins in describe(read(BASE + "bayes: {trials: 12}\n"))
+    assert begins in describe(read(BASE.replace(", points: 3", "")))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from lrsearch.reports.page import content, figures, rows
 from lrsearch.reports.page.content import Making
 from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.text import count, one_line, without_empty
-from lrsearch.reports.verdicts import count_verdicts
+from lrsearch.reports.verdicts import UNKNOWN, count_first
 from lrsearch.reports.view import ONE_SEED, UNDER_WAY, RunView
 from lrsearch.terminal import visible
 
@@ -336,10 +336,11 @@ def _importance(view: RunView) -> dict[str, Any]:
         f"{shared[0]['name']} explains {shared[0]['share']:.0%} of the variation alone"
         + (f", {shared[1]['name']} {shared[1]['share']:.0%}." if len(shared) > 1 else ".")
         if shared
-        else "No share of the variation is surer than noise; the best of each value is below."
+        else "No share of the variation is surer than noise."
     )
-    searched = " in the search (fresh seeds)" if view.confirmed else ""
     head = title_levels(view.answer) if view.answer is not None else ""
+    if any(each["levels"] for each in found):
+        finding += f" Below each stands the {head}."
     drawn, listed = [], []
     for each in found:
         share, interval = each["share"], each["interval"]
@@ -350,7 +351,7 @@ def _importance(view: RunView) -> dict[str, Any]:
                 **each,
                 "drawing": _meter(share, interval) if share is not None else "",
                 "percent": f"{share:.0%} ({between})" if share is not None else "",
-                "levels": f"best of each{searched}: {levels}" if levels else "",
+                "levels": levels,
             }
         )
         levels = levels or MANY
@@ -365,17 +366,17 @@ def _importance(view: RunView) -> dict[str, Any]:
 
 def _verdicts(view: RunView, said: Sequence[str]) -> dict[str, Any]:
     """The verdicts, and advice that was not `said` already."""
-    counted = content.count_by_verdict(view.records)
-    most = max((number for _, number in counted), default=1)
-    told = count_verdicts(view.records)
-    healthy = any(name == HEALTHY for name, _ in counted)
-    finding = "All that were looked at are healthy." if healthy else "There is too little to tell."
-    finding = f"{told}." if told else finding
+    counted = count_first(view.records)
+    most = max(counted.values(), default=1)
+    told = {name: number for name, number in counted.items() if name != UNKNOWN}
+    healthy, looked = told.get(HEALTHY, 0), count(sum(told.values()), "trial")
+    finding = f"{healthy} of {looked} that tell enough {'is' if healthy == 1 else 'are'} healthy."
+    finding = finding if told else "There is too little to tell."
     drawn = [
         {"name": name, "number": number, "drawing": _meter(number / most)}
-        for name, number in counted
+        for name, number in counted.items()
     ]
-    advice = [told for sentence in view.advice if (told := one_line(sentence)) not in said]
+    advice = [text for sentence in view.advice if (text := one_line(sentence)) not in said]
     return {"verdicts": drawn, "verdict_finding": finding, "verdict_advice": advice}
 
 

@@ -12,7 +12,6 @@ from lrsearch import schedules
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.diagnosis import HEALTHY
-from lrsearch.diagnosis.agreement import TOLD
 from lrsearch.reports.answer import (
     call_edge,
     choice,
@@ -39,8 +38,8 @@ from lrsearch.reports.text import (
     format_value,
     one_line,
 )
-from lrsearch.reports.verdicts import UNKNOWN, in_words, leading, named
 from lrsearch.reports.verdicts import advise as advise_all
+from lrsearch.reports.verdicts import in_words, leading, named
 from lrsearch.reports.view import RunView, describe_found, describe_repeatability
 from lrsearch.terminal import command_line, visible
 from lrsearch.trial import Outcome, Record
@@ -323,18 +322,6 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
 # curves and diagnosis
 
 
-def count_by_verdict(records: Sequence[Record]) -> list[tuple[str, int]]:
-    """The trials by their first verdict, most first."""
-    told = (
-        in_words(leading(record.result)) or UNKNOWN
-        for record in records
-        if record.result is not None
-        and record.result.verdicts is not None
-        and record.result.outcome in TOLD
-    )
-    return Counter(told).most_common()
-
-
 def typical(records: Sequence[Record], known: Mapping[int, Any]) -> dict[str, int]:
     """One trial of each verdict but healthy, whose curve is known: the surest."""
     found: dict[str, tuple[float, int]] = {}
@@ -392,15 +379,7 @@ def draw_typical(view: RunView, making: Making) -> Figure | None:
 
 def describe_failures(view: RunView) -> list[dict[str, str]]:
     """The reasons of failures, most frequent first, with the first traceback and output of each."""
-    groups: dict[str, list[Record]] = {}
-    for record in view.records:
-        if record.result is not None and record.result.outcome in (
-            Outcome.FAILED,
-            Outcome.OUT_OF_MEMORY,
-        ):
-            groups.setdefault(one_line(record.result.reason) or "no reason given", []).append(
-                record
-            )
+    groups = view.group_reasons(Outcome.FAILED, Outcome.OUT_OF_MEMORY)
     ordered = sorted(groups.items(), key=lambda each: -len(each[1]))
     found = []
     for reason, records in ordered[:MOST_FAILURES]:
@@ -461,7 +440,8 @@ def list_unmeasured(view: RunView) -> list[str]:
     if view.answer is not None:
         if not view.answer.confirmed:
             found.append("Nothing is confirmed on fresh seeds.")
-        if view.answer.confirmation is None or view.answer.confirmation.fixed:
+        again = view.answer.confirmation
+        if view.answer.split if again is None else again.fixed:
             found.append("Another split of the data moves all values, and the best rate, together.")
         law = view.answer.law
         if law is not None:

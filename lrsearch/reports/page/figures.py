@@ -26,7 +26,6 @@ from lrsearch.reports.rates import worst_end
 from lrsearch.reports.text import (
     format_params,
     format_value,
-    last_parts,
     one_line,
 )
 from lrsearch.reports.view import RunView
@@ -80,19 +79,23 @@ def draw_finalists(view: RunView) -> Figure | None:
     answer = view.answer
     if answer is None or answer.confirmation is None or not answer.confirmation.finalists:
         return None
-    finalists = answer.confirmation.finalists
+    finalists, metric = answer.confirmation.finalists, view.objective.metric
     # A control that is far worse would leave no room to tell the others apart.
     close = [each for each in finalists if not each.control] or finalists
     values = [value for each in close for value in (each.searched, each.mean)]
     ends = [end for each in close for end in each.interval or ()]
-    y = spanning([value for value in [*values, *ends] if value is not None], room=0.12)
+    y = spanning(
+        (value for value in [*values, *ends] if value is not None), room=0.12, metric=metric
+    )
     ends += [
         end
         for each in finalists
         if each.control and each.mean is not None and y.holds(each.mean)
         for end in each.interval or ()
     ]
-    y = spanning([value for value in [*values, *ends] if value is not None], room=0.12)
+    y = spanning(
+        (value for value in [*values, *ends] if value is not None), room=0.12, metric=metric
+    )
     marks: list[Mark] = []
     fresh: dict[str, list[tuple[float, float]]] = {}
     for place, each in enumerate(finalists, 1):
@@ -112,7 +115,7 @@ def draw_finalists(view: RunView) -> Figure | None:
         for place, each in enumerate(finalists, 1)
     ]
     x = Scale(0.5, len(finalists) + 0.5)
-    panel = Panel("", x, y, marks, x_names=names, y_label=one_line(view.objective.metric))
+    panel = Panel("", x, y, marks, x_names=names, y_label=one_line(metric))
     key = {
         "pick": "recommended, mean of its fresh seeds",
         "tie": "mean of fresh seeds",
@@ -160,7 +163,7 @@ def draw_law(law: Law) -> Figure:
     name = one_line(law.name)
     y, named = spanning(rates, log=True), [(float(size), format_value(size)) for size in sizes]
     named = named if len(named) <= MOST_NAMED else []  # Sizes that were measured, unless many.
-    title = format_params(law.params, called=last_parts([*law.params]))
+    title = format_params(law.params)
     panel = Panel(title, x, y, marks, name, "best rate", x_names=named)
     rows = [
         (
@@ -224,7 +227,7 @@ def draw_curves(
     head = ("trial", "", "metric", "steps", "first", "last")
     if together is not None:
         x = _steps([places for *_, places in kept])
-        y = _near_the_end([places for *_, places in kept])
+        y = _near_the_end([places for *_, places in kept], metric)
         marks: list[Mark] = [Line(places, "faint") for *_, places in kept[:0:-1]]
         marks.append(Line(kept[0][-1], "best"))
         panel = Panel("", x, y, marks, "step", one_line(metric))
@@ -237,7 +240,7 @@ def draw_curves(
         Panel(
             f"{title}: trial {number}",
             _steps([places]),
-            spanning(value for _, value in places),
+            spanning((value for _, value in places), metric=chosen),
             [Line(places)],
             "step",
             one_line(chosen),
@@ -254,7 +257,7 @@ def _steps(curves: Sequence[Sequence[tuple[float, float]]]) -> Scale:
     return Scale(low, high if high > low else low + 1.0)
 
 
-def _near_the_end(curves: Sequence[Sequence[tuple[float, float]]]) -> Scale:
+def _near_the_end(curves: Sequence[Sequence[tuple[float, float]]], metric: str) -> Scale:
     """The scale of what curves come to: without a first tenth that is far from it."""
     values = [value for places in curves for step, value in places if step >= 0.1 * places[-1][0]]
-    return spanning(values)
+    return spanning(values, metric=metric)

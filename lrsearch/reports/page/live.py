@@ -17,7 +17,7 @@ from urllib.parse import quote
 from lrsearch import __version__
 from lrsearch.reports.contest import Contest, contest_notes, contest_rows
 from lrsearch.reports.listing import UNREADABLE, RunLine, tell_best, tell_trials
-from lrsearch.reports.marks import Bar, Figure, Line, Mark, Panel, Points, Scale, spanning
+from lrsearch.reports.marks import Bar, Figure, Line, Mark, Panel, Points, Scale, spanning, used_key
 from lrsearch.reports.page import Served, environment, render
 from lrsearch.reports.text import (
     count,
@@ -280,12 +280,6 @@ def _job(job: Job, kept: Sequence[Lane]) -> dict[str, Any]:
     return {"title": title, "lanes": lanes, "free": f"{free} free" if free > 0 else ""}
 
 
-def _key(marks: Sequence[Mark], **texts: str) -> dict[str, str]:
-    """The texts of those kinds of marks that a figure has."""
-    kinds = {mark.kind for mark in marks}
-    return {kind: text for kind, text in texts.items() if kind in kinds}
-
-
 # how the best came about
 
 
@@ -311,7 +305,7 @@ def draw_course(
         (1.0, "seconds"),
     )
     values = sorted((value for _, value in places), reverse=objective.goal == "max")
-    y = spanning(values[: max(2, math.ceil(0.8 * len(values)))])
+    y = spanning(values[: max(2, math.ceil(0.8 * len(values)))], metric=objective.metric)
     dots = [(spot / unit, value) for spot, value in places]
     steps: list[tuple[float, float]] = []
     for spot, value in best:
@@ -331,7 +325,8 @@ def draw_course(
     )
     finding += f"; {format_seconds(since)} since then brought none better." if since > 0 else "."
     rows = [(format_seconds(spot), format_fixed(value, decimals)) for spot, value in best[-ROWS:]]
-    key = _key(marks, dot="a trial", best="best so far", off="beyond the axis")
+    words = {"dot": "a trial", "best": "best so far", "off": "beyond the axis"}
+    key = used_key([panel], words)
     return Figure("course", finding, [panel], ("of training", f"best {metric}"), rows, key)
 
 
@@ -400,7 +395,7 @@ def _row(line: RunLine, news: News | None) -> dict[str, str]:
         trials += f" ({news.done} of {news.total} now{left})"
     cost = format_seconds(line.seconds) if line.seconds else ""
     if line.epochs:
-        cost += f", {format_value(line.epochs, 4)} epochs"
+        cost += f", {count(line.epochs, 'epoch')}"
     return {
         "name": one_line(line.name),
         "link": f"runs/{link(line.name)}/",
@@ -466,7 +461,7 @@ def _draw_values(contest: Contest) -> Figure | None:
     objective = known[0][2]
     values = [answer.value for _, answer, _ in known]
     ends = [end for _, answer, _ in known for end in answer.interval or ()]
-    y = spanning([*values, *ends], room=0.12)
+    y = spanning([*values, *ends], room=0.12, metric=objective.metric)
     marks: list[Mark] = [
         Bar(place, *answer.interval, "fresh")
         for place, (_, answer, _) in enumerate(known, 1)
@@ -490,5 +485,5 @@ def _draw_values(contest: Contest) -> Figure | None:
         )
         for name, answer, _ in known
     ]
-    key = _key(marks, dot="recommended value", fresh="its interval of 95 %")
+    key = used_key([panel], {"dot": "recommended value", "fresh": "its interval of 95 %"})
     return Figure("values", f"{finding}.", [panel], ("run", metric, "95 %"), rows, key)

@@ -90,7 +90,7 @@ def _row(view: RunView, record: Record, kept: Mapping[str, bool]) -> tuple[list[
     first = [
         record.trial.number,
         value if value is not None and math.isfinite(value) else None,
-        result.outcome.replace("_", " ") if result is not None else "unfinished",
+        result.outcome.words if result is not None else "unfinished",
     ]
     row = [_cell(record.params[name]) if name in record.params else "" for name in view.params]
     own = {

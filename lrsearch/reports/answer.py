@@ -333,7 +333,8 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     if view.stopped:
         yield "stopped", view.stopped
     if view.rounds:
-        yield "refined", describe_round(view.rounds[-1]).removeprefix("refine, ")
+        alone = "; the interval is of the search's split alone" * view.one_split
+        yield "refined", describe_round(view.rounds[-1]).removeprefix("refine, ") + alone
     yield from confirmation_notes(answer, view.objective)
 
 

@@ -75,7 +75,8 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
         basin = answer.basin or (answer.basins[0] if answer.basins else None)
         if basin is not None:
             yield "best rate", f"{format_value(basin.best)} ({spell_span(basin.best_lr)})"
-            yield "do as well", f"perhaps {spell_safe(basin)}" if basin.plain else spell_safe(basin)
+            where = " on this split" * answer.split
+            yield "do as well", f"{'perhaps ' * basin.plain}{spell_safe(basin)}{where}"
             if failing := spell_failing(basin):
                 yield "fails", failing
         for place, point in enumerate(_finalists(view), start=1):

@@ -464,7 +464,8 @@ def _rate_finding(answer: Answer, rate: str) -> str:
         return f"The recommended {name} is {format_value(own)}; too few were measured for a curve."
     low, high = basin.safe_lr
     verb, best = "may do" if basin.plain else "does", format_value(basin.best)
-    end = f" as well as the curve's best, {best}{spell_close(basin)}"
+    where = " on this split" * answer.split
+    end = f" as well as the curve's best, {best}{where}{spell_close(basin)}"
     told = f"{name} from {spell_safe(basin)} {verb}{end}"
     if format_value(low) == format_value(high):
         told = f"No other {name} does{end}"

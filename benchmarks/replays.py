@@ -221,6 +221,7 @@ def confirm(table: Table, one: Search, seeds: int, generator: Any) -> Confirmed:
             interval=each.interval,
             scores=scores[each.point],
             better=each.better,
+            outcome="diverged" if each.mean is None else "",
             control=each.point == control,
             tied=each.point in {verdict.winner, *verdict.tied},
         )

@@ -19,7 +19,7 @@ from lrsearch.analysis.law import Law, find_law
 from lrsearch.analysis.lengths import NAME, Lengths, epochs_of, find_lengths
 from lrsearch.analysis.points import PointSummary, clip, find_ends, rank, same, set_apart
 from lrsearch.analysis.tied import POOLED, close, mean_interval, pool_noise, ties
-from lrsearch.trial import Objective
+from lrsearch.trial import Objective, Outcome
 
 FINE = 0.1
 """Decades from trouble below which one point is no farther than another."""
@@ -269,9 +269,10 @@ def rest_on(
     rate, batch_size = find_rate(points), find_batch_size(points)
     basins = answer.basins
     if winner is not None and winner.seeds > 1 and not confirmation.seedless:
-        others = (each.point for each in confirmation.finalists)
+        others = {each.point: each.outcome for each in confirmation.finalists}
         worse = [numbers[each] for each in others if each in numbers.keys() - again.keys()]
-        basins = tuple(bound_rates(basin, [highest, *near], worse) for basin in basins)
+        lost = {each for each, outcome in others.items() if outcome == Outcome.DIVERGED}
+        basins = tuple(bound_rates(basin, [highest, *near], worse, lost) for basin in basins)
     chosen, why = _recommend([highest, *near], basins, rate)
     value = chosen.objective
     assert value is not None

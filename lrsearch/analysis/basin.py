@@ -141,18 +141,23 @@ class Basin:
         return None if self.diverges_at is None else self.diverges_at / self.best
 
     @property
-    def scattered(self) -> bool:
-        """Whether as many rates trained above `diverges_at` as diverged from it on: then it is no
-        bound."""
-        if self.diverges_at is None:
-            return False
-        above = [value for rate, value in self.readings if rate >= self.diverges_at]
-        return 2 * above.count(None) <= len(above)
+    def beside(self) -> bool:
+        """Whether `safe_lr` ends so near to a rate that failed that on another split it may fail,
+        too."""
+        return self.bound is not None and self.bound < self.safe_lr[1] * 10 ** (SPLIT_SHIFT - 1e-9)
+
+    def begins(self, rate: float) -> bool:
+        """Whether trainings fail from a rate on: above those that do as well, where more failed
+        from it on than trained (`idle_at` is such a rate)."""
+        above = [value for each, value in self.readings if each >= rate]
+        most = rate == self.idle_at or 2 * above.count(None) > len(above)
+        return most and rate > self.safe_lr[1]
 
     @property
     def bound(self) -> float | None:
         """The rate from which on trainings fail, None where there is none or it is no bound."""
-        return None if self.idle_at is None and self.scattered else self.fails_at
+        rate = self.fails_at
+        return rate if rate is not None and self.begins(rate) else None
 
     def at(self, rate: float) -> tuple[float, float, float]:
         """The curve at a rate and both ends of its band. Beside a cliff that at the nearest place
@@ -335,9 +340,12 @@ def _describe(
     drawn = family.draw(index, grid)
     middle, (low, high) = drawn.mean(axis=0), ends(drawn, TAIL)
     moved = np.random.default_rng(index).normal(0, _shift(points), len(drawn))
-    bests = np.clip(grid[drawn.argmin(axis=1)] + moved, left, right)
     # What other curves tried says how this one may go on, and not that it does so.
     best = int(np.where(sound if sound.any() else tried, middle, math.inf).argmin())
+    above = [p for p in points if p.params[rate] > 10 ** grid[best] * (1 + 1e-9)]
+    clear, most = _find_clear(above, rate, float(grid[best]))
+    last = min(right, clear) if most else right
+    bests = np.clip(grid[drawn.argmin(axis=1)] + moved, left, last)
     first, last = nearest_ends(bests, TAIL)
     values = np.array([gauge.value(float(place)) for place in middle])
     reach = [gauge.value(float(each[best])) for each in (low, high)]
@@ -347,10 +355,8 @@ def _describe(
     # alone there is no cliff, and neighbours say too little of the noise.
     sound[cells(find_worse(points, rate, gauge) if family.flat < PLAIN else [])] = False
     measured = [(float(p.params[rate]), p.objective) for p in points]
-    lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
-    lost = [each for each in lost if each > 10 ** grid[best]]
-    # What stands for a divergence is within a hundredth of values far from 0.
-    sound &= grid < math.log10(min(lost, default=math.inf)) - 1e-9
+    lost = [p.params[rate] for p in above if p.outcome is Outcome.DIVERGED]
+    sound &= grid <= clear + 1e-9
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
     rate_at = functools.partial(_rate_at, [own for own, _ in readings])
 
@@ -403,6 +409,15 @@ def _stood_still(point: PointSummary) -> bool:
     """Whether a point that a curve is for has no value, and did not diverge: how far that is from
     the others says nothing of how fast curves bend."""
     return point.objective is None and point.outcome is not Outcome.DIVERGED
+
+
+def _find_clear(above: Sequence[PointSummary], rate: str, best: float) -> tuple[float, bool]:
+    """The decade up to which no rate is near to the lowest of those `above` the best that failed,
+    at least the best one's; and whether most from there on failed. On another split rates fail from
+    a lower one on, by as much as its best rate lies off."""
+    failing = min((p.params[rate] for p in above if p.fails), default=math.inf)
+    beyond = [p.fails for p in above if p.params[rate] >= failing]
+    return max(best, math.log10(failing) - SPLIT_SHIFT), 2 * sum(beyond) > len(beyond)
 
 
 def _find_idle(points: Sequence[PointSummary], rate: str, least: float) -> float | None:

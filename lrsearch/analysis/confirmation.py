@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,10 +82,16 @@ def find_beyond(
     return next(beyond, None)
 
 
-def bound_rates(basin: Basin, good: Sequence[PointSummary], worse: Sequence[PointSummary]) -> Basin:
+def bound_rates(
+    basin: Basin,
+    good: Sequence[PointSummary],
+    worse: Sequence[PointSummary],
+    lost: Collection[int | None] = (),
+) -> Basin:
     """The basin with what fresh seeds say of its rates: that the `good` points are as good as the
-    best of all, best first, and the others `worse`. The intervals hold the rates of the good ones,
-    and end halfway to the next of the worse ones that differ from a good one in the rate alone; the
+    best of all, best first, and the others `worse`, of which those numbered in `lost` diverged. The
+    intervals hold the rates of the good ones, and end halfway to the next of the worse ones that
+    differ from a good one in the rate alone, and `SPLIT_SHIFT` below a higher one that is lost; the
     best rate lies among them."""
     own = [point for point in good if agrees(point.params, basin.params)]
     own = [point for point in own if is_rate(point.params.get(basin.rate))]
@@ -93,14 +99,18 @@ def bound_rates(basin: Basin, good: Sequence[PointSummary], worse: Sequence[Poin
         return basin
     rates = [float(point.params[basin.rate]) for point in own]
     alike = [
-        float(point.params[basin.rate])
+        point
         for point in worse
         if any(math.isfinite(_apart(point, each, basin.rate)) for each in own)
     ]
+    others = [float(point.params[basin.rate]) for point in alike]
     # Where the objective gets worse between two rates nobody knows: halfway.
     low, high = min(rates), max(rates)
-    first = max((math.sqrt(each * low) for each in alike if each < low), default=0.0)
-    last = min((math.sqrt(each * high) for each in alike if each > high), default=math.inf)
+    first = max((math.sqrt(each * low) for each in others if each < low), default=0.0)
+    last = min((math.sqrt(each * high) for each in others if each > high), default=math.inf)
+    failing = {each.params[basin.rate] for each in alike if each.point in lost}
+    beyond = min((each for each in failing if each > high), default=math.inf)
+    last = min(last, beyond / 10**SPLIT_SHIFT)
 
     def hold(ends: tuple[float, float]) -> tuple[float, float]:
         return min(max(ends[0], first), low), max(min(ends[1], last), high)
@@ -116,9 +126,10 @@ def bound_rates(basin: Basin, good: Sequence[PointSummary], worse: Sequence[Poin
     safe, best_lr = hold(basin.safe_lr), hold(basin.best_lr)
     best = basin.best if safe[0] <= basin.best <= safe[1] else rates[0]
     value, *reach = basin.at(best)
-    failing = {rate for rate, each in basin.readings if each is None and rate > best}
+    known = [] if basin.diverges_at is None else [basin.diverges_at]
     return replace(
         basin,
+        readings=tuple((at, None if at in failing else each) for at, each in basin.readings),
         best=best,
         value=value,
         interval=(min(reach), max(reach)),
@@ -126,8 +137,7 @@ def bound_rates(basin: Basin, good: Sequence[PointSummary], worse: Sequence[Poin
         at_ends=(share(0), share(-1)),
         within_error=hold(basin.within_error),
         within_percent=hold(basin.within_percent),
-        diverges_at=basin.diverges_at if basin.diverges_at in failing else None,
-        idle_at=basin.idle_at if basin.idle_at in failing else None,
+        diverges_at=min([*known, *(each for each in failing if each > best)], default=None),
     )
 
 

@@ -45,6 +45,7 @@ from lrsearch.reports.text import (
     tell_epochs,
     tell_interval,
 )
+from lrsearch.reports.verdicts import describe_own
 from lrsearch.reports.view import RunView
 from lrsearch.terminal import command_line
 from lrsearch.trial import Outcome, Record
@@ -324,10 +325,15 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     yield "evidence", evidence(answer, alone=False)
     if text := choice(answer):
         yield "", text
+    numbers = {*answer.recommended.trials}
+    own = [each.result for each in view.records if each.trial.number in numbers and each.result]
+    if text := describe_own(own):
+        yield "verdict", text
     if view.stopped:
         yield "stopped", view.stopped
     if view.rounds:
-        yield "refined", describe_round(view.rounds[-1]).removeprefix("refine, ")
+        alone = "; the interval is of the search's split alone" * view.one_split
+        yield "refined", describe_round(view.rounds[-1]).removeprefix("refine, ") + alone
     yield from confirmation_notes(answer, view.objective)
 
 

@@ -69,7 +69,7 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
         numbers = enumerate_numbers(list(found.failed))
         yield "fresh", f"{noun} {numbers} failed: --retry-failed trains what failed again"
     if found.fixed:
-        yield "fresh", f"the splits stayed, only the seeds are others: {found.fixed}"
+        yield "fresh", f"lrsearch drew no other splits: {found.fixed}"
     if found.steady and found.over:
         if not answer.steady:  # The evidence says so of all points.
             yield "fresh", "every training came to the same value: there is nothing to tell apart"
@@ -131,7 +131,7 @@ def _describe_control(
         return told
     told += f", worse with probability {_probability(own.better)}"
     if control.tied and own.better > LIKELY:
-        told += " by the two alone, and tied by the noise of all"
+        told += ": too little to rule out a tie, as the best of several may be so by luck"
     return told
 
 
@@ -242,7 +242,7 @@ def title_of(found: Confirmation) -> str:
         tied = [each.better for each in found.finalists if each.tied and each.better is not None]
         odd = found.control.tied and any(max(share, 1 - share) > LIKELY for share in tied)
         if odd and not found.seedless:
-            against += ", by the two alone; tied: not told from the best by the noise of all"
+            against += "; tied: not clearly worse than the best, which may be so by luck"
         against = f" ({against})"
     seeds = {each.seeds for each in found.finalists}
     many = count(seeds.pop(), "fresh seed") if len(seeds) == 1 else "fresh seeds"

@@ -266,14 +266,19 @@ def spell_failing(basin: Basin) -> str:
     """A sentence on the rate from which on trainings fail; "" where none above the best did."""
     told = []
     idle, rate = map(_spell_known, (basin.idle_at, basin.diverges_at))
-    if rate and rate == idle and not basin.scattered:
-        return f"trainings fail from {rate} on: some diverge, some learn nothing"
-    if idle:
-        told.append(f"trainings that learn nothing begin at {idle}")
-    if rate:
-        scattered = f"{rate} diverged, though higher rates trained"
-        told.append(scattered if basin.scattered else f"divergence begins at {rate}")
-    return ", and ".join(told)
+    if basin.bound is not None and rate == idle:
+        told = [f"trainings fail from {rate} on: some diverge, some learn nothing"]
+    else:
+        for begin, verb, at in (
+            ("trainings that learn nothing begin", "learned nothing", basin.idle_at),
+            ("divergence begins", "diverged", basin.diverges_at),
+        ):
+            if at is not None and basin.begins(at):
+                told.append(f"{begin} at {format_value(at)}")
+            elif at is not None:
+                told.append(f"{format_value(at)} {verb}, though higher rates trained")
+    near = ", on another split perhaps lower" if basin.beside else ""
+    return ", and ".join(told) + near
 
 
 def spell_uncurved(answer: Answer) -> str:

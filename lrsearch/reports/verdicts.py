@@ -65,6 +65,18 @@ def count_first(records: Sequence[Record]) -> dict[str, int]:
     return dict(sorted(counted.most_common(), key=lambda each: each[0] == UNKNOWN))
 
 
+def describe_own(results: Sequence[Result]) -> str:
+    """The verdict of most trials of a point, with its advice; "" where it is sound, or of a rate
+    that neighbours call too high: it did better than they by what the search goes by."""
+    counted = Counter(map(leading, results))
+    verdict, many = counted.most_common(1)[0] if counted else ("", 0)
+    if verdict in ("", "too_high", HEALTHY):
+        return ""
+    told = [(result.verdicts or ())[0].advice for result in results if leading(result) == verdict]
+    share = f" in {many} of {len(results)} trainings" if len(results) > 1 else ""
+    return f"{in_words(verdict)}{share}" + (f": {one_line(told[0])}" if told[0] else "")
+
+
 def count_verdicts(records: Sequence[Record]) -> str:
     """Counts of the trials by their first verdict, the most frequent first, and of the further
     ones, which advice counts, too; "" where all are healthy, or nothing is known."""

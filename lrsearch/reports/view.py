@@ -127,9 +127,14 @@ class RunView:
         found = find_answer(self.points, self.objective, self.searched, self.confirmation)
         if found is None or found.confirmed:
             return found
-        # Folds are several splits, and a command or a loop may split its data by the seed.
-        several = found.recommended.folds or "params" in self.records[0].trial.config
-        return replace(found, split=not several)
+        return replace(found, split=self.one_split)
+
+    @property
+    def one_split(self) -> bool:
+        """Whether the search is known to have measured on one split of the data: folds are several,
+        and a command or a loop may split its data by the seed."""
+        several = any(point.folds for point in self.points)
+        return not several and "params" not in self.records[0].trial.config
 
     @property
     def recommended(self) -> PointSummary | None:

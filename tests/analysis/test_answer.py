@@ -210,7 +210,9 @@ def test_no_rate_does_as_well_that_none_of_its_own_points_trained_at(beyond):
     answer = find_answer(points_of(rows), LOSS)
     own = next(basin for basin in answer.basins if basin.params["schedule"] == "wsd")
     assert own.safe_lr[0] < own.best <= own.safe_lr[1] == rates[-1]
-    assert own.reached == (False, not beyond) and own.best_lr[1] > rates[-1]
+    assert own.reached == (False, not beyond)
+    # Beside what diverged the best rate ends, too.
+    assert (own.best_lr[1] > rates[-1]) == (not beyond)
     # Nor is an end of what was tried told as one of what is good.
     told = next(row[3] for row in describe_basins(answer) if row[0] == "schedule=wsd")
     assert told.endswith(" ...") is own.reached[1]
@@ -1224,13 +1226,45 @@ def test_divergence_begins_above_the_best_rate():
     assert find_basins(points_of([low, *rows]), LOSS)[0].diverges_at is None
     both = [low, *rows, ({"lr": RATES[7]}, [None])]
     (basin,) = find_basins(points_of(both), LOSS)
-    assert basin.diverges_at == pytest.approx(RATES[7]) and not basin.scattered
+    assert basin.diverges_at == pytest.approx(RATES[7]) and basin.begins(RATES[7])
     assert spell_failing(basin) == "divergence begins at 0.316"
     assert basin.bound == basin.diverges_at
     # Where as many trained above it, one that diverged is no bound.
     (basin,) = find_basins(points_of([*both, ({"lr": RATES[8]}, [2.0])]), LOSS)
     assert spell_failing(basin) == "0.316 diverged, though higher rates trained"
     assert basin.bound is None and replace(basin, idle_at=0.2).bound == 0.2
+
+
+@pytest.mark.parametrize("lost", ["diverged", "stopped"])
+def test_what_is_told_to_be_good_ends_well_below_what_failed(lost):
+    """Another split moves the rate that trainings fail from as it moves the best one."""
+    rates = [10 ** (-4 + 0.1 * step) for step in range(31)]
+    rows = [({"lr": rate}, [bowl(rate, 1e-2)]) for rate in rates]
+    free = find_basins(points_of(rows), LOSS)[0]
+    assert free.best_lr[1] > 10**-1.8 and free.safe_lr[1] > 10**-1.95
+    records = records_of([*rows[:23], *(({"lr": rate}, [None]) for rate in rates[23:])])
+    if lost == "stopped":
+        rule = {"outcome": Outcome.PRUNED, "rule": "no_progress"}
+        records[23:] = [replace(r, result=replace(r.result, **rule)) for r in records[23:]]
+    (basin,) = find_basins(summarize(records, LOSS), LOSS)
+    assert basin.bound == rates[23] and basin.best < 10**-1.93
+    ends = basin.safe_lr[1], basin.best_lr[1], basin.within_percent[1]
+    assert max(ends) <= rates[23] / 10**SPLIT_SHIFT * 1.001 and not basin.beside
+    assert not spell_failing(basin).endswith("perhaps lower")
+    # What was measured best may lie nearer, which is said.
+    (basin,) = find_basins(points_of([*rows[:20], ({"lr": rates[20]}, [None])]), LOSS)
+    assert rates[18] < basin.best == basin.safe_lr[1] == basin.best_lr[1] <= rates[19]
+    assert basin.safe_lr[0] < basin.best
+    assert spell_failing(basin) == "divergence begins at 0.01, on another split perhaps lower"
+
+
+def test_a_best_rate_beyond_one_that_diverged_by_chance_is_no_end():
+    rows = [
+        ({"lr": rate}, [None if at == 5 else bowl(rate, 1e-2)]) for at, rate in enumerate(RATES)
+    ]
+    (basin,) = find_basins(points_of(rows), LOSS)
+    assert basin.best < RATES[5] == basin.diverges_at < basin.best_lr[1]
+    assert spell_failing(basin) == "0.0316 diverged, though higher rates trained"
 
 
 def test_of_values_beyond_all_reckoning_no_rate_does_as_well():

@@ -15,6 +15,7 @@ from lrsearch.analysis.confirmation import (
 )
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import summarize
+from lrsearch.reports.rates import spell_failing
 from lrsearch.trial import Objective, Outcome, Record, Result, Trial
 
 LOSS, ACCURACY = Objective("loss", "min"), Objective("accuracy", "max")
@@ -146,9 +147,23 @@ def test_what_fresh_seeds_say_of_a_curve_s_rates():
     # What lost a training to divergence bounds them as well.
     lost = confirm(points, {3: [1.0, 1.1, 1.3], 5: [1.0, None]}).basin
     assert before.best_lr[1] > lost.best_lr[1] == pytest.approx(10**-3.25)
+    # A higher one that diverged keeps them at a distance, and is the first that fails.
+    lost = confirm(points, {3: [1.0, 1.1, 1.3], 4: [1.0, None]}).basin
+    assert lost.diverges_at == pytest.approx(10**-3.25) and lost.begins(lost.diverges_at) is False
+    assert lost.safe_lr[1] == lost.best_lr[1] == pytest.approx(10 ** (-3.25 - SPLIT_SHIFT))
     # One seed, or seeds that make no difference, say nothing.
     assert confirm(points, {at: own[:1] for at, own in fresh.items()}).basin == before
     assert confirm(points, fresh, seedless=True).basin == before
+
+
+def test_a_confirmed_best_beyond_a_rate_that_failed_has_it_named():
+    rows = [*BOWL[:6], (BOWL[6][0], None), *BOWL[7:11], *((at, None) for at, _ in BOWL[11:])]
+    points = sorted(summarize(points_of(rows), LOSS), key=lambda point: point.point)
+    before = find_answer(points, LOSS, [SEARCHED]).basin
+    assert before.best < before.diverges_at == points[6].params["lr"]
+    after = confirm(points, {3: [2.0, 2.1, 2.2], 9: [1.0, 1.1, 1.3]})
+    assert after.basin.best > after.basin.diverges_at == before.diverges_at
+    assert spell_failing(after.basin) == "0.00316 diverged, though higher rates trained"
 
 
 def test_a_best_mean_at_the_end_of_the_rates_is_an_edge():

@@ -13,6 +13,7 @@ from test_exporting_runs import OLDER, call
 from lrsearch.analysis.contest import Difference
 from lrsearch.cli.comparing import find_settings
 from lrsearch.reports.contest import Contest, contest_rows, describe_difference
+from lrsearch.reports.rates import draw_rates
 from lrsearch.spec import read_spec
 
 
@@ -138,6 +139,8 @@ def test_rates_of_a_curve_stand_with_their_ends():
     found = dict(contest_rows(Contest([("a", view)], [])))
     assert found["best rate"] == f"{best:.3g} ({low:.3g} to {high:.3g})" and low < best < high
     assert found["do as well"] == f"{safe[0]:.3g} to {safe[1]:.3g} on this split"
+    assert "as well as the curve's best" in draw_rates(view).finding
+    assert f", {best:.3g} on this split" in draw_rates(view).finding
     flat = dataclasses.replace(basin, flat=1.0)
     vars(view)["answer"] = dataclasses.replace(view.answer, basin=flat)
     found = dict(contest_rows(Contest([("a", view)], [])))

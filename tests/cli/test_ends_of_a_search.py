@@ -79,6 +79,7 @@ def test_refine_says_first_what_it_would_train_and_what_that_costs(here):
     assert all(edge["suggest"]["max"] > max(own) for edge in report["answer"]["edges"])
     shown = call("report", "s.yaml")
     assert "refined" in shown.stdout and "a refinement went there" in shown.stdout
+    assert "the interval is of the search's split alone" in " ".join(shown.stdout.split())
     assert "refined" in call("report", "s.yaml", "--markdown").stdout
     assert call("report", "s.yaml", "--html", "s.html").exit_code == 0
     assert "Refined" in (here / "s.html").read_text()

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
+from lrsearch.reports.answer import first_notes
 from lrsearch.reports.live import Progress
 from lrsearch.reports.machine import to_json, trial_json
 from lrsearch.reports.tables import result
@@ -99,6 +100,30 @@ def test_where_all_are_healthy_nothing_is_said():
     assert "verdict" not in shown(view) and "advice" not in shown(view)
     old = build_view("a", "a", ACCURACY, [record(k, {"lr": k}, looked=False) for k in (1, 2)])
     assert "verdict" not in shown(old)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        (["overfitting"], "overfitting: of overfitting: do better"),
+        (
+            ["too_slow", "healthy", "too_slow"],
+            "too slow in 2 of 3 trainings: of too_slow: do bette",
+        ),
+        (["healthy", "too_slow", "healthy"], ""),
+        ([None], ""),
+    ],
+)
+def test_the_answer_has_the_verdict_on_the_point_that_it_recommends(verdicts, told):
+    own = [
+        record(number, {"lr": 0.1}, *([verdict] if verdict else []), point=1)
+        for number, verdict in enumerate(verdicts, 1)
+    ]
+    own = [replace(r, trial=replace(r.trial, seed=n)) for n, r in enumerate(own)]
+    other = record(9, {"lr": 0.3}, "stagnating", point=2)
+    other = replace(other, result=replace(other.result, last={"accuracy": 0.1}))
+    notes = dict(first_notes(build_view("run", "runs/run", ACCURACY, [*own, other])))
+    assert notes.get("verdict", "").startswith(told) and bool(told) == ("verdict" in notes)
 
 
 def test_the_table_gives_up_the_verdicts_before_its_columns():

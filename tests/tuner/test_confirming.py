@@ -472,7 +472,7 @@ def test_a_command_that_ignores_its_seed_is_noticed(here: Path) -> None:
     # One value for all seeds says nothing on others: no certainty is made of it.
     assert "which made no difference: they confirm nothing" in told
     assert not any(word in told for word in ("confirmed on", "likely", "with probability", ">0.9"))
-    assert "the splits stayed, only the seeds are others: the command is given another seed" in told
+    assert "lrsearch drew no other splits: the command is given another seed" in told
     # And no list calls confirmed what confirms nothing.
     [line] = found("list")["runs"]
     assert line["confirmed"] is None and line["recommended"] is not None

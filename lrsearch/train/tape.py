@@ -287,13 +287,13 @@ class _Recorder(TorchDispatchMode):
         self.changed.update(_memory(each) for each in written)
         if not (kind.fixed and all(map(self._is_steady, reads))):
             self.varied.update(_memory(each) for each in written)
-        if (
-            func in _LIFTING
-        ):  # Its numbers are kept aside: a replay may change what is made of them.
-            func, args = torch.ops.aten.clone.default, (args[0].clone(),)
-            self.fixed.add(_memory(args[0]))
-        elif kind.view and all(self._stays(each) for each in reads):
-            return  # A view of what stays is made once, here, and stays itself.
+        if kind.view and all(self._stays(each) for each in reads):
+            if func in _LIFTING:
+                self.fixed.add(_memory(out))
+            if func not in _LIFTING or self.away:
+                return  # A view of what stays is made once, here, and stays itself.
+            # Its numbers are kept aside: a replay may change what is made of them.
+            func, args = torch.ops.aten.clone.default, (out.clone(),)
         if kind.same:
             self.names[id(out)] = self._name(args[0])
             return

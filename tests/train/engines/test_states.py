@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -1087,8 +1088,8 @@ def test_sigterm_saves_what_is_under_way(engine, who, undisturbed, start, tmp_pa
     assert shown["trials"] == len(after) and shown["bytes"] > 10_000
     assert "under way, in" in report(tmp_path, "long")
     for number, step in after.items():
-        told = f"saved    at step {step:,} of "
-        assert told in report(tmp_path, "long", "--trial", str(number))
+        told = rf"saved +at step {step:,} of "
+        assert re.search(told, report(tmp_path, "long", "--trial", str(number)))
         page = json.loads(report(tmp_path, "long", "--trial", str(number), "--json"))
         assert page["trial"]["saved"]["step"] == step < page["trial"]["saved"]["steps"]
     emptied = tmp_path / "runs" / "emptied"

@@ -241,12 +241,15 @@ def _read_validation(reader: Reader, raw: Any, source: catalogue.Source | None) 
             return 0.2
         if len(raw) == 1 and isinstance(raw.get(key := next(iter(raw))), str) and key in _PLACES:
             return _read_share(reader, path, raw[key], source, _SHARES)  # {source: photos/val}
-        given = read_number(next(iter(raw.values()))) if len(raw) == 1 else None
-        meant: Any = given if is_number(given) and 0 < given < 1 else None  # {fraction: 0.2}
-        meant = {"folds": given} if type(given) is int and given > 1 else meant  # {n_splits: 5}
-        if meant and not is_slip(str(next(iter(raw))), "folds") and "folds" not in raw:
-            hint = reader.hint(path, [Line(path, meant)])
-            reader.fault((*path, next(iter(raw))), "unknown key", hint)
+        word = str(next(iter(raw))) if len(raw) == 1 else ""
+        given = read_number(raw[word]) if word in raw and word != "folds" else None
+        meant: Any = None
+        if is_number(given) and 0 < given < 1 and _SHARE.search(word):
+            meant = given
+        elif type(given) is int and given > 1 and _FOLDS.search(word):
+            meant = {"folds": given}
+        if meant is not None and not is_slip(word, "folds"):
+            reader.fault((*path, word), "unknown key", reader.hint(path, [Line(path, meant)]))
             return 0.2
         reader.unknown(path, raw, ("folds",))
         if "folds" not in raw:
@@ -257,6 +260,9 @@ def _read_validation(reader: Reader, raw: Any, source: catalogue.Source | None) 
     return _read_share(reader, path, raw, source, _SHARES)
 
 
+_SHARE = re.compile(r"^(?!.*train).*(share|frac|ratio|size|split|portion|percent|pct|val)", re.I)
+_FOLDS = re.compile(r"^(k|cv|.*splits?|.*fold.*)$", re.I)
+"""Words elsewhere for a share, and for the number of folds."""
 _PLACES = ("source", "path", "folder", "dir", "root")
 """Words for the place of the validation part."""
 

@@ -224,8 +224,9 @@ def make_choice(reader: Reader, path: Path, options: list[Option], group: str = 
             for number, earlier in enumerate(options[:index])
         ):
             told = f"{show(option.value)} is listed twice"
-            once = list(dict.fromkeys(each.value for each in options if is_finite(each.value)))
-            hint = reader.hint(path, [Line(path, once)]) if once else ""
+            values = [each.value for each in options]
+            numbers = all(map(is_finite, values))
+            hint = reader.hint(path, [Line(path, list(dict.fromkeys(values)))]) if numbers else ""
             reader.fault((*path, index), told, hint or "leave one of both out")
     return Choice(tuple(options))
 

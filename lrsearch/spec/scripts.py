@@ -178,12 +178,14 @@ def _look(words: Sequence[str], place: _Place) -> Iterator[Told]:
 
 def _launched(words: Sequence[str], place: _Place) -> Iterator[Told]:
     """The script that a program runs: the first word that ends like one, or what another program
-    does that it runs. A word behind an option may be the option's value."""
+    does that it runs. A word behind an option may be the option's value, as in node -r env.js
+    train.js."""
     option = False
     for at, word in enumerate(words):
         name = word.partition("=")[0].replace("_", "-")
         if word.endswith(_ENDINGS) and not re.search(r"\s", word):
-            yield from _script(words[at:], place)
+            if not option or not any(each.endswith(_ENDINGS) for each in words[at + 1 :]):
+                yield from _script(words[at:], place)
             return
         if name in ("-m", "--module") and words[at + 1 :]:
             yield from _module("", words[at + 1 :], replace(place, usual=False))

@@ -88,6 +88,8 @@ def _settle_range(parameter: Parameter, meant: Mapping[str, Any], fitted: Fit) -
         low, high = (float(f"{base**end:.6g}") for end in (low, high))
         if parameter.kind == "int":
             low, high = round(low), round(high)
+    if (log or parameter.open_low) and is_finite(low) and is_finite(high) and max(low, high) < 0:
+        raise ValueError("logarithms, of which nobody knows the base")
     if parameter.kind == "duration":
         low, high = _settle_lengths(parameter, low, high, fitted)
     else:

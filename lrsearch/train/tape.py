@@ -290,7 +290,7 @@ class _Recorder(TorchDispatchMode):
         if kind.view and all(self._stays(each) for each in reads):
             if func in _LIFTING:
                 self.fixed.add(_memory(out))
-            if func not in _LIFTING or self.away:
+            if func not in _LIFTING or (self.away and out.device.type == "cpu"):
                 return  # A view of what stays is made once, here, and stays itself.
             # Its numbers are kept aside: a replay may change what is made of them.
             func, args = torch.ops.aten.clone.default, (out.clone(),)

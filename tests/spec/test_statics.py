@@ -1120,6 +1120,7 @@ LAUNCHED = {
     "conda run --cwd sub python {}": False,
     "node {}": True,
     "node -e 1 {}": False,
+    "node -r ./none.js {}": False,
     "Rscript --vanilla {}": True,
     "Rscript -e 1 {}": False,
     "julia --project=. -t 4 {}": True,

@@ -1,5 +1,6 @@
 """Recorded programs: a replay is the function run again, or the recording is refused."""
 
+import functools
 import gc
 import math
 import re
@@ -174,6 +175,23 @@ def test_a_replay_is_the_function_again(function):
     assert len(found) == len(expected)
     for left, right in zip(found, expected, strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=0, equal_nan=True)
+
+
+def test_numbers_are_changed_in_place_on_the_device_that_they_lie_on():
+    """On an accelerator, too; those of its host are brought there once."""
+
+    def function(x, device):
+        with unrecorded():
+            made = torch.tensor([1.0, 2.0], device=device)
+        count = torch.ops.aten.lift_fresh(made)  # As torch.tensor does, but for this stand-in.
+        count += 1
+        return [x * count]
+
+    there = torch.ones(2, device="meta")
+    tape, _ = record(functools.partial(function, device="meta"), [there], [])
+    assert tape.operations == 3 and not tape.host
+    with pytest.raises(NotRecordable, match="changes a tensor in place that is neither"):
+        record(functools.partial(function, device="cpu"), [there], [])
 
 
 def test_static_tensors_are_read_and_changed_where_they_are():

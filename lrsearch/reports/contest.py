@@ -42,7 +42,8 @@ class Contest:
 
 def contest_rows(contest: Contest) -> list[tuple[str, ...]]:
     """A row for each thing that is compared: its name, and a text a run."""
-    columns = [dict(_facts(view)) for _, view in contest.runs]
+    confirmed = any(view.confirmed for _, view in contest.runs)
+    columns = [dict(_facts(view, confirmed)) for _, view in contest.runs]
     for place, settings in enumerate(contest.settings):
         objective = columns[place].pop("objective")
         # By their paths: a name alone would not say what it is the name of.
@@ -59,7 +60,9 @@ def contest_rows(contest: Contest) -> list[tuple[str, ...]]:
     return [(name, *(column.get(name, "") for column in columns)) for name in heads]
 
 
-def _facts(view: RunView) -> Iterator[tuple[str, str]]:
+def _facts(view: RunView, confirmed: bool) -> Iterator[tuple[str, str]]:
+    """What is known of a run, by name; where none of the runs is `confirmed`, a recommended point
+    stands once."""
     answer, objective = view.answer, view.objective
     yield "objective", f"{one_line(objective.metric)}, {objective.goal}, at {objective.at}"
     if answer is None:
@@ -81,7 +84,7 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
             if failing := spell_failing(basin):
                 yield "fails", failing
         for place, point in enumerate(_finalists(view), start=1):
-            if point is answer.recommended and not answer.confirmed:
+            if point is answer.recommended and not confirmed:
                 continue  # It is what stands above.
             spread = (
                 ""

@@ -10,6 +10,7 @@ import yaml
 from test_answer import shown_view
 from test_exporting_runs import OLDER, call
 
+from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.contest import Difference
 from lrsearch.cli.comparing import find_settings
 from lrsearch.reports.contest import Contest, contest_rows, describe_difference
@@ -145,6 +146,18 @@ def test_rates_of_a_curve_stand_with_their_ends():
     vars(view)["answer"] = dataclasses.replace(view.answer, basin=flat)
     found = dict(contest_rows(Contest([("a", view)], [])))
     assert found["do as well"] == f"perhaps {safe[0]:.3g} to {safe[1]:.3g} on this split"
+
+
+def test_the_best_of_a_search_stands_beside_that_of_a_confirmed_run():
+    view = shown_view()
+    own = view.answer.recommended
+    fresh = Finalist(own.point, own.params, own.objective, 1.1, (1.0, 1.2), {5: 1.0, 6: 1.2})
+    again = shown_view(confirmation=Confirmation((fresh,), 2, over=True))
+    assert again.confirmed and not view.confirmed
+    rows = {row[0]: row[1:] for row in contest_rows(Contest([("a", again), ("b", view)], []))}
+    assert all(rows["best 1 of the search"])
+    alone = {row[0] for row in contest_rows(Contest([("b", view)], []))}
+    assert "best 1 of the search" not in alone and "best 2 of the search" in alone
 
 
 def test_seeds_that_make_no_difference_are_no_measure_of_noise(tmp_path, monkeypatch):

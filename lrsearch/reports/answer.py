@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
+from lrsearch.analysis.basin import Basin
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.groups import agrees, is_rate
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
@@ -149,6 +150,7 @@ def tell_rates(answer: Answer) -> list[str]:
             parts.append(f"the curve's best rates are {rates}, and {shown} is not among them")
         else:
             parts.append(told)
+            parts += _tell_outside(answer, answer.basin)
         if answer.basin.plain:
             luck = "" if answer.confirmed else ", and the best value luck"
             parts.append(
@@ -159,6 +161,23 @@ def tell_rates(answer: Answer) -> list[str]:
     elif few := spell_uncurved(answer):
         parts.append(few)
     return parts
+
+
+def _tell_outside(answer: Answer, basin: Basin) -> Iterator[str]:
+    """Say of the points that are tied and whose rates are not among those that do as well what each
+    of the two means."""
+    low, high = basin.safe_lr
+    ends = (format_value(low), format_value(high))
+    rates = [
+        rate
+        for point in answer.points
+        if point.point in answer.tied and agrees(point.params, basin.params)
+        if is_rate(rate := point.params.get(basin.rate)) and not low <= rate <= high
+    ]
+    many = sum(format_value(rate) not in ends for rate in rates)
+    if many and _differ(answer):
+        lie = "lies" if many == 1 else "lie"
+        yield f"{count(many, 'tied point')} {lie} outside these: not shown to do as well, nor worse"
 
 
 def _is_own(answer: Answer, edge: Edge) -> bool:

@@ -177,7 +177,7 @@ def _tell_outside(answer: Answer, basin: Basin) -> Iterator[str]:
     many = sum(format_value(rate) not in ends for rate in rates)
     if many and _differ(answer):
         lie = "lies" if many == 1 else "lie"
-        yield f"{count(many, 'tied point')} {lie} outside these: not shown to do as well, nor worse"
+        yield f"{count(many, 'tied point')} {lie} outside these: not shown to be worse, nor to do as well"
 
 
 def _is_own(answer: Answer, edge: Edge) -> bool:

@@ -168,16 +168,13 @@ def _tell_outside(answer: Answer, basin: Basin) -> Iterator[str]:
     of the two means."""
     low, high = basin.safe_lr
     ends = (format_value(low), format_value(high))
-    rates = [
-        rate
-        for point in answer.points
-        if point.point in answer.tied and agrees(point.params, basin.params)
-        if is_rate(rate := point.params.get(basin.rate)) and not low <= rate <= high
-    ]
-    many = sum(format_value(rate) not in ends for rate in rates)
+    own = (point for point in answer.points if point.point in answer.tied)
+    rates = (each.params.get(basin.rate) for each in own if agrees(each.params, basin.params))
+    known = (rate for rate in rates if rate is not None and is_rate(rate))
+    many = sum(not low <= rate <= high and format_value(rate) not in ends for rate in known)
     if many and _differ(answer):
-        lie = "lies" if many == 1 else "lie"
-        yield f"{count(many, 'tied point')} {lie} outside these: not shown to be worse, nor to do as well"
+        points = count(many, "tied point") + (" lies" if many == 1 else " lie")
+        yield f"{points} outside these: not shown to be worse, nor to do as well"
 
 
 def _is_own(answer: Answer, edge: Edge) -> bool:

@@ -167,7 +167,7 @@ def judge(table: Table, refined: bool, splits: int, confirmations: int) -> repla
             for _ in range(confirmations):
                 done = replays.confirm(table, one, SEEDS, generator)
                 basin = done.answer.basin
-                if done.verdict.winner is None or basin is None:
+                if not done.answer.confirmed or basin is None:
                     continue
                 members = next(own for _, own in table.groups() if done.recommended in own)
                 rates = np.array([table.params[at]["lr"] for at in members])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -228,7 +228,9 @@ def confirm(table: Table, one: Search, seeds: int, generator: Any) -> Confirmed:
         for each in verdict.standings
     )
     confirmation = Confirmation(finalists, seeds, over=True)
-    answer = rest_on(one.answer, one.points, table.objective, confirmation)
+    answer = replace(one.answer, confirmation=confirmation)
+    if answer.confirmed:
+        answer = rest_on(answer, one.points, table.objective, confirmation)
     return Confirmed(order, begun, control, columns, scores, verdict, answer)
 
 
@@ -258,7 +260,7 @@ def judge_confirmations(table: Table, found: Sequence[Search], seeds: int) -> Ro
         highest = one.answer.highest.point - 1
         for _ in range(CONFIRMATIONS):
             done = confirm(table, one, seeds, generator)
-            if done.verdict.winner is None or done.answer.interval is None:
+            if not done.answer.confirmed or done.answer.interval is None:
                 continue
             low, high = sorted(table.sign * end for end in done.answer.interval)
             add("interval_holds", low <= truth[done.recommended] <= high)

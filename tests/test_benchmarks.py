@@ -379,6 +379,9 @@ def test_the_honesty_of_an_answer_is_judged_by_a_truth_that_is_known(
     assert row["regret"] < 1 and 2 <= row["tie_group"] < 3
     assert 0 < row["saved"] < 0.25  # Two of four stop after three of four seeds.
     assert replays.judge_equals(table, found, 4) < 0.1
+    lost = replace(table, fresh=np.full((4, 400), math.inf))
+    done = replays.confirm(lost, found[0], 4, np.random.default_rng(0))
+    assert not done.answer.confirmed and done.recommended == found[0].answer.recommended.point - 1
     others = replays.judge_others(table, [4, 12], 3)
     assert others.keys() == {"optuna", "random"} and others["optuna"][1] < 1
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
+from lrsearch.analysis.basin import Basin
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.groups import agrees, is_rate
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
@@ -149,6 +150,7 @@ def tell_rates(answer: Answer) -> list[str]:
             parts.append(f"the curve's best rates are {rates}, and {shown} is not among them")
         else:
             parts.append(told)
+            parts += _tell_outside(answer, answer.basin)
         if answer.basin.plain:
             luck = "" if answer.confirmed else ", and the best value luck"
             parts.append(
@@ -159,6 +161,20 @@ def tell_rates(answer: Answer) -> list[str]:
     elif few := spell_uncurved(answer):
         parts.append(few)
     return parts
+
+
+def _tell_outside(answer: Answer, basin: Basin) -> Iterator[str]:
+    """Say of the points that are tied and whose rates are not among those that do as well what each
+    of the two means."""
+    low, high = basin.safe_lr
+    ends = (format_value(low), format_value(high))
+    own = (point for point in answer.points if point.point in answer.tied)
+    rates = (each.params.get(basin.rate) for each in own if agrees(each.params, basin.params))
+    known = (rate for rate in rates if rate is not None and is_rate(rate))
+    many = sum(not low <= rate <= high and format_value(rate) not in ends for rate in known)
+    if many and _differ(answer):
+        points = count(many, "tied point") + (" lies" if many == 1 else " lie")
+        yield f"{points} outside these: not shown to be worse, nor to do as well"
 
 
 def _is_own(answer: Answer, edge: Edge) -> bool:

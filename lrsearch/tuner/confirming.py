@@ -149,7 +149,8 @@ class _Confirming:
         for config in self.race.confirming.configs[many : self.race.confirming.finalists]:
             number = self.searched.entries[text_of(config)].number
             self.watcher.note(
-                f"point {number} joins: its rate lies beyond the best of these, an outermost one"
+                f"point {number} joins: its rate lies beyond the best of these, an outermost one; "
+                "who gets more seeds is decided anew"
             )
         return self.race.follow()[1]
 

@@ -101,7 +101,9 @@ def _widen(race: Race) -> Confirming:
     found = read_confirmation(race, list(points.values()))
     if not found.over or found.winner is None or found.seedless:
         return confirming
-    raced = [(points[n], each.scores) for each in found.finalists if (n := each.point) is not None]
+    # A training that failed says nothing of its rate: it may be trained again.
+    sound = (each for each in found.finalists if each.outcome != Outcome.FAILED)
+    raced = [(points[n], each.scores) for each in sound if (n := each.point) is not None]
     joining = find_beyond(list(points.values()), ledger.objective, raced)
     if joining is None:
         return confirming

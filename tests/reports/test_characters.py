@@ -13,6 +13,7 @@ from test_answer import RATES, bowl, records_of, shown_view
 
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.groups import agrees
 from lrsearch.reports import confirmation, svg
 from lrsearch.reports.answer import evidence
 from lrsearch.reports.characters import SIGNS, choose_signs, draw, draw_figure, plain
@@ -433,3 +434,25 @@ def test_rates_do_as_well_as_one_that_is_among_them():
     told = evidence(replace(answer, basin=left_out))
     assert "do as well" not in told
     assert f", and {format_value(rate)} is not among them" in told
+
+
+@pytest.mark.parametrize(("mean", "outside"), [(1.6, True), (1.4, False)])
+def test_a_tied_point_outside_the_rates_that_do_as_well_is_told_of(mean, outside):
+    """Not shown to be worse is one thing, as good as the best another: its rate does as well."""
+    view = rates_view()
+    best, basin = view.points[0], view.answer.basin
+    alike = (point for point in view.points[1:] if agrees(point.params, basin.params))
+    (low, high), params = basin.safe_lr, best.params
+    other = next(each for each in alike if not low <= each.params["lr"] <= high)
+    own = Finalist(best.point, params, 1.4, 1.4, (1.1, 1.7), scores_about(1.4), tied=True)
+    tied = replace(
+        own, point=other.point, params=other.params, mean=mean, scores=scores_about(mean)
+    )
+    answer = rates_view(confirmation=Confirmation((own, tied), 5, over=True)).answer
+    assert {*answer.tied, answer.recommended.point} == {best.point, other.point}
+    told = "1 tied point lies outside these: not shown to be worse, nor to do as well"
+    assert (told in evidence(answer)) == outside
+
+
+def scores_about(mean):
+    return {seed: mean + 0.01 * (seed - 2) for seed in range(5)}

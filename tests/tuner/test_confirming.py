@@ -181,7 +181,8 @@ def test_beyond_the_best_one_joins(here: Path) -> None:
     assert control["point"] is None and control["params"] == {"lr": 0.05}
     finalists = whole["confirmation"]["finalists"]
     assert [each["point"] for each in finalists] == [6, 3, 5, None]
-    assert "point 5 joins" in err and whole["confirmation"]["trials"] == 22
+    assert "point 5 joins" in err and "who gets more seeds is decided anew" in err
+    assert whole["confirmation"]["trials"] == 22
     assert whole["answer"]["confirmed"] and len(whole["points"]) == 6
     text = lrsearch("report", "mine.yaml")[0]
     assert "(lr=0.05), worse with probability" in text
@@ -540,6 +541,22 @@ def test_failed_trainings_are_trained_again_when_asked(here: Path) -> None:
     assert not found("confirm", "mine.yaml", *ALLOW, code=1)["answer"]["confirmed"]
     whole = found("confirm", "mine.yaml", *ALLOW, "--retry-failed")
     assert whole["answer"]["confirmed"] and whole["answer"]["seeds"] == 5
+
+
+def test_a_training_that_failed_widens_no_race(here: Path) -> None:
+    """The best one fails on a fresh seed, which leaves an outermost one: nothing says that what
+    lies beyond is better. Once it is trained again it is the best."""
+    write(here, **COMMAND, search={"lr": [0.1, 1.0, 10.0, 100.0]}, confirm={"top": 2, "seeds": 3})
+    script(
+        here,
+        "sys.exit(3) if lr == 10 and seed == 1001 and not os.path.exists('mended') else "
+        "abs(lr - 10) + seed / 1e4",
+    )
+    lrsearch("grid", "mine.yaml", *ALLOW)
+    (here / "mended").touch()
+    whole = found("confirm", "mine.yaml", *ALLOW, "--retry-failed")
+    assert len(whole["confirmation"]["finalists"]) == 3
+    assert whole["answer"]["recommended"]["params"] == {"lr": 10.0}
 
 
 def test_seeds_that_a_search_has_used_are_not_fresh(here: Path) -> None:

@@ -111,7 +111,7 @@ def draw_finalists(view: RunView) -> Figure | None:
             fresh.setdefault("cross", []).append((place, worst_end(view, y)))
     marks += [Points(places, kind) for kind, places in fresh.items()]
     names = [
-        (float(place), "control" if each.point is None else f"point {each.point}")
+        (float(place), "control" if each.control else f"point {each.point}")
         for place, each in enumerate(finalists, 1)
     ]
     x = Scale(0.5, len(finalists) + 0.5)

@@ -140,10 +140,6 @@ def _beside(verdict: str, witness: Witness) -> str:
     )
 
 
-MANIFOLD = 10
-"""The most times its whole that a share is told to be: of next to nothing digits say little."""
-
-
 def _rise(evidence: Mapping[str, float]) -> float:
     """The share of its size by which a loss that learned nothing ended above its start."""
     return -evidence.get("learned", 0.0) - evidence.get("start_above", 0.0)
@@ -156,8 +152,8 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
         return format(evidence.get(name, math.nan), form)
 
     def share(name: str, whole: str, form: str = ".0%") -> str:
-        many = evidence.get(name, math.nan) > MANIFOLD
-        return f"over {MANIFOLD} times {whole}" if many else f"{of(name, form)} of {whole}"
+        many = evidence.get(name, math.nan) > 10  # Of next to nothing digits say nothing.
+        return f"over 10 times {whole}" if many else f"{of(name, form)} of {whole}"
 
     # Where nobody knows the start, and less was learned since than the first value is, it is that.
     whole = "the first value reported" if "learned" in evidence else "what was learned"

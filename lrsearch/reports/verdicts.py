@@ -38,9 +38,8 @@ def _named(result: Result) -> str:
     from those whose outcome says that they diverged."""
     verdict = leading(result)
     ends = {Outcome.COMPLETED: "yet trained to the end", Outcome.PRUNED: "and stopped early"}
-    return (
-        f"{verdict} {ends.get(result.outcome, '')}".rstrip() if verdict == "diverged" else verdict
-    )
+    end = ends.get(result.outcome) if verdict == "diverged" else None
+    return f"{verdict} {end}" if end else verdict
 
 
 def by_point(records: Iterable[Record]) -> dict[int, str]:

@@ -344,12 +344,10 @@ def _importance(view: RunView) -> dict[str, Any]:
     for each in found:
         share = each["share"]
         each["drawing"] = _meter(share.share, share.interval) if share is not None else ""
+    cells = (("name", ""), ("percent", ""), ("between", ""), ("levels", MANY))
     return {
         "importance": found,
-        "importance_rows": [
-            [each["name"], each["percent"], each["between"], each["levels"] or MANY]
-            for each in found
-        ],
+        "importance_rows": [[each[cell] or many for cell, many in cells] for each in found],
         "importance_finding": finding,
         "importance_head": head,
     }

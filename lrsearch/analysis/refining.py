@@ -442,9 +442,9 @@ def find_before(
     return own[-1]["interval"] if own else None
 
 
-def describe_round(body: Mapping[str, Any]) -> str:
+def describe_round(body: Mapping[str, Any], one_split: bool) -> str:
     """Say in a line what a round has learnt, and why it goes on or ends; `body` is as the journal's
-    note has it."""
+    note has it. Of a search on one split of the data its interval is that split's alone."""
     parts = []
     if body["interval"] is not None:
         best = _name_best(body["name"], body.get("shared", {}))
@@ -464,6 +464,8 @@ def describe_round(body: Mapping[str, Any]) -> str:
         parts.append(f"ends: {body['why']}")
     if body["state"] == "rounds":
         parts[-1] += f" (--set refine.rounds={2 * body['rounds']} goes on)"
+    if one_split and body["interval"] is not None:
+        parts.append("the interval is of the search's split alone")
     return f"{head}: {'; '.join(parts)}"
 
 

@@ -148,8 +148,12 @@ def _rise(evidence: Mapping[str, float]) -> float:
 def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
     """The sight of it, with its numbers; "" where only neighbours have seen it."""
 
-    def of(name: str, form: str = ".0%") -> str:
+    def of(name: str, form: str) -> str:
         return format(evidence.get(name, math.nan), form)
+
+    def share(name: str, whole: str, form: str = ".0%") -> str:
+        many = evidence.get(name, math.nan) > 10  # Of next to nothing digits say nothing.
+        return f"over 10 times {whole}" if many else f"{of(name, form)} of {whole}"
 
     # Where nobody knows the start, and less was learned since than the first value is, it is that.
     whole = "the first value reported" if "learned" in evidence else "what was learned"
@@ -167,12 +171,12 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
         case "unstable" if "spikes" in evidence:
             jumps = "jump" if evidence.get("spikes") == 1 else "jumps"
             return (
-                f"{of('spikes', '.0f')} {jumps} by up to {of('height')} of {whole}, from which it "
+                f"{of('spikes', '.0f')} {jumps} by up to {share('height', whole)}, from which it "
                 "recovered"
             )
         case "oscillating" if "swing" in evidence:
-            swing = of("swing", ".1%")
-            return f"the loss swings by {swing} of {whole} from one evaluation to the next"
+            swing = share("swing", whole, ".1%")
+            return f"the loss swings by {swing} from one evaluation to the next"
         case "unstable" | "oscillating":
             return "the rate is too high"
         case "stagnating":
@@ -190,21 +194,21 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
         case "dead":
             return "next to no gradient arrives"
         case "too_slow" if "fall" in evidence:
-            told = f"a fifth of the training still brings {of('fall')} of what was learned"
-            return f"{told} at its end"
+            told = share("fall", "what was learned")
+            return f"a fifth of the training still brings {told} at its end"
         case "overfitting":
             fall, learned = ("its fall", whole) if "learned" not in evidence else (whole, "it")
             return (
-                f"the validation loss is {of('rise')} of {fall} above its lowest, and "
-                f"{of('gap')} of {learned} above the training loss"
+                f"the validation loss is {share('rise', fall)} above its lowest, and "
+                f"{share('gap', learned)} above the training loss"
             )
         case "underfitting" if "left" in evidence:
             whole = "where it began"
             if "start_above" in evidence:
                 whole = "the loss of a model that knows nothing"
-            return f"the training loss stays at {of('left')} of {whole}"
+            return f"the training loss stays at {share('left', whole)}"
         case "healthy" if "learned" in evidence:
-            return f"the loss came down by {of('learned')} and nothing stands out"
+            return f"the loss came down by {of('learned', '.0%')} and nothing stands out"
     return ""
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import platform
 import signal
-import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +142,7 @@ def _changed(where: str, hint: str = "") -> ModelError:
 def _run_trial(cohort: Cohort, trial: Trial) -> EventGenerator:
     course = Reported(cohort.objective.metric)
     fault: TrainingError | None = None
-    begun, seconds = time.monotonic(), 0.0
+    begun, seconds = pulse.clock(), 0.0
     pulse.enter(f"starting trial {trial.number}")
     ending: Ending | None
     try:
@@ -153,7 +152,7 @@ def _run_trial(cohort: Cohort, trial: Trial) -> EventGenerator:
     else:
         with process:
             ending = yield from _listen(cohort, trial, process, course)
-            seconds = time.monotonic() - begun - process.waited
+            seconds = pulse.clock() - begun - process.waited
             if ending is None:
                 told = list(course.last)
                 reason, fault = missing_metric(trial, cohort.objective, told, *process.output())
@@ -189,14 +188,14 @@ def _listen(
     """
     metric = cohort.objective.metric
     aside = Reported(metric)
-    deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout
+    deadline = math.inf if cohort.timeout is None else pulse.clock() + cohort.timeout
     rungs = sorted(cohort.rungs)
     shown = -math.inf
     pulse.enter(pulse.TRAINING)
     while True:
         over = process.over
         if not over:
-            process.wait(min(POLL, max(0.0, deadline - time.monotonic())))
+            process.wait(min(POLL, max(0.0, deadline - pulse.clock())))
         # Its last output has to be read after its end.
         for message in process.messages(drain=over):
             if isinstance(message, Notice):
@@ -214,10 +213,10 @@ def _listen(
                     return ending
                 deadline += process.waited - before
         seen = aside if aside.fresh and metric not in course.last else course
-        if seen.fresh and (over or time.monotonic() - shown >= _SHOWN):
-            shown = time.monotonic()
+        if seen.fresh and (over or pulse.clock() - shown >= _SHOWN):
+            shown = pulse.clock()
             yield seen.measured(trial)
-        late = time.monotonic() >= deadline and not process.over
+        late = pulse.clock() >= deadline and not process.over
         if not over and not late:
             continue
         if late:

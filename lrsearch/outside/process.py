@@ -120,7 +120,7 @@ class Process:
         self.over = False
         self._behind = False
         self._woken = 0.0
-        self._heard = time.monotonic()
+        self._heard = pulse.clock()
         self._messages: list[Message | Aside | Notice] = []
         self._scratch = tempfile.mkdtemp(prefix="lrsearch-")
         self._channel: Channel | None = None
@@ -211,14 +211,14 @@ class Process:
 
     def wait(self, timeout: float) -> None:
         """Read the next output, waiting for at most so many seconds."""
-        pulse.beat(quiet=time.monotonic() - self._heard)
+        pulse.beat(quiet=pulse.clock() - self._heard)
         self._wake_keeper()
         for key, _ in self._selector.select(0.0 if self._behind else timeout):
             descriptor = key.fd
             data = _read(descriptor)
             if data is None:
                 continue
-            self._heard = time.monotonic()
+            self._heard = pulse.clock()
             if descriptor == self._told:
                 self.status += data.decode("utf-8", "replace")
                 self.over = not data
@@ -251,7 +251,7 @@ class Process:
             # time.
             limit = os.fstat(file.fileno()).st_size if drain else file.tell() + _READ
             while (left := limit - file.tell()) > 0 and (data := file.read(min(left, _CHUNK))):
-                self._heard = time.monotonic()
+                self._heard = pulse.clock()
                 stream.feed(data)
                 yield from self._take()
             self._behind |= left <= 0
@@ -280,14 +280,14 @@ class Process:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Stop the process, and all of its group, for a while: its place is another's."""
-        begun = time.monotonic()
+        begun = pulse.clock()
         self._signal_group(signal.SIGSTOP)
         try:
             yield
         finally:
             self._signal_group(signal.SIGCONT)
-            self.waited += time.monotonic() - begun
-            self._heard += time.monotonic() - begun
+            self.waited += pulse.clock() - begun
+            self._heard += pulse.clock() - begun
 
     def _signal_group(self, number: int) -> None:
         process, _, ending = self.status.partition(" ")

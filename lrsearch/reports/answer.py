@@ -11,6 +11,7 @@ from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.basin import Basin
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.groups import agrees, is_rate
+from lrsearch.analysis.importance import Share
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
 from lrsearch.analysis.points import columns
 from lrsearch.analysis.refining import describe_round
@@ -348,8 +349,8 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     if view.stopped:
         yield "stopped", view.stopped
     if view.rounds:
-        alone = "; the interval is of the search's split alone" * view.one_split
-        yield "refined", describe_round(view.rounds[-1]).removeprefix("refine, ") + alone
+        told = describe_round(view.rounds[-1], view.one_split)
+        yield "refined", told.removeprefix("refine, ")
     yield from confirmation_notes(answer, view.objective)
 
 
@@ -380,9 +381,18 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
                 f"{format_value(each.value)}: {describe_level(answer, share.name, each, decimals)}"
                 for each in answer.levels.get(share.name, ())
             )
-            low, high = share.interval
-            rows.append((names[share.name], f"{share.share:.0%}", f"{low:.0%} to {high:.0%}", best))
+            rows.append((names[share.name], *tell_share(share), best))
         yield f"how much of {metric}'s variation each parameter explains", lay_out(rows, width)
+
+
+def tell_share(share: Share) -> tuple[str, str]:
+    """A parameter's share of the variation and its interval, with the decimals that tell its ends
+    apart."""
+    low, high = share.interval
+    numbers = (share.share, low, high)
+    forms = ([f"{each:.{digits}%}" for each in numbers] for digits in range(4))
+    own, *ends = next((each for each in forms if each[1] != each[2]), [f"{low:.0%}"] * 3)
+    return own, " to ".join(dict.fromkeys(ends))
 
 
 def to_plain(answer: Answer) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def to_json(view: RunView) -> str:
         "ranges": [describe_test(each) for each in view.ranges],
         "found_ranges": [_describe_found(found) for found in view.found],
         "stopped": view.stopped or None,
-        "refinement": [_describe_round(body) for body in view.rounds],
+        "refinement": [_describe_round(body, view.one_split) for body in view.rounds],
         "standing": view.standing,
         "warnings": view.warnings,
         "notes": [{"label": label, "text": text} for label, text in first_notes(view)],
@@ -138,10 +138,10 @@ def trial_json(view: TrialView) -> str:
     return write_json(document)
 
 
-def _describe_round(body: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_round(body: Mapping[str, Any], one_split: bool) -> dict[str, Any]:
     kept = ("round", "name", "interval", "before", "best", "value", "curves", "points", "state")
-    told = {"shared": body.get("shared", {}), "why": body["why"], "told": describe_round(body)}
-    return {**{key: body[key] for key in kept}, **told}
+    told = {"why": body["why"], "told": describe_round(body, one_split)}
+    return {**{key: body[key] for key in kept}, "shared": body.get("shared", {}), **told}
 
 
 def _describe_found(found: Ranged) -> dict[str, Any]:

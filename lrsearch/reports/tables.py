@@ -22,6 +22,7 @@ from lrsearch.analysis.points import PointSummary
 from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.reports.answer import describe_cost, details, first_notes, tell_trainings
 from lrsearch.reports.choosing import Chosen
+from lrsearch.reports.curves import encodes
 from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.rates import plot_rates
 from lrsearch.reports.text import (
@@ -94,7 +95,8 @@ def open_console(stream: TextIO) -> Console:
 
 
 class VisibleConsole(Console):
-    """A console that shows all text as `visible` leaves it. An error of a reader that has left is
+    """A console that shows all text as `visible` leaves it; for a letter that its stream's encoding
+    lacks stand as many ?, so that columns keep their places. An error of a reader that has left is
     raised to the caller."""
 
     def __init__(self, stream: TextIO, width: int | None = None) -> None:
@@ -105,7 +107,11 @@ class VisibleConsole(Console):
     ) -> Iterator[Segment]:
         """Render to rich's segments; those that control the terminal are only rich's own."""
         for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else visible(text), style, control)
+            shown = text if control else visible(text)
+            if not encodes(shown, self.encoding):
+                known = (c if encodes(c, self.encoding) else "?" * cell_len(c) for c in shown)
+                shown = "".join(known)
+            yield Segment(shown, style, control)
 
     def on_broken_pipe(self) -> None:
         """Raise the BrokenPipeError; rich's own would end the process with exit code 1."""

@@ -34,11 +34,12 @@ def leading(result: Result | None) -> str:
 
 
 def _named(result: Result) -> str:
-    """The first verdict of a result; a training that blew up and was trained to its end is told
+    """The first verdict of a result; a training that blew up and whose outcome is another is told
     from those whose outcome says that they diverged."""
     verdict = leading(result)
-    late = verdict == "diverged" and result.outcome is Outcome.COMPLETED
-    return f"{verdict} yet trained to the end" if late else verdict
+    ends = {Outcome.COMPLETED: "yet trained to the end", Outcome.PRUNED: "and stopped early"}
+    end = ends.get(result.outcome) if verdict == "diverged" else None
+    return f"{verdict} {end}" if end else verdict
 
 
 def by_point(records: Iterable[Record]) -> dict[int, str]:

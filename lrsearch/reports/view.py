@@ -134,7 +134,7 @@ class RunView:
         """Whether the search is known to have measured on one split of the data: folds are several,
         and a command or a loop may split its data by the seed."""
         several = any(point.folds for point in self.points)
-        return not several and "params" not in self.records[0].trial.config
+        return not several and all("params" not in e.trial.config for e in self.records[:1])
 
     @property
     def recommended(self) -> PointSummary | None:

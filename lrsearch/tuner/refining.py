@@ -65,4 +65,4 @@ def note_round(run: Run, spec: Spec, proposer: Proposer) -> str:
     }
     if {**body, "kind": KIND} != {key: known.get(place, {}).get(key) for key in (*body, "kind")}:
         run.noted(KIND, body)
-    return describe_round(body)
+    return describe_round(body, spec.kind is None and spec.folds is None)

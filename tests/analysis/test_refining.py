@@ -280,22 +280,22 @@ def test_a_round_is_told_in_a_line() -> None:
         "curves": 1,
         "points": 3,
     }
-    assert describe_round(body) == (
+    assert describe_round(body, False) == (
         "refine, round 2 of at most 3: the best lr lies between 0.01 and 0.1 "
         "(before: 0.001 and 1); loss 0.2500 at 0.03; "
         "trains 3 points: the interval is wider than 0.5 decades"
     )
     # As the tables of a report write it.
-    assert "; loss 1.000 at 0.03; " in describe_round({**body, "value": 1.0})
-    assert "; loss 3.1e-5 at 0.03; " in describe_round({**body, "value": 3.1e-5})
-    none = describe_round({**body, "points": 0, "round": 0, "state": "narrow"})
+    assert "; loss 1.000 at 0.03; " in describe_round({**body, "value": 1.0}, False)
+    assert "; loss 3.1e-5 at 0.03; " in describe_round({**body, "value": 3.1e-5}, False)
+    none = describe_round({**body, "points": 0, "round": 0, "state": "narrow"}, False)
     assert none.startswith("refine, before any round: ")
     over = {**body, "points": 0, "round": 3, "state": "rounds"}
-    assert describe_round(over).endswith("(--set refine.rounds=6 goes on)")
+    assert describe_round(over, False).endswith("(--set refine.rounds=6 goes on)")
     # Another curve may hold the recommended point: whose best it is, is said, but by older rounds.
     shared = {"batch_size": 16, "schedule": "cosine", "momentum": 0.91234, "hidden": [8, 8]}
     assert "the best lr of batch_size=16 schedule=cosine momentum=0.912 hidden=[8, 8] lies " in (
-        describe_round({**body, "shared": shared})
+        describe_round({**body, "shared": shared}, False)
     )
 
 

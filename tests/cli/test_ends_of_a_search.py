@@ -72,6 +72,7 @@ def test_refine_says_first_what_it_would_train_and_what_that_costs(here):
     first, *_, last = report["refinement"]
     assert first["points"] == 2 and first["state"] == "out" and first["before"] is None
     assert last["points"] == 0 and last["told"] in found.stderr
+    assert "the interval is of the search's split alone" in last["told"]
     assert report["stopped"] is None
     own = [point["params"]["lr"] for point in report["points"] if point["strategy"] == "refine"]
     assert len(own) == sum(each["points"] for each in report["refinement"]) and max(own) > 1e-2

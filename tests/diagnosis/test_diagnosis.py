@@ -725,6 +725,13 @@ def test_what_blew_up_before_the_first_evaluation_is_not_learned() -> None:
     assert Reading(course).learned < START
 
 
+def test_a_share_of_next_to_nothing_is_no_number_of_percent() -> None:
+    told = advise("overfitting", {"rise": 283.19, "gap": 0.3, "learned": 0.001}, 0.1)
+    assert "%" not in told.replace("30%", "") and "is over 10 times the first value" in told
+    assert "30% of it above" in told
+    assert "by up to over 10 times what was" in advise("unstable", {"spikes": 2, "height": 11}, 0.1)
+
+
 def test_advice_on_one_verdict_does_not_contradict_the_other() -> None:
     def told(verdict, *beside):
         return advise(verdict, {"fall": 0.1, "rise": 0.2, "gap": 0.3}, 0.1, beside=beside)

@@ -35,14 +35,14 @@ from lrsearch.errors import RunDamaged, RunError
 
 ERRORS = {
     "open": (errno.EMFILE, errno.ENOSPC, errno.EACCES, errno.EIO, errno.EINTR),
-    "write": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR),
+    "write": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EINTR),
     "read": (errno.EIO, errno.EINTR),
     "fsync": (errno.EIO, errno.ENOSPC, errno.EINTR),
     "ftruncate": (errno.EIO, errno.ENOSPC, errno.EINTR),
     "flock": (errno.ENOLCK, errno.EINTR),
-    "rename": (errno.ENOSPC, errno.EIO, errno.EACCES),
-    "unlink": (errno.EIO, errno.EACCES),
-    "mkdir": (errno.ENOSPC, errno.EACCES),
+    "rename": (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS),
+    "unlink": (errno.EIO, errno.EACCES, errno.EROFS),
+    "mkdir": (errno.ENOSPC, errno.EACCES, errno.EROFS),
     "close": (errno.EIO, errno.ENOSPC, errno.EINTR),
 }
 """What each call may say of itself, by its manual page."""

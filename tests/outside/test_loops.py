@@ -28,6 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from lrsearch import pulse
 from lrsearch.cli import app
 from lrsearch.errors import ModelError, SpecError
 from lrsearch.outside import commands, keeper, loop_process
@@ -771,6 +772,28 @@ def test_a_verdict_stops_a_trial(here: Path, kind: str) -> None:
     assert 10 <= ended.result.steps < 1000 and ended.curve["step"][-1] == ended.result.steps
     if kind == "loop":
         assert int((here / "stopped").read_text()) < 1000
+
+
+def test_the_time_in_which_all_was_stopped_is_no_trial_s(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a cluster suspends a job, its clocks go on: no trial is over its timeout by that."""
+    (here / "waits.py").write_text(
+        "import json, pathlib, time\nprint(json.dumps({'step': 1, 'loss': 1.0}), flush=True)\n"
+        "while not pathlib.Path('go').exists():\n    time.sleep(0.01)\n"
+    )
+    trial = Trial(1, "", {"command": f"{sys.executable} waits.py", "params": {}}, seed=0)
+    workplace = Workplace(str(DEVICE), str(here))
+    job = commands.run(Cohort((trial,), Plan(), workplace, Objective("loss", "min"), timeout=500.0))
+    assert any(isinstance(event, Measured) for event in job)
+    for name in ("monotonic", "perf_counter"):
+        clock = getattr(time, name)
+        monkeypatch.setattr(time, name, lambda clock=clock: clock() + 1000)
+    pulse.wake()  # As at SIGCONT.
+    (here / "go").touch()
+    *_, ended = job
+    assert isinstance(ended, Ended) and ended.result.outcome is Outcome.COMPLETED
+    assert 0 < ended.result.seconds < 500
 
 
 @pytest.mark.parametrize(

@@ -410,6 +410,17 @@ def test_finalists_stand_with_their_fresh_seeds():
     assert "the control: 0.5" in figure and "0.9300 to 0.9700" in figure
 
 
+def test_the_control_is_called_so_in_the_figure_of_finalists():
+    view, _ = confirmed()
+    again = [
+        dataclasses.replace(each, point=view.points[9].point) if each.control else each
+        for each in view.confirmation.finalists
+    ]
+    seen = dataclasses.replace(view.confirmation, finalists=tuple(again))
+    panel = draw_finalists(dataclasses.replace(view, confirmation=seen)).panels[0]
+    assert [name for _, name in panel.x_names].count("control") == 1
+
+
 def test_on_a_plain_the_page_claims_no_better_rates(forty):
     view, making = made(40)
     basin = dataclasses.replace(view.answer.basin, flat=0.5)
@@ -853,13 +864,22 @@ def test_printing_opens_what_is_folded(opened):
     assert opened.find("details:not([open])")
 
 
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, 820, 1200])
 def test_nothing_runs_over_the_side(opened, width):
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
     opened.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
         opened.click(opened.find("#all .row")[0])
         assert opened.run("return document.documentElement.scrollWidth") <= width
+        # No button stands on the code that it copies.
+        apart = opened.run(
+            """const all = [...document.querySelectorAll('.code')];
+            return all.filter((each) => each.offsetParent).map((each) => {
+              const [code, copy] = [...each.children].map((part) => part.getBoundingClientRect());
+              return copy.width > 0 && (copy.left >= code.right || copy.bottom <= code.top);
+            })"""
+        )
+        assert apart and all(apart)
     finally:
         opened.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -19,7 +19,8 @@ from rich.text import Text
 
 from lrsearch.analysis.decimals import decimals_among
 from lrsearch.analysis.edges import Range
-from lrsearch.reports.answer import evidence, first_notes, name_ties, tell_ties
+from lrsearch.analysis.importance import Share
+from lrsearch.reports.answer import evidence, first_notes, name_ties, tell_share, tell_ties
 from lrsearch.reports.apart import abbreviate, tell_apart
 from lrsearch.reports.curves import plot
 from lrsearch.reports.live import Progress
@@ -106,6 +107,33 @@ def rows_of(text):
 
 
 # -- text
+
+
+@pytest.mark.parametrize(
+    ("share", "interval", "told"),
+    [
+        (0.62, (0.51, 0.7), ("62%", "51% to 70%")),
+        (0.998, (0.996, 0.9992), ("99.8%", "99.6% to 99.9%")),
+        (0.0, (0.0, 0.003), ("0.0%", "0.0% to 0.3%")),
+        (1.0, (1.0, 1.0), ("100%", "100%")),
+        (0.9999999, (0.9999998, 1.0), ("100%", "100%")),
+    ],
+)
+def test_a_share_has_the_decimals_that_tell_the_ends_of_its_interval_apart(share, interval, told):
+    assert tell_share(Share("lr", share, interval)) == told
+
+
+def test_columns_stand_where_they_stand_in_an_encoding_that_lacks_their_letters():
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="latin-1", errors="backslashreplace")
+    table = Table("name", "value", box=None)
+    for name in ("plain", "Größe", "大きさ", "ş"):
+        table.add_row(name, "1")
+    console = open_console(stream)
+    console.print(table)
+    lines = written.getvalue().decode("latin-1").splitlines()
+    assert len({line.rindex("1") for line in lines[1:]}) == 1
+    assert [line.split()[0] for line in lines[1:]] == ["plain", "Größe", "??????", "?"]
 
 
 @pytest.mark.parametrize(

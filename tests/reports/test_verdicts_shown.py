@@ -89,10 +89,12 @@ def test_the_table_has_a_column_of_verdicts_and_their_counts():
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_what_blew_up_and_was_trained_to_its_end_is_counted_apart():
+def test_what_blew_up_and_has_another_outcome_is_counted_apart():
     lost = record(1, {"lr": 1.0}, "diverged", outcome=Outcome.COMPLETED)
     ended = record(2, {"lr": 2.0}, "diverged", outcome=Outcome.DIVERGED)
     assert count_verdicts([lost, ended, ended]) == "2 diverged, 1 diverged yet trained to the end"
+    pruned = record(3, {"lr": 3.0}, "diverged", outcome=Outcome.PRUNED)
+    assert count_verdicts([ended, ended, pruned]) == "2 diverged, 1 diverged and stopped early"
 
 
 def test_where_all_are_healthy_nothing_is_said():

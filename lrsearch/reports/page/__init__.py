@@ -333,32 +333,21 @@ def _importance(view: RunView) -> dict[str, Any]:
     found = content.describe_importance(view)
     shared = [each for each in found if each["share"] is not None]
     finding = (
-        f"{shared[0]['name']} explains {shared[0]['share']:.0%} of the variation alone"
-        + (f", {shared[1]['name']} {shared[1]['share']:.0%}." if len(shared) > 1 else ".")
+        f"{shared[0]['name']} explains {shared[0]['percent']} of the variation alone"
+        + (f", {shared[1]['name']} {shared[1]['percent']}." if len(shared) > 1 else ".")
         if shared
         else "No share of the variation is surer than noise."
     )
     head = title_levels(view.answer) if view.answer is not None else ""
     if any(each["levels"] for each in found):
         finding += f" Below each stands the {head}."
-    drawn, listed = [], []
     for each in found:
-        share, interval = each["share"], each["interval"]
-        between = f"{interval[0]:.0%} to {interval[1]:.0%}" if interval else ""
-        levels = ", ".join(each["levels"])
-        drawn.append(
-            {
-                **each,
-                "drawing": _meter(share, interval) if share is not None else "",
-                "percent": f"{share:.0%} ({between})" if share is not None else "",
-                "levels": levels,
-            }
-        )
-        levels = levels or MANY
-        listed.append([each["name"], f"{share:.0%}" if share is not None else "", between, levels])
+        share = each["share"]
+        each["drawing"] = _meter(share.share, share.interval) if share is not None else ""
+    cells = (("name", ""), ("percent", ""), ("between", ""), ("levels", MANY))
     return {
-        "importance": drawn,
-        "importance_rows": listed,
+        "importance": found,
+        "importance_rows": [[each[cell] or many for cell, many in cells] for each in found],
         "importance_finding": finding,
         "importance_head": head,
     }

@@ -21,6 +21,7 @@ from lrsearch.reports.answer import (
     name_ties,
     tell_likely,
     tell_rates,
+    tell_share,
     tell_ties,
     tell_trainings,
 )
@@ -304,16 +305,18 @@ def describe_importance(view: RunView) -> list[dict[str, Any]]:
     found = []
     for name in names:
         share, levels = shares.get(name), answer.levels.get(name, ())
+        percent, between = ("", "") if share is None else tell_share(share)
         found.append(
             {
                 "name": view.called.get(name) or one_line(name),
-                "share": None if share is None else share.share,
-                "interval": None if share is None else share.interval,
-                "levels": [
+                "share": share,
+                "percent": percent,
+                "between": between,
+                "levels": ", ".join(
                     f"{cut(format_value(level.value), LONG_VALUE)}: "
                     f"{describe_level(answer, name, level, decimals)}"
                     for level in levels
-                ],
+                ),
             }
         )
     return found

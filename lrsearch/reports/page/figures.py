@@ -82,20 +82,16 @@ def draw_finalists(view: RunView) -> Figure | None:
     finalists, metric = answer.confirmation.finalists, view.objective.metric
     # A control that is far worse would leave no room to tell the others apart.
     close = [each for each in finalists if not each.control] or finalists
-    values = [value for each in close for value in (each.searched, each.mean)]
+    values = [v for each in close for v in (each.searched, each.mean) if v is not None]
     ends = [end for each in close for end in each.interval or ()]
-    y = spanning(
-        (value for value in [*values, *ends] if value is not None), room=0.12, metric=metric
-    )
+    y = spanning([*values, *ends], room=0.12, metric=metric)
     ends += [
         end
         for each in finalists
         if each.control and each.mean is not None and y.holds(each.mean)
         for end in each.interval or ()
     ]
-    y = spanning(
-        (value for value in [*values, *ends] if value is not None), room=0.12, metric=metric
-    )
+    y = spanning([*values, *ends], room=0.12, metric=metric)
     marks: list[Mark] = []
     fresh: dict[str, list[tuple[float, float]]] = {}
     for place, each in enumerate(finalists, 1):
@@ -111,7 +107,7 @@ def draw_finalists(view: RunView) -> Figure | None:
             fresh.setdefault("cross", []).append((place, worst_end(view, y)))
     marks += [Points(places, kind) for kind, places in fresh.items()]
     names = [
-        (float(place), "control" if each.point is None else f"point {each.point}")
+        (float(place), "control" if each.control else f"point {each.point}")
         for place, each in enumerate(finalists, 1)
     ]
     x = Scale(0.5, len(finalists) + 0.5)

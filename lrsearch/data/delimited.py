@@ -275,11 +275,14 @@ def _decimal(shown: str, separator: str) -> str:
     # Who has decimal commas divides cells by another sign: "1,234" is no 1.234.
     whole = re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", shown)
     grouped = grouped or (separator == "," and whole is not None)
-    mark, place = ("", "[0-9]{3}") if grouped else (".", "[0-9]")
     # Between cells that a comma divides only those in quotes have one.
     before = '("[^",]*[0-9])' if separator == "," else "([0-9])"
-    again = f"sed -E -e ':a' -e 's/{before},({place})/\\1{mark}\\2/' -e 'ta' OLD > NEW"
-    return f"{rule}: {again}"
+    steps = [f"s/{before},([0-9]{{3}})/\\1\\2/"]
+    if not grouped:
+        # Points between thousands go while the comma still tells them from a decimal point.
+        steps = [f"s/{before}\\.([0-9]{{3}}[.,])/\\1\\2/", f"s/{before},([0-9])/\\1.\\2/"]
+    again = " ".join(f"-e '{step}' -e 'ta'" for step in steps)
+    return f"{rule}: sed -E -e ':a' {again} OLD > NEW"
 
 
 def _convert(

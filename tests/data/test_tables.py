@@ -422,7 +422,10 @@ def text_of(rows, **options):
     return "\n".join(lines) + "\n"
 
 
-POINTS = """sed -E -e ':a' -e 's/("[^",]*[0-9]),([0-9])/\\1.\\2/' -e 'ta' OLD > NEW"""
+POINTS = (
+    """sed -E -e ':a' -e 's/("[^",]*[0-9])\\.([0-9]{3}[.,])/\\1\\2/' -e 'ta' """
+    """-e 's/("[^",]*[0-9]),([0-9])/\\1.\\2/' -e 'ta' OLD > NEW"""
+)
 
 BAD = {
     "several faults": (
@@ -740,7 +743,13 @@ def test_no_such_file(here, source):
 @pytest.mark.skipif(not shutil.which("sed"), reason="there is no sed")
 @pytest.mark.parametrize(
     ("separator", "cell", "number"),
-    [(",", '"0,5"', 0.5), (";", "-0,5", -0.5), (",", '"1,234,567.5"', 1234567.5)],
+    [
+        (",", '"0,5"', 0.5),
+        (";", "-0,5", -0.5),
+        (",", '"1,234,567.5"', 1234567.5),
+        (";", "1.234.567,125", 1234567.125),
+        (",", '"1.234,5"', 1234.5),
+    ],
 )
 def test_the_command_that_writes_numbers_anew_does(tmp_path, monkeypatch, separator, cell, number):
     monkeypatch.chdir(tmp_path)
@@ -749,7 +758,8 @@ def test_the_command_that_writes_numbers_anew_does(tmp_path, monkeypatch, separa
     with pytest.raises(DataError) as error:
         read_csv("OLD", "y", None, [], [], separator)
     subprocess.run(re.search("sed .* NEW", str(error.value))[0], shell=True, check=True)
-    assert (read_csv("NEW", "y", None, [], [], separator).numbers == number).all()
+    numbers = read_csv("NEW", "y", None, [], [], separator).numbers
+    assert numbers.shape == (9, 2) and (numbers == number).all()
 
 
 def test_few_numbers_among_text_are_categories(tmp_path):

@@ -97,7 +97,12 @@ def _construct(
 
     def hint() -> str:
         missing = ", ".join(f"{name}: ..." for name in _required(constructor, arguments))
-        return f"write init_args: {{{missing}}}" if missing else ""
+        if missing:
+            return f"write init_args: {{{missing}}}"
+        given = [name for name, value in arguments.items() if isinstance(value, dict)]
+        # Such as the configuration that a model of Hugging Face's takes.
+        plain = "is given as a dict: where an object is needed, write a function that returns the "
+        return f"init_args.{given[0]} {plain}model, and name it in class_path" if given else ""
 
     model = construct(constructor, arguments=arguments, where=path, hint=hint)
     if not isinstance(model, nn.Module):

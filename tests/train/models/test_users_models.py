@@ -235,6 +235,10 @@ def test_a_step_is_given_the_model_as_it_is(nets):
         (code("Net"), "init_args: {n_classes: 10}"),
         (code("Plain"), "its arguments are width, depth"),
         ({"class_path": "torch.nn.Linear", "init_args": {}}, "init_args: {out_features: ...}"),
+        (
+            {"class_path": "torch.nn.Linear", "init_args": {"out_features": {"size": 10}}},
+            "init_args.out_features is given as a dict: where an object is needed",
+        ),
     ],
 )
 def test_how_a_model_is_told_its_classes_is_in_the_error(nets, model, told):

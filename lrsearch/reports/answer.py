@@ -154,8 +154,9 @@ def tell_rates(answer: Answer) -> list[str]:
             parts += _tell_outside(answer, answer.basin)
         if answer.basin.plain:
             luck = "" if answer.confirmed else ", and the best value luck"
+            values = "the search's values" if answer.confirmed else "such values"
             parts.append(
-                f"noise alone could give such values: perhaps none of these is better{luck}"
+                f"noise alone could give {values}: perhaps none of these rates is better{luck}"
             )
         if failing := spell_failing(answer.basin):
             parts.append(failing)

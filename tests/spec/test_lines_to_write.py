@@ -219,7 +219,7 @@ def fault_of(text, tmp_path):
         ("  optimizer: {sgd, momentum: 0.9}", "is missing",
          "write optimizer: {name: sgd, momentum: 0.9}"),
         ("  optimizer: {class_path: sgd, momentum: 0.9}", "is built in", "write name: sgd"),
-        ("  label_smoothing: 0.1}", "is not a number", "write label_smoothing: 0.1"),
+        ("  label_smoothing: 0.1}", "a sign that nothing opens", "write label_smoothing: 0.1"),
         ("  label_smoothing: {value: 0.1}", "is not a number", "write label_smoothing: 0.1"),
         ("dropout: 0.1", "unknown key", "write model: {name: mlp, hidden: [16], dropout: 0.1}"),
         ("  optimizer: {name: sgd, params: {momentum: 0.9}}", "stand beside its name",

@@ -270,18 +270,18 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
     if _bare(before).endswith(":") and not re.match(rf"- |-?{_KEY}\s*:", content):
         yield (f"{' ' * (_indent(before) + 2)}{content}{comment}",)  # What the key before lacks.
     yield (_EATEN.sub(" ", line),)
-    for plain, own in _plain(lines, number, indent, content):
-        yield (f"{own}{plain}{comment}",)
-        once = [*dict.fromkeys(_rewritten(plain))]
-        for meant in once:
-            yield tuple(f"{own}{each}" for each in meant)
-        for closed in _closed(lines, number, begun, plain):
+    plain, own = _plain(lines, number, indent, content)
+    yield (f"{own}{plain}{comment}",)
+    once = [*dict.fromkeys(_rewritten(plain))]
+    for meant in once:
+        yield tuple(f"{own}{each}" for each in meant)
+    for closed in _closed(lines, number, begun, plain):
+        yield (f"{own}{closed}{comment}",)
+    for first, *others in once:  # Two slips on one line.
+        for closed in () if others else _closed(lines, number, begun, first):
             yield (f"{own}{closed}{comment}",)
-        for first, *others in once:  # Two slips on one line.
-            for closed in () if others else _closed(lines, number, begun, first):
-                yield (f"{own}{closed}{comment}",)
-            for meant in () if others else _rewritten(first):
-                yield tuple(f"{own}{each}" for each in meant)
+        for meant in () if others else _rewritten(first):
+            yield tuple(f"{own}{each}" for each in meant)
     match = _CUT.fullmatch(content)
     if match and match[1] + match[2] in KNOWN and deeper != bool(match[3]):
         # tr:ain above its block, or bud:get 20ep.
@@ -338,11 +338,9 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _plain(
-    lines: Sequence[str], number: int, indent: str, content: str
-) -> Iterator[tuple[str, str]]:
-    """The line as it is, and with plain characters for those that look like them; its content, and
-    the blanks before it."""
+def _plain(lines: Sequence[str], number: int, indent: str, content: str) -> tuple[str, str]:
+    """A line's content with plain characters for those that look like them, and the blanks before
+    it."""
     plain = "".join(ODD_SIGNS.get(char, char) for char in content).replace("\t", " ").strip()
     plain = re.sub(r"(?<=\w)\uff1a\s*", ": ", plain).replace("\uff1a", ": ")
     before = next((each for each in reversed(lines[: number - 1]) if each.strip()), "")
@@ -351,10 +349,7 @@ def _plain(
     if indent.strip(" "):  # Tabs, or blanks of another kind.
         own = before[: _indent(before)] + ("  " if before.rstrip().endswith(":") else "")
         own = "" if key and key[1] in TOPS else own
-    if plain != content or own != indent:
-        yield plain, own
-    else:
-        yield content, indent
+    return plain, own
 
 
 ODD_SIGNS = {

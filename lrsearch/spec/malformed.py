@@ -23,9 +23,6 @@ ODD = {
 }
 """Characters that look like others and mean nothing to YAML, and what to write in their place."""
 
-PLACED = re.compile(r"(^|[:,{\[])\s*\{\s*[A-Za-z_]\w*\s*\}\s*[^\s,}\]]")
-"""The text `{lr} / 10`, which YAML takes for a mapping followed by something else."""
-
 _ASSIGNED = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*(\S.*)")
 _TIGHT = re.compile(r"\s*([A-Za-z_][\w.-]*):([^\s/:].*)")
 _COLONS = re.compile(r"(['\"]).*?\1|:\s")
@@ -69,9 +66,6 @@ _ENTRY = re.compile(r"(\s*(?:- +)*)(?:([A-Za-z_][\w.-]*):\s+)?(\S.*?)\s*")
 
 _MAPPING = re.compile(r"\{[^{}]*\}")
 
-_INNER = re.compile(r"[A-Za-z_][\w.]*:\s+[\w.,+\[\]{}: -]+")
-"""A value that may be a mapping without its braces."""
-
 
 def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
     """The line, from 1, of what is wrong in a text that YAML's parser refuses, the fault in words,
@@ -99,9 +93,7 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
         return found
     hint = next((words for part, words in _QUOTING.items() if part in problem), "")
     given = _line(lines, line)
-    if PLACED.search(given):
-        hint = _quoted(given, "a text that begins with { stands in quotes")
-    elif re.search(r":\s+(['\"]).*?\1\s+\S", given) and "<scalar>" in problem:
+    if re.search(r":\s+(['\"]).*?\1\s+\S", given) and "<scalar>" in problem:
         hint = _quoted(given, "a text that begins with a quote ends with it")
     elif "mapping values are not allowed" in problem or "but got ':'" in problem:
         hint = _quoted(given, _COLON)
@@ -146,16 +138,13 @@ def written(value: object) -> str:
 
 
 def _quoted(line: str, rule: str) -> str:
-    """A rule with the line to write where a text as a whole belongs in quotes, and before it the
-    line of the mapping that its value may be."""
+    """A rule with the line to write where a text as a whole belongs in quotes."""
     match = _ENTRY.fullmatch(line.partition(" #")[0])
     text = quoted(line)
     if match is None or not text:
         return rule
     if rule == _COLON and not re.search(r":(?:\s|$)", match[3]):
         return ""  # It is another line that has one.
-    if rule == _COLON and match[2] and match[2] not in TEXTS and _INNER.fullmatch(match[3]):
-        return f"write {match[2]}: {{{match[3]}}}; {rule}: {text}"
     return f"{rule}: write {text}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import catalogue
-from lrsearch.spec.malformed import KNOWN, NAMED, ODD, PLACED, TEXTS, TOPS, find_odd, quoted
+from lrsearch.spec.malformed import KNOWN, NAMED, ODD, TEXTS, TOPS, find_odd, quoted
 
 if TYPE_CHECKING:
     import yaml
@@ -369,8 +369,6 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
     """A line's content with the slips mended that one line shows."""
     if (text := _PLACED_IN.sub(_quote, content)) != content:
         yield (text,)
-    if PLACED.search(content) and (text := quoted(content)):
-        yield (text,)
     yield (_MISQUOTED.sub(r"'\g<word>'", content),)
     yield from _parted(content)
     if match := re.fullmatch(r"(?:-|\*\s+)([^\s-][^:]*|[^\s*-].*)", content):
@@ -415,7 +413,6 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
         yield (plain[:begin] + inner,)
         if re.search(r"(?:^|[\s,\[{])\([^()]*:\s", content):
             yield (_balance(content.translate({40: "{", 41: "}"}))[0],)
-        yield (plain,)
     if match := _TEXT.fullmatch(content):
         yield (f"{match[1]}: {match[2]}",)
 
@@ -473,7 +470,6 @@ def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iter
         mended, left = _balance(each, opened)
         gap = " " if mended.endswith(":") else ""
         yield mended + gap + "".join(_PAIRS[sign] for sign in reversed(left))
-        yield mended
         if opened or left:
             yield f"{each},"
 

@@ -43,7 +43,6 @@ _AROUND = tuple(
         (rf"({_KEY}:\s+{{.*)}}\s*,\s*({_KEY}:\s[^{{}}]*)", r"\1, \2}"),
         # Another sign for the one that opens: }min: 1e-4, max: 1}.
         (rf"((?:-|{_KEY}:)\s*)[\]}}(]([^{{}}]*:\s[^{{}}]*)\}}", r"\1{\2}"),
-        (rf"((?:-|{_KEY}:)\s*)[\]}}(]([^\[\]{{}}:]*)\]", r"\1[\2]"),
         (rf"({_KEY}:\s+)[^\w\s\[{{('\"$-]+\s*([\[{{].*)", r"\1\2"),
         (rf"({_KEY})\s*([\[{{])\s*:\s*(.*)", r"\1: \2\3"),
         # A quote alone before or behind what is closed: "[32, 64].

@@ -416,6 +416,12 @@ def read_import(
                 dimensions.append((f"init_args.{key}", dimension))
         else:
             given[key] = reader.value(inner, anything, value)
+            if isinstance(value, str) and value.lower() in ("no", "off", "yes", "on"):
+                meant = "false" if value.lower() in ("no", "off") else "true"
+                told = (
+                    f"{'.'.join(map(str, inner))}: {value} is a text, which Python takes for true"
+                )
+                reader.notes.append(f"{told}: write {key}: {meant} for a truth value")
     return {"class_path": class_path, "init_args": given}
 
 

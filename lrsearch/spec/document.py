@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,10 +18,16 @@ from lrsearch.spec.commas import NUMBER, WHOLE, follows, lists_on, with_points
 from lrsearch.spec.malformed import (
     KNOWN,
     TEXTS,
+    again,
+    doubt,
     explain,
     find_language,
     find_odd,
     is_in_odd_quotes,
+    no_text,
+    plain_blanks,
+    without_end,
+    without_marks,
     written,
 )
 
@@ -32,9 +37,12 @@ MOST_MENDED = 30
 """Lines of a text that are mended; one with more of them is another kind of file."""
 
 _TIGHT = re.compile(
-    r"([A-Za-z_][\w.]*)(?::(?!//)(?:=\s*)?|\s*(?:=>?|;|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)"
+    r"([A-Za-z_][\w.]*)(?:\s*:(?!//)(?:=\s*)?|\s*(?:=>?|;|\uff1a)\s*|\s+(?=[-+.\d]*\d))(\S+)"
 )
 """A key and its value without a blank, or without a colon, between them: {min:1e-4, max 1}."""
+_BLANK = re.compile(r"([A-Za-z_][\w.]*)\s+(\S+)")
+_CUT = re.compile(r"([A-Za-z_]+):(\w+)\s+(\S+)")
+"""A key with its colon within its name: mom:entum 0.9."""
 _GLUED = re.compile(r"([A-Za-z_][\w.]*):(?!//)([^\s/:].*)")
 """The same on a line of its own, or a key of braces: lr:{min: 1e-4, max: 1}."""
 _SPACED = re.compile(r"([A-Za-z_][\w.]*)\s*[\s=]\s*(\S+)")
@@ -140,7 +148,7 @@ def read_document(text: str, source: str) -> Document:
 
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
-    from lrsearch.spec.mending import find_error, mend, plain_blanks, without_marks
+    from lrsearch.spec.mending import find_error, mend
 
     if other := find_language(text):
         raise SpecError([Fault(other[0], "", other[1], source, other[2])])
@@ -172,13 +180,14 @@ def read_document(text: str, source: str) -> Document:
                 fault = Fault(_place(lines, line), "", problem, source, hint)
                 raise SpecError([*slips, *told, fault]) from None
             place = _place(lines, mended.line if mended.told else line)
+            slips = [again(each, _place(lines, mended.line), mended.hint) for each in slips]
             slips.append(Fault(place, "", mended.told or problem, source, mended.hint))
             text = mended.text
             seen.add(text)
             lines[mended.line - 1 : mended.line] = [lines[mended.line - 1]] * mended.count
             continue
         except yaml.YAMLError as error:
-            raise SpecError([_no_text(error, text, source)]) from None
+            raise SpecError([no_text(error, text, source)]) from None
         if slips:
             document.lines = {path: _place(lines, at) for path, at in document.lines.items()}
             faults = [replace(each, line=_place(lines, each.line)) for each in document.faults]
@@ -186,30 +195,9 @@ def read_document(text: str, source: str) -> Document:
         return document
 
 
-def _no_text(error: Exception, text: str, source: str) -> Fault:
-    """The fault of a text with a character that YAML does not have."""
-    place, char = getattr(error, "position", None), getattr(error, "character", None)
-    if place is None or not isinstance(char, int) or unicodedata.category(chr(char)) != "Cc":
-        reason = getattr(error, "reason", str(error))
-        return Fault(0, "", f"not a text file: {reason}", source)
-    told = f"a control character (U+{char:04X}) stands there, and YAML has none"
-    line = len(re.findall(r"\r\n|\r|\n", text[:place])) + 1
-    return Fault(line, "", told, source, "take it away")
-
-
 def _place(lines: Sequence[int], line: int) -> int:
     """The line of the file that a line of its mended text stands for."""
     return lines[line - 1] if 0 < line <= len(lines) else line
-
-
-def _doubt(text: str, path: Path) -> tuple[str, str]:
-    """The fault and the hint for a whole number that begins with 0: octal for YAML 1.1, decimal for
-    1.2, and often meant as a text."""
-    decimal, octal = int(text), set(text) <= set("+-01234567")
-    other = f", which is {int(text, 8)} where it is read as octal" if octal else ""
-    key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
-    told = f"{text} begins with 0{other if octal and int(text, 8) != decimal else ''}"
-    return told, f"write {key}{decimal}, or {key}'{text}' for a text"
 
 
 _PLAIN = re.compile(
@@ -310,10 +298,15 @@ class _Builder:
                 told = "typographic quotes are none of YAML's: write plain ones"
                 self._fault(event, key, told, self._hint_value(path, event.value[1:-1]))
                 return plain_scalar(event.value[1:-1])
+            if not event.style and (meant := without_end(event.value, path)):
+                told = f"'{event.value}' ends with a sign that nothing opens"
+                self._fault(event, key, told, self._hint_value(path, meant))
+                parts = [part.strip() for part in meant.strip("[]").split(",")]
+                return plain_scalar(meant) if meant[0] != "[" else [*map(plain_scalar, parts)]
             if not event.style and (glued := self._glued(event, path)) is not None:
                 return glued
             if not event.style and _OCTAL.fullmatch(event.value):
-                told, hint = _doubt(event.value, path)
+                told, hint = doubt(event.value, path)
                 named = path in (("name",), ("command",))
                 hint = f"write {path[-1]}: '{event.value}'" if named else hint
                 self._fault(event, key, told, hint)
@@ -560,7 +553,18 @@ class _Builder:
         entry: Any = None
         joined = name.value.replace(":", "")
         own = "init_args" in path  # Keys of the user's code may be any text.
-        if nothing and (tight := _TIGHT.fullmatch(name.value)):
+        cut = _CUT.fullmatch(name.value) if nothing and not own else None
+        if cut and cut[1] + cut[2] in KNOWN:
+            told, key, meant = (
+                f"'{name.value}' has a colon within its name",
+                cut[1] + cut[2],
+                cut[3],
+            )
+            entry = plain_scalar(meant)
+        elif nothing and (
+            (tight := _TIGHT.fullmatch(name.value))
+            or ((tight := _BLANK.fullmatch(name.value)) and not own and tight[1] in KNOWN)
+        ):
             lacks = "a blank after the colon" if ":" in name.value else "':'"
             told, (key, meant) = f"'{name.value}' lacks {lacks}", tight.groups()
             entry = plain_scalar(meant)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lrsearch import catalogue
+from lrsearch.errors import Fault
 
 if TYPE_CHECKING:
     import yaml
@@ -20,9 +22,6 @@ ODD = {
     "\uff0c": "a comma",
 }
 """Characters that look like others and mean nothing to YAML, and what to write in their place."""
-
-PLACED = re.compile(r"(^|[:,{\[])\s*\{\s*[A-Za-z_]\w*\s*\}\s*[^\s,}\]]")
-"""The text `{lr} / 10`, which YAML takes for a mapping followed by something else."""
 
 _ASSIGNED = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*(\S.*)")
 _TIGHT = re.compile(r"\s*([A-Za-z_][\w.-]*):([^\s/:].*)")
@@ -42,8 +41,12 @@ TEXTS = ("command", "loop", "name")
 NAMED = ("data", "model", "optimizer", "schedule", "warmup", "prune")
 """Keys whose values are a name, or a mapping with more than that."""
 
+TOPS = ("train", "search", "objective", "params", *catalogue.SETTINGS)
+"""Keys that stand at the top level alone."""
+
 KNOWN = {
-    *(*catalogue.TRAIN, *TEXTS, *NAMED, "train", "search", "objective", "min", "max", "points"),
+    *(*catalogue.TRAIN, *TEXTS, *NAMED, *TOPS, *catalogue.WARMUP, "min", "max", "points", "auto"),
+    *("metric", "goal", *(key for table in catalogue.SETTINGS.values() for key in table)),
     *(
         key
         for table in catalogue.GROUPS.values()
@@ -62,9 +65,6 @@ _ENTRY = re.compile(r"(\s*(?:- +)*)(?:([A-Za-z_][\w.-]*):\s+)?(\S.*?)\s*")
 """The line of a key, if any, and its value."""
 
 _MAPPING = re.compile(r"\{[^{}]*\}")
-
-_INNER = re.compile(r"[A-Za-z_][\w.]*:\s+[\w.,+\[\]{}: -]+")
-"""A value that may be a mapping without its braces."""
 
 
 def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
@@ -93,9 +93,7 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
         return found
     hint = next((words for part, words in _QUOTING.items() if part in problem), "")
     given = _line(lines, line)
-    if PLACED.search(given):
-        hint = _quoted(given, "a text that begins with { stands in quotes")
-    elif re.search(r":\s+(['\"]).*?\1\s+\S", given) and "<scalar>" in problem:
+    if re.search(r":\s+(['\"]).*?\1\s+\S", given) and "<scalar>" in problem:
         hint = _quoted(given, "a text that begins with a quote ends with it")
     elif "mapping values are not allowed" in problem or "but got ':'" in problem:
         hint = _quoted(given, _COLON)
@@ -140,14 +138,13 @@ def written(value: object) -> str:
 
 
 def _quoted(line: str, rule: str) -> str:
-    """A rule with the line to write where a text as a whole belongs in quotes, and before it the
-    line of the mapping that its value may be."""
+    """A rule with the line to write where a text as a whole belongs in quotes."""
     match = _ENTRY.fullmatch(line.partition(" #")[0])
     text = quoted(line)
     if match is None or not text:
         return rule
-    if rule == _COLON and match[2] and match[2] not in TEXTS and _INNER.fullmatch(match[3]):
-        return f"write {match[2]}: {{{match[3]}}}; {rule}: {text}"
+    if rule == _COLON and not re.search(r":(?:\s|$)", match[3]):
+        return ""  # It is another line that has one.
     return f"{rule}: write {text}"
 
 
@@ -269,7 +266,7 @@ def _find_indentation(lines: list[str], problem: str, line: int) -> tuple[int, s
     above = _ENTRY.fullmatch(_bare(_line(lines, before)))
     if own > other and above is not None and above[2]:
         told = f"'{above[2]}' has a value on its line, and this line is within it"
-        if above[2] == "command" or re.search(r"[^\s,] [^\s,]", above[3]):
+        if above[2] == "command" or re.match(r"[^\[{].*[^\s,] [^\s,]", above[3]):
             text = f"{above[3]} {_bare(_line(lines, line)).strip()}".replace("'", "''")
             line_ = f"write {above[2]}: '{text}'" if len(text) <= LONGEST else _COLON
             return line, f"not valid YAML: {told}", f"a long text goes on in quotes: {line_}"
@@ -292,3 +289,107 @@ def _short(text: str) -> str:
 
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
+
+
+_CONFLICT = re.compile(r"\s*(<{7}|\|{7}|={7}|>{7})(\s.*)?")
+_FENCE = re.compile(r"\s*(```|~~~)\s*\w*\s*")
+
+
+def without_marks(text: str) -> tuple[str, list[tuple[int, str, str]]]:
+    """A text with empty lines for those of a merge that was not finished and of Markdown: the first
+    version and the first block of code stay. Beside it the line, the fault and the hint of each."""
+    lines, told = text.split("\n"), []
+    marks = [(at, match[1][0]) for at, each in enumerate(lines) if (match := _CONFLICT.match(each))]
+    begun, cut = -1, -1
+    for at, sign in marks:
+        if sign == "<":
+            begun, cut = at, -1
+        elif begun >= 0 and sign == ">":
+            cut = at if cut < 0 else cut
+            middle = max(each for each, _ in marks if each < at)
+            kept = f"keep {_span(begun + 1, cut)} or {_span(middle + 1, at)}"
+            hint = (
+                f"{kept}, and take the signs on lines {begun + 1}, {middle + 1} and {at + 1} away"
+            )
+            told.append((begun + 1, "not valid YAML: a merge is not finished there", hint))
+            lines[begun] = ""
+            lines[cut : at + 1] = [""] * (at + 1 - cut)
+            begun = -1
+        elif cut < 0:
+            cut = at
+    fences = [at for at, each in enumerate(lines) if _FENCE.fullmatch(each)]
+    if fences:
+        last = max(at for at, each in enumerate(lines) if each.strip()) + 1
+        stop = fences[1] if len(fences) > 1 else last
+        for begin, end in ((0, fences[0] + 1), (stop, last)):
+            if begin < end:
+                hint = f"take {_span(begin, end)} away"
+                told.append((begin + 1, "not valid YAML: that is Markdown around a spec", hint))
+                lines[begin:end] = [""] * (end - begin)
+    return "\n".join(lines), told
+
+
+def _span(begin: int, end: int) -> str:
+    """Lines in words, by their indices; `end` is the first that is none of them."""
+    return f"lines {begin + 1} to {end}" if end > begin + 1 else f"line {begin + 1}"
+
+
+_BEHIND = re.compile(r"( *(?:- +)*[A-Za-z_][\w.-]*:)(\s+)(\S.*)")
+"""A key that begins a line, the blanks behind its colon, and its value."""
+
+
+def plain_blanks(text: str, source: str) -> tuple[str, list[Fault]]:
+    """A text with plain blanks before its lines, and the faults of those that began with others,
+    which are letters to YAML."""
+    lines, faults = text.split("\n"), []
+    for at, line in enumerate(lines):
+        odd = find_odd(line[: len(line) - len(line.lstrip())])
+        if odd is not None:
+            above = next((each for each in reversed(lines[:at]) if each.strip()), "")
+            width = len(above) - len(above.lstrip()) + 2 * above.rstrip().endswith(":")
+            lines[at] = " " * width + line.strip()
+            hint = f"write {line.strip()}, with {width or 'no'} blanks before it"
+            faults.append(Fault(at + 1, "", f"not valid YAML: {odd[0]}", source, hint))
+        elif (match := _BEHIND.fullmatch(line)) and (odd := find_odd(match[2])):
+            lines[at] = f"{match[1]} {match[3]}"
+            hint = f"write {lines[at].strip().removeprefix('- ')}"
+            faults.append(Fault(at + 1, "", f"not valid YAML: {odd[0]}", source, hint))
+    return "\n".join(lines), faults
+
+
+def no_text(error: Exception, text: str, source: str) -> Fault:
+    """The fault of a text with a character that YAML does not have."""
+    place, char = getattr(error, "position", None), getattr(error, "character", None)
+    if place is None or not isinstance(char, int) or unicodedata.category(chr(char)) != "Cc":
+        reason = getattr(error, "reason", str(error))
+        return Fault(0, "", f"not a text file: {reason}", source)
+    told = f"a control character (U+{char:04X}) stands there, and YAML has none"
+    line = len(re.findall(r"\r\n|\r|\n", text[:place])) + 1
+    return Fault(line, "", told, source, "take it away")
+
+
+def again(slip: Fault, line: int, hint: str) -> Fault:
+    """An earlier slip, with the line to write that is written there now."""
+    if slip.line != line or not hint.startswith("write ") or not slip.hint.startswith("write "):
+        return slip
+    hint, moved = re.sub(r" on line \d+", "", hint), re.search(", with [^,]*$", slip.hint)
+    return replace(slip, hint=hint + (moved[0] if moved and ", with " not in hint else ""))
+
+
+def doubt(text: str, path: tuple[str | int, ...]) -> tuple[str, str]:
+    """The fault and the hint for a whole number that begins with 0: octal for YAML 1.1, decimal for
+    1.2, and often meant as a text."""
+    decimal, octal = int(text), set(text) <= set("+-01234567")
+    other = f", which is {int(text, 8)} where it is read as octal" if octal else ""
+    key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
+    told = f"{text} begins with 0{other if octal and int(text, 8) != decimal else ''}"
+    return told, f"write {key}{decimal}, or {key}'{text}' for a text"
+
+
+def without_end(text: str, path: tuple[str | int, ...]) -> str:
+    """A plain text without the signs at its end that nothing in it opens, between the brackets that
+    it lacks where it is a list; "" for any other text, and what may be one of the user's own."""
+    match = re.fullmatch(r"([^\[\](){}'\"<>|:]*[\w.])\s*([\]},;\\]+)", text)
+    if match is None or {"command", "metrics", "init_args"} & {*path} or ":" in str(path[-1:]):
+        return ""
+    return f"[{match[1]}]" if match[2] == "]" and "," in match[1] else match[1]

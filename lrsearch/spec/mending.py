@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import catalogue
-from lrsearch.errors import Fault
-from lrsearch.spec.malformed import KNOWN, NAMED, ODD, PLACED, TEXTS, find_odd, quoted
+from lrsearch.spec.malformed import KNOWN, NAMED, ODD, TEXTS, TOPS, find_odd, quoted
 
 if TYPE_CHECKING:
     import yaml
@@ -42,6 +41,16 @@ _AROUND = tuple(
     for pattern, meant in (
         # A key behind the braces that it belongs in: lr: {min: 1e-4, max: 1}, points: 5.
         (rf"({_KEY}:\s+{{.*)}}\s*,\s*({_KEY}:\s[^{{}}]*)", r"\1, \2}"),
+        # Another sign for the one that opens: }min: 1e-4, max: 1}.
+        (rf"((?:-|{_KEY}:)\s*)[\]}}(]([^{{}}]*:\s[^{{}}]*)\}}", r"\1{\2}"),
+        (rf"({_KEY}:\s+)[^\w\s\[{{('\"$-]+\s*([\[{{].*)", r"\1\2"),
+        (rf"({_KEY})\s*([\[{{])\s*:\s*(.*)", r"\1: \2\3"),
+        # A quote alone before or behind what is closed: "[32, 64].
+        (
+            rf"((?:- )?(?:{_KEY}:\s+)?)(['\"])(\{{(?:(?!\2).)*:\s(?:(?!\2).)*\}}|\[(?:(?!\2).)*\])",
+            r"\1\3",
+        ),
+        (rf"((?:- )?(?:{_KEY}:\s+)?(?:\{{.*\}}|\[.*\]))['\"]+", r"\1"),
         # Words behind what is closed: [32, 64] ; a note.
         (r"(.*[}\]])\s+(?![\s,:])[#;%/<|* -]*([^:{}\[\]]*)", r"\1  # \2"),
         # A key and its value behind a quote or other signs: 'lr: 0.1, **lr**: 0.1.
@@ -49,8 +58,12 @@ _AROUND = tuple(
     )
 )
 """A line with something around it, or behind it."""
-_ROUND = re.compile(r"(?:\(|\[(?=[^\[\]{}]*\}))([^()\[\]]*:\s[^()\[\]]*?)[)}\]]")
+_WITHIN = r"(?:[^()\[\]{}]|\[[^\[\]{}]*\]|\{[^\[\]{}]*\})*?"
+_PARTS = rf"({_WITHIN}:\s{_WITHIN})"
+_ROUND = re.compile(rf"\({_PARTS}[)}}\]]|\[{_PARTS}\}}|\{{{_PARTS}\]")
 """A mapping between brackets of another kind: (min: 1e-4, max: 1)."""
+_SQUARE = re.compile(r"\{([^\[\]{}:]+)\]|\[([^\[\]{}:]+)\}")
+"""A list between a bracket and a brace: {32, 64]."""
 _NEXT = re.compile(rf"(?<=[\]}}'\"])\s*[,;]?\s*(?=({_KEY}):(?:\s|$)|-\s)")
 """The place behind a whole value where a further line begins: [1, 2] seeds: 3."""
 _LINES = {
@@ -71,20 +84,27 @@ _MISQUOTED = re.compile(
 """A word between quotes that differ, or that are doubled: 'mse", ''mse''."""
 _EATEN = re.compile(r"(?<=[:,\[{])\s+#\s*(?=[\w'\".+-]+\s*[,}\]])")
 """A sign that takes what follows it for a comment: {min: #1e-3, max: 1}."""
-_COMMA = re.compile(r"(?<=[^\s,:{\[])\s+(?=(?:[A-Za-z_][\w.-]*|'[^']*'|\"[^\"]*\")\s*:\s)")
+_COMMA = re.compile(r"(?<=[^\s,:{\[])[.;]?\s+(?=(?:[A-Za-z_][\w.-]*|'[^']*'|\"[^\"]*\")\s*:\s)")
 _EQUAL = re.compile(rf"(?<=[{{,\s])({_KEY})\s*=\s*(?=\S)")
 _NOTHING = re.compile(rf"({_KEY}):\s+(?:\{{\}}|~|null)")
 _CUT = re.compile(r"([A-Za-z_]+)[^\w\s]([A-Za-z_]+)(\s.*)?")
-_MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@>|?]\s+(?=\w)")
-_SIGNED = re.compile(r"(?<=[:,\[{\s])(?:[%@`!?|>*&]+(?=[\w.])|-\s+(?=[A-Za-z]))")
+_MARKED = re.compile(r"(?<=[:,\[{\s])\s*[&*!%@>|?]\s+(?=[\w\[{])")
+_SIGNED = re.compile(
+    r"(?<=[:,\[{\s])(?:[%@`!?|>*&]+(?=[\w.])|-\s+(?=[A-Za-z])|(?<=:\s)[\]}]+(?=[\w.]))"
+)
 """A sign before a value within braces, where text in quotes is unlikely."""
 _PUT = re.compile(r"(?<=[:,\[\s])(\$\{[^}]*\}|%\([^)]*\)\w|[?@%&*!|>](?=\s*[,}\]]))")
 """A variable of a template, or a sign alone, within braces."""
 _COLONS = ((re.compile(r"(?<=:)\s+:+\s*(?=[\w.])"), " "),
            (re.compile(rf"({_KEY}:\s+[\w.+-]+)\s*:+(?=\s*[,}}])"), r"\1"),
            (re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+(?={_KEY}:\s)"), r"\1, "),
-           (re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+[\w.]+(?=\s*[,}}])"), r"\1"))  # fmt: skip
-"""A colon for a comma within braces, and a second value."""
+           (re.compile(rf"({_KEY}:\s+[\w.+-]+):\s+[\w.]+(?=\s*[,}}])"), r"\1"),
+           (re.compile(rf"(?<=[{{,])(\s*{_KEY})\s*;\s*(?=\S)"), r"\1: "))  # fmt: skip
+"""A colon for a comma within braces, a second value, and another sign for a colon."""
+_CUTS = re.compile(r"([A-Za-z_]+)[^\w\s:.,'\"]([A-Za-z_]+)(?=:\s)")
+"""A key of braces with a sign in it."""
+_DASHES = re.compile(r"(?<=:\s)-\s+([\w.]+(?:\s+-\s+[\w.]+)*)(?=\s*[,}])")
+"""A list of dashes within braces: {hidden: - 64 - 32}."""
 _TEXT = re.compile(r"(command|loop)\s*(?:=+>|-+>|:=|[=;,]|\sis\s)\s*(.+)")
 
 
@@ -98,49 +118,6 @@ class Mended:
     count: int
     hint: str
     told: str = ""
-
-
-_CONFLICT = re.compile(r"\s*(<{7}|\|{7}|={7}|>{7})(\s.*)?")
-_FENCE = re.compile(r"\s*(```|~~~)\s*\w*\s*")
-
-
-def without_marks(text: str) -> tuple[str, list[tuple[int, str, str]]]:
-    """A text with empty lines for those of a merge that was not finished and of Markdown: the first
-    version and the first block of code stay. Beside it the line, the fault and the hint of each."""
-    lines, told = text.split("\n"), []
-    marks = [(at, match[1][0]) for at, each in enumerate(lines) if (match := _CONFLICT.match(each))]
-    begun, cut = -1, -1
-    for at, sign in marks:
-        if sign == "<":
-            begun, cut = at, -1
-        elif begun >= 0 and sign == ">":
-            cut = at if cut < 0 else cut
-            middle = max(each for each, _ in marks if each < at)
-            kept = f"keep {_span(begun + 1, cut)} or {_span(middle + 1, at)}"
-            hint = (
-                f"{kept}, and take the signs on lines {begun + 1}, {middle + 1} and {at + 1} away"
-            )
-            told.append((begun + 1, "not valid YAML: a merge is not finished there", hint))
-            lines[begun] = ""
-            lines[cut : at + 1] = [""] * (at + 1 - cut)
-            begun = -1
-        elif cut < 0:
-            cut = at
-    fences = [at for at, each in enumerate(lines) if _FENCE.fullmatch(each)]
-    if fences:
-        last = max(at for at, each in enumerate(lines) if each.strip()) + 1
-        stop = fences[1] if len(fences) > 1 else last
-        for begin, end in ((0, fences[0] + 1), (stop, last)):
-            if begin < end:
-                hint = f"take {_span(begin, end)} away"
-                told.append((begin + 1, "not valid YAML: that is Markdown around a spec", hint))
-                lines[begin:end] = [""] * (end - begin)
-    return "\n".join(lines), told
-
-
-def _span(begin: int, end: int) -> str:
-    """Lines in words, by their indices; `end` is the first that is none of them."""
-    return f"lines {begin + 1} to {end}" if end > begin + 1 else f"line {begin + 1}"
 
 
 def mend(
@@ -167,7 +144,9 @@ def mend(
         if 0 < number <= len(lines) and len(lines[number - 1]) <= _LONGEST
     ]
     above = next((each for each in reversed(lines[: told_line - 1]) if each.strip()), "")
-    if re.match(r"\s*(command|loop):\s+\S", above) and _indent(lines[told_line - 1]):
+    given = lines[told_line - 1] if 0 < told_line <= len(lines) else ""
+    goes_on = _indent(given) and not re.match(rf"\s*{_KEY}\s*[:={{]", given)
+    if goes_on and re.match(r"\s*command:\s+\S", above):
         return None  # A text goes on there: its lines are told as one.
     found: tuple[tuple[float, int], Mended] | None = None
     # The other parser takes a tenth of the time, and stops at the same lines.
@@ -290,15 +269,18 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
     if _bare(before).endswith(":") and not re.match(rf"- |-?{_KEY}\s*:", content):
         yield (f"{' ' * (_indent(before) + 2)}{content}{comment}",)  # What the key before lacks.
     yield (_EATEN.sub(" ", line),)
-    for plain, own in _plain(lines, number, indent, content):
-        yield (f"{own}{plain}{comment}",)
-        for meant in _rewritten(plain):
-            yield tuple(f"{own}{each}" for each in meant)
-        for closed in _closed(lines, number, begun, plain):
+    plain, own = _plain(lines, number, indent, content)
+    yield (f"{own}{plain}{comment}",)
+    once = [*dict.fromkeys(_rewritten(plain))]
+    for meant in once:
+        yield tuple(f"{own}{each}" for each in meant)
+    for closed in _closed(lines, number, begun, plain):
+        yield (f"{own}{closed}{comment}",)
+    for first, *others in once:  # Two slips on one line.
+        for closed in () if others else _closed(lines, number, begun, first):
             yield (f"{own}{closed}{comment}",)
-        for first, *others in _rewritten(plain):  # Two slips on one line.
-            for closed in () if others else _closed(lines, number, begun, first):
-                yield (f"{own}{closed}{comment}",)
+        for meant in () if others else _rewritten(first):
+            yield tuple(f"{own}{each}" for each in meant)
     match = _CUT.fullmatch(content)
     if match and match[1] + match[2] in KNOWN and deeper != bool(match[3]):
         # tr:ain above its block, or bud:get 20ep.
@@ -331,7 +313,10 @@ def _moved_lines(lines: Sequence[str], number: int, begun: int, stopped: int) ->
     for other in _indents(lines, number) if re.match(r"-\s|.*?:(\s|$)", content) else ():
         if number < stopped and len(other) > _indent(body):
             continue  # Only what begins too far right makes that stop the parser further down.
-        yield (f"{other}{content}{comment}",)
+        closed = ((each,) for each in _closed(lines, number, number, content))
+        first = _balance(content)[0] if _find_closed(content)[0] else content
+        for meant in dict.fromkeys(((first,), *_rewritten(content), *closed)):
+            yield tuple(f"{other}{each}" for each in meant)
     # A mapping or a list is no text, whatever is wrong with it.
     braces = re.match(rf"{_KEY}:\s+[\[{{]", content)
     if (text := quoted(content)) and not text.startswith("'") and not braces:
@@ -352,21 +337,18 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _plain(
-    lines: Sequence[str], number: int, indent: str, content: str
-) -> Iterator[tuple[str, str]]:
-    """The line as it is, and with plain characters for those that look like them; its content, and
-    the blanks before it."""
+def _plain(lines: Sequence[str], number: int, indent: str, content: str) -> tuple[str, str]:
+    """A line's content with plain characters for those that look like them, and the blanks before
+    it."""
     plain = "".join(ODD_SIGNS.get(char, char) for char in content).replace("\t", " ").strip()
     plain = re.sub(r"(?<=\w)\uff1a\s*", ": ", plain).replace("\uff1a", ": ")
     before = next((each for each in reversed(lines[: number - 1]) if each.strip()), "")
     own = indent
+    key = re.match(r"[-\s]*(\w*)", plain)
     if indent.strip(" "):  # Tabs, or blanks of another kind.
         own = before[: _indent(before)] + ("  " if before.rstrip().endswith(":") else "")
-    if plain != content or own != indent:
-        yield plain, own
-    else:
-        yield content, indent
+        own = "" if key and key[1] in TOPS else own
+    return plain, own
 
 
 ODD_SIGNS = {
@@ -385,8 +367,6 @@ _PLACED_IN = re.compile(
 def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
     """A line's content with the slips mended that one line shows."""
     if (text := _PLACED_IN.sub(_quote, content)) != content:
-        yield (text,)
-    if PLACED.search(content) and (text := quoted(content)):
         yield (text,)
     yield (_MISQUOTED.sub(r"'\g<word>'", content),)
     yield from _parted(content)
@@ -421,13 +401,29 @@ def _rewritten(content: str) -> Iterator[tuple[str, ...]]:
             yield (match.expand(meant),)
     texts = content.startswith(TEXTS)
     if re.search(r"[{\[]" if texts else r"[{\[(]", content):
-        plain = _ROUND.sub(r"{\1}", _SIGNED.sub("", _PUT.sub(r"'\1'", content)))
+        plain = _ROUND.sub(r"{\1\2\3}", _SIGNED.sub("", _PUT.sub(r"'\1'", content)))
+        if len(re.findall(r"[\[{]", plain)) == len(re.findall(r"[\]}]", plain)):
+            plain = _SQUARE.sub(r"[\1\2]", plain)
+        plain = _DASHES.sub(_listed, _CUTS.sub(_join_known, plain))
         for pattern, meant in _COLONS:
             plain = pattern.sub(meant, plain)
-        yield (re.sub(r"(?<=[\w\]}'\"])\s+(?:&\s*)?(?=[\[{])", ", ", plain),)
-        yield (plain,)
+        begin = len(re.split(r"[(\[{]", plain)[0]) + 1
+        inner = re.sub(r"(?<=[\w\]}'\"])\s+(?:&\s*)?(?=[\[{])", ", ", plain[begin:])
+        yield (plain[:begin] + inner,)
+        if re.search(r"(?:^|[\s,\[{])\([^()]*:\s", content):
+            yield (_balance(content.translate({40: "{", 41: "}"}))[0],)
     if match := _TEXT.fullmatch(content):
         yield (f"{match[1]}: {match[2]}",)
+
+
+def _join_known(match: re.Match[str]) -> str:
+    """A key without the sign in it where that is one."""
+    return match[1] + match[2] if match[1] + match[2] in KNOWN else match[0]
+
+
+def _listed(match: re.Match[str]) -> str:
+    """A list between brackets for one of dashes."""
+    return "[" + re.sub(r"\s+-\s+", ", ", match[1]) + "]"
 
 
 def _quote(match: re.Match[str]) -> str:
@@ -461,17 +457,20 @@ def _closed(lines: Sequence[str], number: int, begun: int, content: str) -> Iter
         cut = re.search(r"[,}\]]", content[match.start(2) :])
         at = match.start(2) + cut.start() if cut else len(content)
         content = content[:at].rstrip() + match[2] + content[at:]
-    joined = re.sub(rf"\s*(?:; |\u3001|&|\band\b)\s*(?={_KEY}:\s)", ", ", content)
-    divided = re.sub(r",(?:\s*,)+", ",", _COMMA.sub(", ", joined.replace("; ", ", ")))
-    yield from _balanced(content)
+    # A line that begins within braces is all between them.
+    begin = 0 if _balance(above)[1] else len(re.split(r"[\[{]", content)[0])
+    joined = re.sub(rf"\s*(?:; |\u3001|&|\band\b)\s*(?={_KEY}:\s)", ", ", content[begin:])
+    divided = re.sub(r",(?:\s*,)+", ",", _COMMA.sub(", ", re.sub(r"; (?![\[{])", ", ", joined)))
+    divided = content[:begin] + divided
+    yield from _balanced(re.sub(r"(?<=[a-z])[\]}](?=[a-z]+$)", "", content))
     for each in dict.fromkeys((content, divided, _EQUAL.sub(r"\1: ", divided))):
         yield each
         opened = _balance(above)[1]
         mended, left = _balance(each, opened)
         gap = " " if mended.endswith(":") else ""
         yield mended + gap + "".join(_PAIRS[sign] for sign in reversed(left))
-        yield mended
-        yield f"{each},"
+        if opened or left:
+            yield f"{each},"
 
 
 def _balanced(content: str) -> Iterator[str]:
@@ -483,9 +482,12 @@ def _balanced(content: str) -> Iterator[str]:
         if content.count(sign) > content.count(end):
             yield content.replace(sign * 2, sign)
     sign, at = _find_closed(content)
+    if sign and content[-2:] == _PAIRS[sign] * 2:
+        yield content[:-1]
     for match in reversed([*re.finditer(rf"{_KEY}:\s+|^-\s+", content[:at])]) if sign else ():
         inner = content[match.end() :]
-        if bool(re.match(rf"{_KEY}:\s", inner)) == (sign == "{"):
+        keyed = bool(re.match(rf"{_KEY}:\s", inner))
+        if keyed if sign == "{" else ": " not in content[match.end() : at]:
             yield content[: match.end()] + sign + inner
 
 
@@ -533,30 +535,9 @@ def _indents(lines: Sequence[str], number: int) -> list[str]:
     """The indentations of the lines above, the nearest to that of a line first, and that of the
     line below where it is less."""
     own = _indent(lines[number - 1])
+    if re.split(r"\W", lines[number - 1].lstrip(" -"))[0] in TOPS:
+        return [""] if own else []
     below = next((_indent(line) for line in lines[number:] if _has_words(line)), own)
     above = {_indent(line) for line in lines[: number - 1] if line.strip()} - {own}
     above |= {min(below, own)} - {own}
     return [" " * each for each in sorted(above, key=lambda each: (abs(each - own), -each))]
-
-
-_BEHIND = re.compile(r"( *(?:- +)*[A-Za-z_][\w.-]*:)(\s+)(\S.*)")
-"""A key that begins a line, the blanks behind its colon, and its value."""
-
-
-def plain_blanks(text: str, source: str) -> tuple[str, list[Fault]]:
-    """A text with plain blanks before its lines, and the faults of those that began with others,
-    which are letters to YAML."""
-    lines, faults = text.split("\n"), []
-    for at, line in enumerate(lines):
-        odd = find_odd(line[: len(line) - len(line.lstrip())])
-        if odd is not None:
-            above = next((each for each in reversed(lines[:at]) if each.strip()), "")
-            width = len(above) - len(above.lstrip()) + 2 * above.rstrip().endswith(":")
-            lines[at] = " " * width + line.strip()
-            hint = f"write {line.strip()}, with {width or 'no'} blanks before it"
-            faults.append(Fault(at + 1, "", f"not valid YAML: {odd[0]}", source, hint))
-        elif (match := _BEHIND.fullmatch(line)) and (odd := find_odd(match[2])):
-            lines[at] = f"{match[1]} {match[3]}"
-            hint = f"write {lines[at].strip().removeprefix('- ')}"
-            faults.append(Fault(at + 1, "", f"not valid YAML: {odd[0]}", source, hint))
-    return "\n".join(lines), faults

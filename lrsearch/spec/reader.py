@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -260,7 +261,7 @@ class Reader:
             close = self.near(path, key, fitting)
             hint = self.meant(path, key, close, raw[key])
             self.rename(path, raw, key, close)
-            if self.outside and not path and not close:
+            if self.outside and not path and not close and re.fullmatch(r"[\w.-]+", str(key)):
                 line = Line(("params", key), raw[key])
                 self.fault((key,), "unknown key", self.hint((key,), [line]))
                 continue

@@ -126,7 +126,7 @@ def _told_once(faults: Sequence[Fault], written: Sequence[Fault]) -> list[Fault]
         for each in faults
         if each.line in moved
         and each.message == "unknown key"
-        and not each.hint.startswith("leave")
+        and not each.hint.startswith(("leave", "did you"))
     }
     faults = [
         replace(each, hint=apart[each.line].hint)
@@ -148,7 +148,9 @@ def _told_once(faults: Sequence[Fault], written: Sequence[Fault]) -> list[Fault]
         else:
             at = places[place].pop(0)
             message = f"{told[at].message}; {each.message}"
-            told[at] = replace(told[at], message=message, hint=each.hint or told[at].hint)
+            name = re.match(r"did you mean '([\w.]+)'\?", each.hint)
+            hint = re.sub(r"(?<=^write )[\w.]+(?=:)", name[1], told[at].hint) if name else ""
+            told[at] = replace(told[at], message=message, hint=hint or each.hint or told[at].hint)
     return [
         each if each.key else replace(each, hint=_last_word(each, told[at + 1 :]))
         for at, each in enumerate(told)

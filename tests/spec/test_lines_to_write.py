@@ -81,6 +81,12 @@ def fault_of(text, tmp_path):
         ("seed: 99999999999999999999", "is too large: it takes a whole number from 0 up to",
          "write seed: 2147483647"),
         ("bayes: {trials: 0}", "0 is too small", "write trials: 40"),
+        ("  optimizer: {name: adam, clipnorm: 0.5}", "no argument 'clipnorm'",
+         "write optimizer: adam; adam takes no clipnorm\n  write clip_norm: 0.5 under train"),
+        ("  optimizer: {name: adamw, amsgrad: true}", "no argument 'amsgrad'",
+         "write optimizer: adamw; adamw takes no amsgrad"),
+        ("  warmup: {length: 1ep, type: linear}", "unknown key",
+         "write warmup: {for: 1ep, shape: linear}"),
         ("confirm: {top: 100}", "100 is too large", "write top: 64"),
         ("prune: {name: asha, factor: 1}", "1 is too small", "write factor: 2"),
         ("max_failures: -2", "-2 is too small", "write max_failures: 0"),
@@ -222,7 +228,7 @@ def fault_of(text, tmp_path):
         ("  optimizer: {sgd, momentum: 0.9}", "is missing",
          "write optimizer: {name: sgd, momentum: 0.9}"),
         ("  optimizer: {class_path: sgd, momentum: 0.9}", "is built in", "write name: sgd"),
-        ("  label_smoothing: 0.1}", "is not a number", "write label_smoothing: 0.1"),
+        ("  label_smoothing: 0.1}", "a sign that nothing opens", "write label_smoothing: 0.1"),
         ("  label_smoothing: {value: 0.1}", "is not a number", "write label_smoothing: 0.1"),
         ("dropout: 0.1", "unknown key", "write model: {name: mlp, hidden: [16], dropout: 0.1}"),
         ("  optimizer: {name: sgd, params: {momentum: 0.9}}", "stand beside its name",
@@ -579,3 +585,10 @@ def test_a_file_of_another_language_and_a_spec_below_a_key_are_told_as_such(tmp_
         ("spec:\n  " + BASE.replace("\n", "\n  "), "the whole spec stands below it"),
     ):
         assert told in fault_of(text, tmp_path).message
+
+
+def test_a_word_for_a_truth_value_is_a_text_to_code_and_noted(tmp_path):
+    loss = "  loss: {class_path: torch.nn.CrossEntropyLoss, init_args: {reduce: no, size: 2}}\n"
+    spec = validate(read_document(BASE + loss, "x.yaml"), tmp_path, BASE + loss)
+    (note,) = [each for each in spec.notes if "reduce" in each]
+    assert note.endswith("write reduce: false for a truth value")

@@ -129,7 +129,7 @@ def read_betas(value: Any) -> dict[str, Any]:
 
 
 _BESIDE = (
-    "lr", "params", "fused", "foreach", "capturable", "differentiable", "maximize", "amsgrad",
+    "lr", "params", "fused", "foreach", "capturable", "differentiable", "maximize",
     "learning_rate", "betas", "adam_betas", "beta", "name", "initial_lr",
 )  # fmt: skip
 
@@ -140,6 +140,8 @@ def without_place(value: Any) -> list[str]:
     own = name if name in catalogue.OPTIMIZERS else _OPTIMIZERS.get(plain(name))
     known = catalogue.OPTIMIZERS[own].parameters if own else {}
     taken = {*known, *_BESIDE}
+    if own == "adam" or given.get("amsgrad") is not True:
+        taken.add("amsgrad")
     words = {key: _ARGUMENTS.get(snake(key), snake(key)) for key in given}
     return [key for key, word in words.items() if not taken & {key, word}] if own else []
 

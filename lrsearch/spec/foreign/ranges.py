@@ -164,6 +164,8 @@ def _plain_sign(char: str) -> str:
 
 def lasting(value: Any, unit: str) -> str | None:
     """A length of training, with a unit added to a plain number; None for other values."""
+    if isinstance(value, str) and re.fullmatch(r"\d[\d.]*(ep|ba|sp|dur)", value):
+        return value
     value = number(value)
     return f"{value:.12g}{unit}" if is_finite(value) and value >= 0 else None
 

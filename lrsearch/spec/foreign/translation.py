@@ -195,10 +195,7 @@ def fixed_lines(
         return _schedule_lines(top, rest.partition(".")[2], value)
     if target == "train.optimizer":
         lines = optimizer_lines(top, given=value)
-        for key, part in names.split(value)[1].items():
-            if means(str(key)) == "train.lr":
-                lines.append(Line(("train", "lr"), number(part)))
-        return lines
+        return lines + _beside(value)
     if target in ("train.loss", "train.precision", "model", "data"):
         found = _named(target, value)
         if target == "train.precision" and found not in ("float32", "bfloat16"):
@@ -332,11 +329,17 @@ def optimizer_lines(
     whole = {**base, "name": name, **wanted}
     lines = [Line(("train", "optimizer"), whole if len(whole) > 1 else name, told)]
     train = top.get("train")
-    if isinstance(train, Mapping):
-        _, given = names.split(train.get("optimizer"))
-        rates = [part for key, part in given.items() if means(str(key)) == "train.lr"]
-        lines += [Line(("train", "lr"), number(rate)) for rate in rates]
-    return lines
+    return lines + (_beside(train.get("optimizer")) if isinstance(train, Mapping) else [])
+
+
+def _beside(optimizer: Any) -> list[Line]:
+    """The rate and the norm to clip at that stand inside of an optimizer's mapping."""
+    found = {means(str(key)): part for key, part in names.split(optimizer)[1].items()}
+    return [
+        Line(("train", key), number(found[f"train.{key}"]))
+        for key in ("lr", "clip_norm")
+        if f"train.{key}" in found
+    ]
 
 
 def _loose_arguments(top: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

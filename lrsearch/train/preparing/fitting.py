@@ -81,7 +81,8 @@ def check_models(
                 raise
             parameters = 0  # Smaller models of the run may fit; this one's trials say so.
         count = parameters if count is None else count
-    if raising == len(seen):
+    # A batch of one sample is none to batch norm.
+    if raising == len(seen) or all(each["train"]["batch_size"] == 1 for each in configs):
         refuse_raising(configs, raw, workplace)
     return count or 0, list(notes)
 

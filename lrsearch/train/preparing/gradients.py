@@ -113,6 +113,7 @@ def _check_optimizer(training: Training, batch: Batch) -> None:
         if isinstance(error, NotImplementedError) and not find_line(error):
             hint = "write def step(self, closure=None) in its class"
             raise ModelError("it has no step", where=where, hint=hint) from error
+        raise
 
 
 def _find_origin(training: Training, batch: Batch, error: BaseException) -> str:

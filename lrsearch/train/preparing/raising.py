@@ -1,4 +1,4 @@
-"""Code of the user's that raises as each training begins: found by beginning two."""
+"""Code that raises as each training begins: found by beginning two."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ MOST = 8
 STEPS = 2
 """Steps that are made: one may keep what the next fails on."""
 
+RATE = 1e-8
+"""The rate of an optimizer of the user's, whose steps leave the weights where they are."""
+
 _CUDA = re.compile(r"Torch not compiled with CUDA|NVIDIA driver|CUDA GPUs are available")
 
 
@@ -44,30 +47,30 @@ def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) ->
     the code may be for a GPU alone."""
     device, host = find_device(workplace.device), torch.device("cpu")
     kinds = {_kind(each): each for each in configs}
-    first: tuple[Config, BaseException] | None = None
+    first: tuple[Config, BaseException, bool] | None = None
     for config in itertools.islice(kinds.values(), MOST):
         lines = set()
         for seed in range(2):
             pulse.beat()
-            error = _begin(config, raw, workplace, host, seed)
+            error, stepped = _begin(config, raw, workplace, host, seed)
             if error is None or (len(kinds) > 1 and not _is_typo(error)):
                 return
             lines.add((type(error), find_line(error)))
-            first = first or (config, error)
+            first = first or (config, error, stepped)
         if len(lines) > 1:
             return
     assert first is not None
-    config, error = first
+    config, error, stepped = first
     if device != host:
         with current(device):
-            sound = _begin(config, raw, workplace, device, 0) is None
+            sound = _begin(config, raw, workplace, device, 0)[0] is None
         free_memory(device)
         if sound:
             return
-    step = config["train"].get("step") is not None
+    where = "train.step" if config["train"].get("step") else catalogue.name_of(config["model"])
     raise ModelError(
         f"tried on a first batch it raised {tell_raised(error)}",
-        where="train.step" if step else catalogue.name_of(config["model"]),
+        where="train.optimizer" if stepped else where,
         hint=_hint(error),
     ) from error
 
@@ -76,6 +79,7 @@ def _kind(config: Config) -> str:
     """The parts of a config that a training's first steps depend on, but for numbers."""
     train = config["train"]
     parts = [train["batch_size"], train["loss"], train.get("step"), train["precision"]]
+    parts += [train["optimizer"]] if "class_path" in train["optimizer"] else []
     return json.dumps([config["model"], config["data"], *parts], sort_keys=True)
 
 
@@ -88,10 +92,11 @@ def _is_typo(error: BaseException) -> bool:
 
 def _begin(
     config: Config, raw: Raw, workplace: Workplace, device: torch.device, seed: int
-) -> BaseException | None:
-    """Begin a training; returns what its first steps raise. None where that is nothing, or no
-    matter of the code."""
+) -> tuple[BaseException | None, bool]:
+    """Begin a training; returns what its first steps raise, and whether the optimizer does. None
+    where that is nothing, or no matter of the code."""
     train = config["train"]
+    stepped = False
     trial = Trial(0, "", config, seed, splitting.folds(config["data"])[0])
     try:
         data = place(raw, config["data"], trial.fold, device, train)
@@ -100,12 +105,15 @@ def _begin(
         model, criterion, _ = make_start(trial, data, workplace)
         training = Training(model.train(), train, workplace, criterion)
         for batch in itertools.islice(data.batches(train["batch_size"], seed), STEPS):
+            stepped = False
             training.compute_gradients(batch).item()  # A GPU raises once it is waited for.
+            if stepped := "class_path" in train["optimizer"]:
+                training.step(batch, RATE).item()
     except any_but_interrupts(is_out_of_memory, LrsearchError) as error:
-        return error
+        return error, stepped
     except Exception as error:
         release(error)
-    return None
+    return None, False
 
 
 def _hint(error: BaseException) -> str:

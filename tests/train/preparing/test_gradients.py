@@ -178,6 +178,25 @@ def test_what_every_training_raises_as_it_begins_is_said_before_any(nets, given,
     assert str(caught.value).partition("\n")[0].endswith(told) and hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("SparseAdam", {}, "RuntimeError: SparseAdam does not support dense gradients"),
+        ("Adam", {"betas": [0.9, 0.99, 0.999]}, "ValueError: too many values to unpack"),
+    ],
+)
+def test_what_an_optimizer_raises_in_every_first_step_is_said_before_any(name, arguments, told):
+    optimizer = {"class_path": f"torch.optim.{name}", "init_args": arguments}
+    with pytest.raises(ModelError, match=f"train.optimizer: tried on a first batch .* {told}"):
+        facts(iris(optimizer=optimizer))
+
+
+def test_batch_norm_of_batches_of_one_sample_is_said_before_any():
+    model = {"name": "mlp", "hidden": [8], "activation": "relu", "dropout": 0.0, "batch_norm": True}
+    with pytest.raises(ModelError, match="Expected more than 1 value per channel"):
+        facts(iris(model, batch_size=1))
+
+
 def test_it_is_told_as_a_cpu_tells_it(nets, monkeypatch):
     """Other devices tell of an index out of range later, elsewhere, or never."""
     monkeypatch.setattr(raising, "find_device", lambda _: torch.device("meta"))

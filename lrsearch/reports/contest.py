@@ -61,7 +61,7 @@ def contest_rows(contest: Contest) -> list[tuple[str, ...]]:
 
 
 def _facts(view: RunView, confirmed: bool) -> Iterator[tuple[str, str]]:
-    """What is known of a run, by name; where none of the runs is `confirmed`, a recommended point
+    """Facts of a run, by name; where none of the runs is `confirmed`, a recommended point
     stands once."""
     answer, objective = view.answer, view.objective
     yield "objective", f"{one_line(objective.metric)}, {objective.goal}, at {objective.at}"

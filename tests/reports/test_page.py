@@ -434,8 +434,8 @@ def test_on_a_plain_the_page_claims_no_better_rates(forty):
 def test_an_interval_of_no_width_is_not_called_likely():
     view, making = confirmed()
     own = '<p class="likely">'
-    assert own in write_page(view, making) and "likely" in str(dict(_facts(view)))
-    assert " (3 fresh seeds)" in dict(_facts(view))["value"]
+    assert own in write_page(view, making) and "likely" in str(dict(_facts(view, True)))
+    assert " (3 fresh seeds)" in dict(_facts(view, True))["value"]
     flat = [
         dataclasses.replace(each, interval=(each.mean, each.mean)) if each.mean else each
         for each in view.confirmation.finalists
@@ -443,7 +443,7 @@ def test_an_interval_of_no_width_is_not_called_likely():
     again = dataclasses.replace(view.confirmation, finalists=tuple(flat))
     view = dataclasses.replace(view, confirmation=again)
     assert own not in write_page(view, making) and "likely" not in evidence(view.answer)
-    assert "likely" not in str(dict(_facts(view)))
+    assert "likely" not in str(dict(_facts(view, True)))
 
 
 def test_an_interval_wider_than_the_axis_is_drawn_through_it():

@@ -712,7 +712,9 @@ class Broken(torch.optim.SGD):
         super().__init__(params, lr=lr, momentum=momentum)
 
     def step(self, closure=None):
-        import no_such_kernels
+        if self.param_groups[0]["lr"] > 1e-6:  # What tiny steps raise is told before any trial.
+            import no_such_kernels
+        super().step()
 """
 
 

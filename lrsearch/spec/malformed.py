@@ -390,6 +390,8 @@ def without_end(text: str, path: tuple[str | int, ...]) -> str:
     """A plain text without the signs at its end that nothing in it opens, between the brackets that
     it lacks where it is a list; "" for any other text, and what may be one of the user's own."""
     match = re.fullmatch(r"([^\[\](){}'\"<>|:]*[\w.])\s*([\]},;\\]+)", text)
-    if match is None or {"command", "metrics", "init_args"} & {*path} or ":" in str(path[-1:]):
+    own = {"command", "metrics", "params", "init_args"} & {*path}
+    key = next((part for part in reversed(path) if isinstance(part, str)), "").rpartition(".")[2]
+    if match is None or own or key not in KNOWN:
         return ""
     return f"[{match[1]}]" if match[2] == "]" and "," in match[1] else match[1]

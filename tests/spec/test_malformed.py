@@ -75,8 +75,8 @@ from lrsearch.spec.validate import validate
         ("a: {min: 1e-4. max: 1.0}\n", 1, "not valid YAML", "write a: {min: 1e-4, max: 1.0}"),
         ("a: {ma:x 0.1}\n", 1, "a colon within its name", "write max: 0.1"),
         ("a: {max :0.1}\n", 1, "lacks a blank after the colon", "write max: 0.1"),
-        ("a: 1\nb: 2}\n", 2, "a sign that nothing opens", "write b: 2"),
-        ("a: 1\nb: c, d]\n", 2, "a sign that nothing opens", "write b: [c, d]"),
+        ("a: 1\nlr: 2}\n", 2, "a sign that nothing opens", "write lr: 2"),
+        ("a: 1\noptimizer: sgd, adam]\n", 2, "that nothing opens", "write optimizer: [sgd, adam]"),
         ("a: 1\n timeout: 5m}\n", 2, "indented by 1", "write timeout: 5m, with no blanks"),
         ("```yaml\na: 1\n", 1, "Markdown around a spec", "take line 1 away"),
         ("a: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n>>>>>>> x\n", 2, "a merge is not finished",
@@ -316,3 +316,10 @@ def test_a_line_whose_block_is_missing_is_told_once_with_its_place(tmp_path):
         validate(read_document(text, "f.yaml"), tmp_path, text)
     told = [(fault.line, fault.hint) for fault in error.value.faults if fault.line > 3]
     assert told == [(4, "write budget: 2ep under train"), (5, "write lr: 0.1 under train")]
+
+
+def test_a_text_of_one_s_own_may_end_with_any_sign():
+    text = "params: {end: done;}\nsearch:\n  separator: [a;, b;]\n  model.init_args.path: ['c']\n"
+    document = read_document(text, "x.yaml")
+    assert not document.faults
+    assert document.data["search"]["separator"] == ["a;", "b;"]

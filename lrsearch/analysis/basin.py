@@ -67,7 +67,8 @@ class Basin:
     looked for, `at_ends` the shares of it on the lowest and the highest rate measured.
     `within_error` are the rates whose value is within one standard error of the best's,
     `within_percent` those that lose less than a hundredth of it, `safe_lr` the wider of the two,
-    `decades` how wide that is. `diverges_at` is the lowest rate above the best one that diverged,
+    `decades` how wide that is. `diverges_at` is the lowest rate above the search's best one that
+    diverged, beyond which fresh seeds may put the best,
     `idle_at` a lower one, above those that do as well, that learned nothing. `sensitivity`
     is the mean loss against the best over the decade to each side of it, as far as it was
     measured.
@@ -137,8 +138,9 @@ class Basin:
 
     @property
     def margin(self) -> float | None:
-        """The factor from the best rate to divergence, None where nothing diverged."""
-        return None if self.diverges_at is None else self.diverges_at / self.best
+        """The factor from the best rate to divergence, None where nothing above it diverged."""
+        rate = self.diverges_at
+        return None if rate is None or rate < self.best else rate / self.best
 
     @property
     def beside(self) -> bool:

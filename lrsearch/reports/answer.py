@@ -138,8 +138,8 @@ def tell_rates(answer: Answer) -> list[str]:
     """Phrases on the rates that do as well as the recommended one, and on those that fail."""
     parts = []
     if answer.basin is not None:
-        low, high = answer.basin.safe_lr
-        rates, own = spell_safe(answer.basin), answer.recommended.params.get(answer.basin.rate)
+        (low, high), rates = answer.basin.safe_lr, spell_safe(answer, answer.basin)
+        own = answer.recommended.params.get(answer.basin.rate)
         told = f"rates from {rates} {'may ' * answer.basin.plain}do as well"
         if format_value(low) == format_value(high):
             rates, told = f"about {rates}", f"only rates about {rates} do as well"

@@ -79,7 +79,7 @@ def _facts(view: RunView, confirmed: bool) -> Iterator[tuple[str, str]]:
         basin = answer.basin or (answer.basins[0] if answer.basins else None)
         if basin is not None:
             yield "best rate", f"{format_value(basin.best)} ({spell_span(basin.best_lr)})"
-            rates = f"{'perhaps ' * basin.plain}{spell_safe(basin)}"
+            rates = f"{'perhaps ' * basin.plain}{spell_safe(answer, basin)}"
             yield "do as well", rates + spell_close(answer, basin)
             if failing := spell_failing(basin):
                 yield "fails", failing

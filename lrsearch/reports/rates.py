@@ -242,13 +242,17 @@ def spell_span(ends: tuple[float, float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def spell_safe(basin: Basin) -> str:
+def spell_safe(answer: Answer, basin: Basin) -> str:
     """The rates that do as well: `0.01 to 0.1 (highest tried)` where a higher one, which nobody
-    tried, may do so, too."""
+    tried, may do so, too, and `(highest tried with batch_size=32)` where others tried one."""
+    known = (point.params.get(basin.rate) for point in answer.points)
+    rates = [float(rate) for rate in known if rate is not None and is_rate(rate)]
+    sides = zip(("lowest", "highest"), (min(rates), max(rates)), basin.reached, strict=True)
+    own = f" with {format_params(basin.params)}"
     ends = list(map(format_value, basin.safe_lr))
     told = [
-        end + f" ({side} tried)" * reached
-        for end, side, reached in zip(ends, ("lowest", "highest"), basin.reached, strict=True)
+        end + f" ({side} tried{own * (last not in basin.safe_lr)})" * reached
+        for end, (side, last, reached) in zip(ends, sides, strict=True)
     ]
     # Of two ends that read alike one is told, the one that says more.
     return max(told, key=len) if ends[0] == ends[1] else " to ".join(told)
@@ -476,9 +480,10 @@ def _rate_finding(answer: Answer, rate: str) -> str:
     low, high = basin.safe_lr
     verb, best = "may do" if basin.plain else "does", format_value(basin.best)
     end = f" as well as the curve's best, {best}{spell_close(answer, basin)}"
-    told = f"{name} from {spell_safe(basin)} {verb}{end}"
+    rates = spell_safe(answer, basin)
+    told = f"{name} from {rates} {verb}{end}"
     if format_value(low) == format_value(high):
-        told = f"No other {name} does{end}"
+        told = f"Only {name} about {rates} {verb}{end}"
     if basin.plain:
         told += (
             ", by the curve; noise alone could give such values: perhaps none of these is better"

@@ -217,7 +217,9 @@ def test_no_rate_does_as_well_that_none_of_its_own_points_trained_at(beyond):
     told = next(row[3] for row in describe_basins(answer) if row[0] == "schedule=wsd")
     assert told.endswith(" ...") is own.reached[1]
     text = evidence(replace(answer, basin=own))
-    assert (f"to {format_value(rates[-1])} (highest tried)" in text) is own.reached[1]
+    assert (f"to {format_value(rates[-1])} (highest tried with schedule=wsd)" in text) is (
+        own.reached[1]
+    )
 
 
 def test_a_curve_that_ends_in_divergence_is_read_from_what_trained():

@@ -163,6 +163,7 @@ def test_a_confirmed_best_beyond_a_rate_that_failed_has_it_named():
     assert before.best < before.diverges_at == points[6].params["lr"]
     after = confirm(points, {3: [2.0, 2.1, 2.2], 9: [1.0, 1.1, 1.3]})
     assert after.basin.best > after.basin.diverges_at == before.diverges_at
+    assert before.margin > 1 and after.basin.margin is None
     assert spell_failing(after.basin) == "0.00316 diverged, though higher rates trained"
 
 

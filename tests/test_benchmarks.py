@@ -7,6 +7,8 @@ import functools
 import importlib
 import json
 import math
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from typing import Any
 
 import pytest
 from devices import DEVICE, same
+from test_executors import gone
 
 from lrsearch.store import read
 
@@ -142,6 +145,52 @@ def test_throughput_ends_when_its_minutes_are_over(
     (path,) = tmp_path.glob("*.json")
     (skipped,) = json.loads(path.read_text())["skipped"]
     assert "digits-mlp, lrsearch auto" in skipped and "0.05 minutes" in skipped
+
+
+ENDLESS = """
+import os, signal, subprocess, sys, time
+held = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+print("held", held.pid, flush=True)
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(3600)
+"""
+
+
+def test_parts_for_a_gpu_tell_what_they_have_and_leave_nothing_behind(
+    tmp_path: Path,
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cut off when their time is over, or with all others when the whole is asked to end."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    gpu: Any = importlib.import_module("gpu")
+    journal = tmp_path / "journal"
+    journal.write_text('{"engine": "fused", "lanes": 4}\n' * 3)
+    parts = {
+        "slow": gpu.Part(1, ["-c", "import time; time.sleep(3600)"]),
+        "told": gpu.Part(99, ["-c", "print('FAILED a\\nno\\nlast')"], "FAILED", journal=journal),
+        "wrong": gpu.Part(99, ["-c", "raise SystemExit(7)"]),
+        "endless": gpu.Part(3600, ["-c", ENDLESS]),
+        "after": gpu.Part(99, ["-c", "print('never')"]),
+    }
+    monkeypatch.setattr(gpu, "list_parts", lambda _: parts)
+    monkeypatch.setattr(gpu, "GRACE", 1)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        done = run("gpu", "--output", str(tmp_path), "--seconds", "9999")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    said = [each.strip() for each in done.stdout.splitlines()]
+    assert done.returncode == 1 and "never" not in said
+    at = said.index("FAILED a")
+    assert said[at : at + 4] == ["FAILED a", "last", '3 x engine: "fused"', "3 x lanes: 4"]
+    (held,) = (int(each.split()[1]) for each in said if each.startswith("held"))
+    assert gone(held)
+    ends = [re.sub(r"-\d|\d+ s", "", each) for each in said[-6:-1]]
+    assert ends == [
+        "slow: status , , cut off", "told: status 0, ", "wrong: status 7, ",
+        "endless: status , , interrupted", "after: left out",
+    ]  # fmt: skip
 
 
 def test_throughput_leaves_the_gpu_to_its_peers() -> None:

@@ -14,9 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrsearch.train import tape as taping
 from lrsearch.train.engines import fused
-from lrsearch.train.lanes import evaluation, graphs, program
+from lrsearch.train.lanes import evaluation, graphs, program, rows, rules
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.graphs import Graph, Recorded
+from lrsearch.train.models import validation
 from lrsearch.train.tape import Tape
 
 
@@ -46,6 +47,9 @@ class EmulatedGraph(TorchDispatchMode):
         self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if taping.kind_of(func).refusals and not taping._drops_nothing(func, args):
+            # It would have the host wait, or draw.
+            raise RuntimeError(f"operation not permitted when stream is capturing ({func})")
         written = _written(func, args, kwargs)
         before = [each.clone() for each in written]
         out = func(*args, **kwargs)
@@ -85,7 +89,9 @@ class Stream:
 
 
 def emulate(monkeypatch: pytest.MonkeyPatch) -> list[EmulatedGraph]:
-    """Have steps captured on the CPU; returns the graphs made from now on."""
+    """Have steps captured on the CPU, and all else made there as it is on a GPU: parameters and
+    gradients in rows, batch norm and pooling of all lanes together. Returns the graphs made from
+    now on."""
     stream = Stream()
 
     def replayable(tape: Tape, noise: Noise, device: torch.device) -> Recorded:
@@ -97,6 +103,8 @@ def emulate(monkeypatch: pytest.MonkeyPatch) -> list[EmulatedGraph]:
     for module in (program, evaluation):
         monkeypatch.setattr(module, "replayable", replayable)
     monkeypatch.setattr(fused, "fewest_lanes", lambda device: 1)
+    for owner, name in ((rows, "KINDS"), (rules, "TOGETHER"), (validation, "HALVING")):
+        monkeypatch.setattr(owner, name, ("cpu",))
     for name, value in {
         "CUDAGraph": EmulatedGraph,
         "graph_pool_handle": lambda: (0, 1),
@@ -107,5 +115,6 @@ def emulate(monkeypatch: pytest.MonkeyPatch) -> list[EmulatedGraph]:
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(graphs, "_side_stream", lambda: stream)
+    monkeypatch.setattr(graphs, "_recover", lambda: None)
     monkeypatch.setattr(EmulatedGraph, "made", [])
     return EmulatedGraph.made

@@ -6,7 +6,8 @@ from __future__ import annotations
 import itertools
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from test_train import MLP, cohort, config
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lrsearch.train.engines import fused
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.sweep import sweep
 from lrsearch.train.lanes import graphs
@@ -119,14 +119,25 @@ def test_a_range_test_replays_one_step(replays: Counter[int]) -> None:
 
 # Graphs that are emulated: a capture computes nothing, and a replay what was captured, where it was
 
+GRAPHED = [*STRUCTURES]
+
+
+@contextmanager
+def uncaptured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Context in which steps run operation by operation."""
+    with monkeypatch.context() as patch:
+        patch.setitem(graphs._spoilt, "reason", "told not to")
+        yield
+
 
 @pytest.mark.cpu("a GPU has graphs of its own: test_cuda.py")
-@pytest.mark.parametrize("name", ["augmented", "muon"])
+@pytest.mark.parametrize("name", GRAPHED)
 def test_a_replayed_graph_makes_the_steps_of_its_operations(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = Lanes(STRUCTURES[name]).go()
     made = emulate(monkeypatch)
+    with uncaptured(monkeypatch):
+        expected = Lanes(STRUCTURES[name]).go()
     lanes = Lanes(STRUCTURES[name])
     found = lanes.go()
     assert [each.replays for each in made] == [2 * AT_ONCE - 2] * 2
@@ -146,9 +157,10 @@ def test_trials_in_captured_steps_are_what_they_are_without(
         for rate, budget in ((0.2, "20ba"), (0.1, "40ba"), (0.05, "30ba"))
     ]
     given = as_fused(cohort(*configs, seeds=[0, 1, 0], objective=LOWEST), lanes)
-    monkeypatch.setattr(fused, "fewest_lanes", lambda device: 1)
-    plain = [each for each in run_cohort(given) if isinstance(each, Ended)]
     made = emulate(monkeypatch)
+    with uncaptured(monkeypatch):
+        plain = [each for each in run_cohort(given) if isinstance(each, Ended)]
+    assert not made
     captured = [each for each in run_cohort(given) if isinstance(each, Ended)]
     assert {each.result.engine for each in captured} == {"fused"}
     assert sum(each.replays for each in made) >= 30

@@ -1015,6 +1015,13 @@ _TABLE: dict[str, Parameter] = {
     "task": _TASK,
     "drop": Parameter("columns", (), doc="columns to leave out"),
     "categorical": Parameter("columns", (), doc="columns of numbers that are categories"),
+    "missing": Parameter(
+        "text",
+        None,
+        choices=("drop", "mean"),
+        optional=True,
+        doc="rows with gaps are left out, or gaps filled; null: an error, see below",
+    ),
     "samples": _SAMPLES,
     "shuffle": _SHUFFLE,
 }

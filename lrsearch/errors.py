@@ -16,7 +16,7 @@
     │   ├── RunLocked        another process is writing it
     │   ├── RunDamaged       a journal line that fails its checksum
     │   └── SpecRefused      no stored trial belongs to the spec
-    ├── StorageFull          the disk is full (exit 1)
+    ├── StorageFull          the disk takes no more: it is full, or read-only (exit 1)
     └── TooManyFailures      more trials failed than `max_failures` allows (exit 1)
 
 `Stopped` is no error: it ends a training loop of the user's that is to stop.
@@ -26,6 +26,7 @@ Anything else that escapes is a bug: it shows its traceback and exits 1.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import re
 import signal
@@ -224,8 +225,13 @@ class SpecRefused(RunError):
     """A folder with trials none of which belongs to the spec."""
 
 
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
+"""Errors of the system by which a disk takes no more from anybody."""
+
+
 class StorageFull(LrsearchError):
-    """A disk without space for the journal; all that was journaled before stays."""
+    """A disk that takes no more, for want of space or as it is read-only; all that was journaled
+    before stays."""
 
     exit_code = 1
 

@@ -48,7 +48,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lrsearch import __version__
-from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, by_likeness, nearest
+from lrsearch.errors import FULL, RunDamaged, RunError, RunLocked, StorageFull, by_likeness, nearest
 from lrsearch.spec.model import fill_config
 from lrsearch.terminal import path_word, quote
 from lrsearch.trial import (
@@ -77,7 +77,6 @@ LISTED = 10
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _START = re.compile(rb'\{"n":([1-9][0-9]{0,14}),"crc":"([0-9a-f]{8})",(?="event":")')
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 NO_SENSE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 """Errors raised by content that is valid JSON, or nearly, and was never written by lrsearch."""
@@ -605,11 +604,11 @@ def _using(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFull(
-                f"cannot write {path}: {error.strerror}",
-                hint="everything journaled before is safe; make room and run the same command",
-            ) from error
+        if error.errno in FULL:
+            way = "everything journaled before is safe; make room and run the same command"
+            if error.errno == errno.EROFS:
+                way = "nothing can be written there; --runs DIR names a folder where it can"
+            raise StorageFull(f"cannot write {path}: {error.strerror}", hint=way) from error
         gone = error.errno == errno.ENOENT and not os.path.lexists(path.parent)
         # Where the path is a folder, the file in it that was refused.
         named = Path(error.filename) if isinstance(error.filename, str) else path
@@ -617,8 +616,6 @@ def _using(path: Path) -> Iterator[None]:
         hint = (
             f"{path.parent} is not there, or was removed while the run was written" if gone else ""
         )
-        if error.errno == errno.EROFS:
-            hint = "nothing can be written there; --runs DIR names a folder where it can"
         if error.errno in (errno.EACCES, errno.EPERM):
             hint = "this user may not; --runs DIR names a folder that it may use"
         if error.errno in _NO_LOCKS:
@@ -813,7 +810,7 @@ def _locked(folder: Path, owner: str) -> RunLocked:
 def check_writable(folder: Path) -> None:
     """Check, before anything is loaded for a run, that it can be written. Raises RunError where it
     cannot, also where a part of it is another user's or the file system has no locks; StorageFull
-    where the disk is full."""
+    where the disk is full, or read-only."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
     try:
         with _using(folder), tempfile.TemporaryFile(dir=there) as file:

@@ -28,7 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsearch import reporting, store
-from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull
+from lrsearch.errors import LrsearchError, RunDamaged, RunError, RunLocked, StorageFull
 from lrsearch.store import History, Run, check_writable, read, read_now, write_now
 from lrsearch.trial import (
     Diagnosis,
@@ -1310,6 +1310,7 @@ def test_a_lock_that_cannot_be_asked_for_is_not_taken_for_free(
 @pytest.mark.parametrize(
     ("number", "hint"),
     [
+        (errno.ENOSPC, "make room and run the same command"),
         (errno.EROFS, "nothing can be written there; --runs DIR names a folder where it can"),
         (errno.EACCES, "this user may not; --runs DIR names a folder that it may use"),
         (errno.ENOENT, "nowhere is not there, or was removed while the run was written"),
@@ -1319,9 +1320,11 @@ def test_what_a_folder_refuses_is_told_with_a_way_out(
     tmp_path: Path, number: int, hint: str
 ) -> None:
     path = tmp_path / "nowhere" / "demo"
-    with pytest.raises(RunError) as caught, store._using(path):
+    with pytest.raises(LrsearchError) as caught, store._using(path):
         raise OSError(number, os.strerror(number))
     assert caught.value.hint.endswith(hint) and str(path) in str(caught.value)
+    # Another folder is the user's to name; a disk that takes no more may not be.
+    assert caught.value.exit_code == (1 if number in (errno.ENOSPC, errno.EROFS) else 2)
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -35,12 +35,13 @@ LEAST = 0.05
 @dataclass(frozen=True)
 class Work:
     """The work of a search until now, in seconds of wall time: what the `ended` trials took, the
-    time `elapsed` since the first began, and of each trial `running` the time since it began and
-    its share trained. From `least` to `most` trials have not begun."""
+    time `elapsed` since the first began, and of each trial `running` the time since it began, the
+    time it took to the share that it told last, and that share: a worker that stands still has no
+    other pace. From `least` to `most` trials have not begun."""
 
     ended: Sequence[float]
     elapsed: float
-    running: Sequence[tuple[float, float]]
+    running: Sequence[tuple[float, float, float]]
     least: int
     most: int
 
@@ -49,18 +50,20 @@ def foresee(work: Work) -> tuple[float, float] | None:
     """The wall time left, in seconds, from and to; None while nothing tells it: before a trial has
     ended, or one under way is a tenth through."""
     known = [each for each in work.ended if each > 0]
-    known += [spent / share for spent, share in work.running if share >= BEGUN and spent > 0]
+    known += [spent / share for _, spent, share in work.running if share >= BEGUN and spent > 0]
     if not known or work.elapsed <= 0:
         return None
     mean = statistics.fmean(known)
-    beside = max(math.fsum(work.ended) + math.fsum(t for t, _ in work.running), 1e-9) / work.elapsed
-    rests = [_rest(spent, share, mean) for spent, share in work.running]
+    beside = (
+        max(math.fsum(work.ended) + math.fsum(t for t, _, _ in work.running), 1e-9) / work.elapsed
+    )
+    rests = [_rest(spent, share, mean) for _, spent, share in work.running]
     # Once: a search may have thousands of trials, and is asked four times a second.
     spread = _spread(known, mean)
     low, high = (
         (coming * mean + math.fsum(rests))
         / beside
-        * math.exp(sign * spread * _reach(len(known), coming + len(rests)))
+        * math.exp(sign * _reach(spread, len(known), coming + len(rests)))
         for sign, coming in ((-1, work.least), (1, work.most))
     )
     slowest = max(rests, default=0.0)
@@ -83,8 +86,10 @@ def _spread(known: Sequence[float], mean: float) -> float:
     return max(LEAST, math.sqrt(squares / (len(known) - 1)) / mean)
 
 
-def _reach(known: int, left: int) -> float:
-    """Half the interval of the mean of so many that are left, in deviations of those known."""
+def _reach(spread: float, known: int, left: int) -> float:
+    """Half the interval of the mean of so many that are left, as a logarithm: of a lognormal mean,
+    since a deviation of several means, as of a trial that stood still for a while, is no factor of
+    e to that power."""
     # Cornish and Fisher's first term towards Student's quantile.
     quantile = NORMAL * (1 + (NORMAL**2 + 1) / (4 * max(1, known - 1)))
-    return quantile * math.sqrt(1 / max(1, left) + 1 / known)
+    return quantile * math.sqrt(math.log1p(spread**2 * (1 / max(1, left) + 1 / known)))

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from lrsearch.errors import LrsearchError, StorageFull, UsageError, lacks_memory
+from lrsearch.errors import FULL, LrsearchError, StorageFull, UsageError, lacks_memory
 from lrsearch.terminal import VisibleStream
 
 
@@ -94,7 +94,7 @@ def outlive_readers() -> None:
                 setattr(sys, name, new)
 
 
-_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_REFUSED = (*FULL, errno.EIO)
 
 
 def write_file(path: Path, content: bytes, *, new: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib.util
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrsearch.cli.closing import print_exactly, say
-from lrsearch.errors import LrsearchError, StorageFull, UsageError, suggest
+from lrsearch.errors import FULL, LrsearchError, StorageFull, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote, visible_line
 
 if TYPE_CHECKING:
@@ -225,7 +224,7 @@ def _written(output: Path, *, folder: bool = False) -> Iterator[Path]:
         if (cause := _cause(error)) is None:
             raise
         reason = getattr(cause, "strerror", None) or str(cause)
-        if getattr(cause, "errno", None) == errno.ENOSPC or "is full" in reason:
+        if getattr(cause, "errno", None) in FULL or "is full" in reason:
             raise StorageFull(f"cannot write {output}: {reason}") from error
         raise UsageError(f"cannot write {output}: {reason}") from error
 

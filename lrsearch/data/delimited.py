@@ -8,7 +8,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -28,6 +28,8 @@ from lrsearch.data.tables import (
     check_rows,
     choose_columns,
     flow,
+    needed,
+    tell_gaps,
 )
 from lrsearch.data.utf8 import read_utf8
 from lrsearch.errors import DataError
@@ -83,7 +85,8 @@ class _Survey:
 
 
 class _File:
-    """A text file's rows, read as often as needed; `lines` has the line each begins on."""
+    """A text file's rows, read as often as needed; `lines` has the line each begins on. A row with
+    a gap in one of the columns `needed` is left out, and counted in `out`."""
 
     def __init__(self, source: str, separator: str) -> None:
         self.source = source
@@ -91,6 +94,9 @@ class _File:
         self.separator = separator
         self.lines = array("q")
         self.together = Together()
+        self.needed: Sequence[int] = ()
+        self.out: Counter[int] = Counter()
+        self.left_out = 0
 
     def place(self, row: int) -> str:
         """The place of a row for messages: `data.csv:7`."""
@@ -131,6 +137,8 @@ class _File:
         an error that is kept, and left out."""
         rows = islice(self.rows(), 1, None)
         self.lines = array("q")
+        self.out.clear()
+        self.left_out = 0
         while chunk := list(islice(rows, _CHUNK)):
             for line, cells in chunk:
                 if len(cells) != width:
@@ -140,10 +148,16 @@ class _File:
                         hint=_hint_cells(cells, width, self.separator, line),
                     )
                     self.together.add(told)
-            chunk = [(line, cells) for line, cells in chunk if len(cells) == width]
+            chunk = [each for each in chunk if len(each[1]) == width and self._keeps(each[1])]
             self.lines.extend(line for line, _ in chunk)
             if chunk:
                 yield list(zip(*(cells for _, cells in chunk), strict=True))
+
+    def _keeps(self, cells: Sequence[str]) -> bool:
+        gaps = [index for index in self.needed if cells[index].lower() in MISSING]
+        self.out.update(gaps)
+        self.left_out += bool(gaps)
+        return not gaps
 
 
 _SQUEEZE = "divide cells by one blank each: tr -s ' ' < OLD > NEW"
@@ -176,12 +190,14 @@ def read_csv(
     drop: Sequence[str],
     categorical: Sequence[str],
     separator: str,
+    missing: str | None = None,
 ) -> Table:
     """The table of a UTF-8 text file (RFC 4180, any separator; a byte order mark is taken).
 
     A column in which every cell is a number is one of numbers; any other, such as text, is one of
-    categories. Raises DataError with file and line for a file that is no table, for missing values,
-    numbers that are not finite, text among numbers, and too many categories.
+    categories. Where values are missing `missing` says what becomes of them; None raises DataError,
+    as do, with file and line, a file that is no table, numbers that are not finite, text among
+    numbers, and too many categories.
     """
     file = _File(source, separator)
     line, names = _header(file)
@@ -193,6 +209,7 @@ def read_csv(
     )
     for told, hint in unnamed(names, separator):
         raise DataError(told, where=head, hint=hint)
+    file.needed = needed(used, names.index(target), missing)
     surveys = {index: _Survey(names[index]) for index in used}
     with file.together.kept():
         for columns in file.chunks(len(names)):
@@ -200,22 +217,25 @@ def read_csv(
             for index, survey in surveys.items():
                 survey.add(columns[index], start)
     rows = len(file.lines)
+    out = {names[index]: count for index, count in file.out.most_common()}
     if not file.together.found:
-        check_rows(rows, source)
+        check_rows(rows, source, out)
     gaps = [
         Gap(each.name, each.missing_count, *each.missing)
         for each in surveys.values()
         if each.missing
     ]
     with file.together.kept():
-        check_gaps(gaps, target, file.place, rows)
+        check_gaps(gaps, target, file.place, rows, missing)
     forced, numeric = set(categorical), set()
     for index, survey in surveys.items():
         with file.together.kept():
             if survey.name not in forced and _holds_numbers(survey, rows, target, task, file):
                 numeric.add(index)
     file.together.raise_all()
-    return _convert(file, len(names), surveys, numeric, target, task)
+    table = _convert(file, len(names), surveys, numeric, target, task)
+    told, notes = tell_gaps(out, file.left_out, gaps)
+    return replace(table, notes=(*table.notes, *notes), gaps=told)
 
 
 def _holds_numbers(survey: _Survey, rows: int, target: str, task: str | None, file: _File) -> bool:
@@ -297,12 +317,17 @@ def _convert(
     codes = {index: array("i") for index in surveys if index not in numeric}
     values: dict[int, dict[str, int]] = {index: {} for index in codes}
     for columns in file.chunks(width):
-        for index in surveys:
+        for index, survey in surveys.items():
+            cells: Sequence[str] = columns[index]
+            if survey.missing is not None:
+                cells = ["nan" if cell.lower() in MISSING else cell for cell in cells]
             if index in numeric:
-                numbers[index].extend(map(float, columns[index]))
+                numbers[index].extend(map(float, cells))
                 continue
             known = values[index]
-            codes[index].extend([known.setdefault(cell, len(known)) for cell in columns[index]])
+            codes[index].extend(
+                [-1 if cell == "nan" else known.setdefault(cell, len(known)) for cell in cells]
+            )
             if len(known) > MAX_CATEGORIES and surveys[index].name != target:
                 check_categories(surveys[index].name, len(known), file.source)
     found = {}

@@ -14,14 +14,15 @@ def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
     `rows` are the indices of the training split. First come the columns of numbers, standardized by
     the training rows' mean and deviation where asked for (scikit-learn's StandardScaler: a constant
     column is only centred), then one feature for each category of each other column (OneHotEncoder,
-    unknown categories ignored). The width is that of the whole table, so that every fold trains the
-    same model; a category that no training row has is all zeros.
+    unknown categories ignored). A gap has the mean of the training rows, or no category. The width
+    is that of the whole table, so that every fold trains the same model; a category that no
+    training row has is all zeros.
     """
     widths = [len(categories) for categories in table.categories]
     count = table.numbers.shape[1]
     x = np.zeros((len(table.y), count + sum(widths)), np.float32)
     if count:
-        numbers = table.numbers
+        numbers = table.fill(rows)
         if standardize:
             far = find_far(numbers, VERY_FAR)
             if far.any():  # Counted from a row of its own on their mean is exact again.
@@ -31,7 +32,7 @@ def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
         x[:, :count] = numbers
     start = count
     for codes, width in zip(table.codes.T, widths, strict=True):
-        known = np.unique(codes[rows])
+        known = np.unique(codes[rows][codes[rows] >= 0])
         x[:, start + known] = codes[:, None] == known
         start += width
     return x

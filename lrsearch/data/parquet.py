@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from lrsearch.data.tables import (
     check_rows,
     choose_columns,
     flow,
+    needed,
+    tell_gaps,
 )
 from lrsearch.errors import DataError
 from lrsearch.spec.sources import tell_no_parquet
@@ -42,11 +45,76 @@ def read_names(source: str) -> list[str] | None:
 
 
 def read_parquet(
-    source: str, target: str, task: str | None, drop: Sequence[str], categorical: Sequence[str]
+    source: str,
+    target: str,
+    task: str | None,
+    drop: Sequence[str],
+    categorical: Sequence[str],
+    missing: str | None = None,
 ) -> Table:
     """The table of a Parquet file: the columns' types say which are numbers and which, being text
     or booleans, are categories. Raises DataError as `read_csv` does, with rows counted from 1, for
     columns of any other type, and where pyarrow is not installed."""
+    content = _read_file(source)
+    names = [str(name) for name in content.column_names]
+    used = choose_columns(names, target, drop, categorical, where=source)
+    for index in used:
+        if names[index].startswith("__index_level_"):
+            raise DataError(
+                f"column '{names[index]}' holds the row labels of a pandas table",
+                where=source,
+                hint=f"drop: [{names[index]}], or write the file with to_parquet(..., index=False)",
+            )
+    check_rows(content.num_rows, source, {})
+    kinds = {index: _kind(names[index], content.column(index), source) for index in used}
+    at = names.index(target)
+    cells = {
+        index: _texts(content.column(index))
+        if kinds[index] == "text" or names[index] in categorical
+        else _numbers(content.column(index))
+        for index in used
+    }
+    absent = {index: _find_gaps(each) for index, each in cells.items()}
+    whole = np.ones(content.num_rows, bool)
+    for index in needed(used, at, missing):
+        whole &= ~absent[index]
+    kept = np.flatnonzero(whole)
+    out = {names[index]: int(absent[index].sum()) for index in needed(used, at, missing)}
+    out = {name: count for name, count in out.items() if count}
+    check_rows(len(kept), source, out)
+
+    def place(row: int) -> str:
+        return f"{source}, row {kept[row] + 1}"
+
+    found: dict[int, Column] = {}
+    gaps = []
+    for index in used:
+        gone = absent[index][kept]
+        found[index], gap = _read_column(names[index], cells[index][kept], gone)
+        gaps += [gap] if gap is not None else []
+    together = Together()
+    with together.kept():
+        check_gaps(gaps, target, place, len(kept), missing)
+    for index, column in found.items():
+        with together.kept():
+            if column.numbers is not None:
+                check_numbers(column.name, column.numbers, place)
+            elif index != at:
+                check_categories(column.name, len(column.categories), source)
+    together.raise_all()
+    if task == "regression" and found[at].numbers is None:
+        raise DataError(
+            f"the target '{target}' is {content.column(at).type}: regression needs numbers",
+            where=source,
+        )
+    features = [column for index, column in found.items() if index != at]
+    table = assemble(features, found[at], kinds[at] == "whole", task, place)
+    told, notes = tell_gaps(out, content.num_rows - len(kept), gaps)
+    return replace(table, notes=(*table.notes, *notes), gaps=told)
+
+
+def _read_file(source: str) -> Any:
+    """The table of pyarrow's that a file holds."""
     try:
         import pyarrow.parquet
     except ImportError as error:
@@ -59,63 +127,27 @@ def read_parquet(
         raise DataError("there is no such file", where=source)
     try:
         with pyarrow.parquet.ParquetFile(source) as file:
-            content = file.read()
+            return file.read()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         told = tell_no_parquet(Path(source)) if Path(source).is_file() else ""
         told = told or " ".join(str(error).split())[:200]
         raise DataError("not a readable Parquet file", where=source, hint=told) from error
-    names = [str(name) for name in content.column_names]
-    used = choose_columns(names, target, drop, categorical, where=source)
-    for index in used:
-        if names[index].startswith("__index_level_"):
-            raise DataError(
-                f"column '{names[index]}' holds the row labels of a pandas table",
-                where=source,
-                hint=f"drop: [{names[index]}], or write the file with to_parquet(..., index=False)",
-            )
-    check_rows(content.num_rows, source)
 
-    def place(row: int) -> str:
-        return f"{source}, row {row + 1}"
 
-    kinds = {index: _kind(names[index], content.column(index), source) for index in used}
-    found = {}
-    gaps = []
-    for index in used:
-        name, cells = names[index], content.column(index)
-        if kinds[index] == "text" or name in categorical:
-            texts = _texts(cells)
-            missing = [row for row, text in enumerate(texts) if text.lower() in MISSING]
-            if missing:
-                gaps.append(Gap(name, len(missing), missing[0], texts[missing[0]]))
-            values: dict[str, int] = {}
-            codes = np.array([values.setdefault(text, len(values)) for text in texts], np.int32)
-            found[index] = categorize(name, codes, list(values))
-        else:
-            numbers = _numbers(cells)
-            missing_rows = np.isnan(numbers)
-            if missing_rows.any():
-                gaps.append(Gap(name, int(missing_rows.sum()), int(missing_rows.argmax()), ""))
-            found[index] = Column(name, numbers=numbers)
-    together = Together()
-    with together.kept():
-        check_gaps(gaps, target, place, content.num_rows)
-    at = names.index(target)
-    for index, column in found.items():
-        with together.kept():
-            if column.numbers is not None:
-                known = np.where(np.isnan(column.numbers), 0.0, column.numbers)
-                check_numbers(column.name, known, place)
-            elif index != at:
-                check_categories(column.name, len(column.categories), source)
-    together.raise_all()
-    if task == "regression" and found[at].numbers is None:
-        raise DataError(
-            f"the target '{target}' is {content.column(at).type}: regression needs numbers",
-            where=source,
-        )
-    features = [column for index, column in found.items() if index != at]
-    return assemble(features, found[at], kinds[at] == "whole", task, place)
+def _read_column(name: str, cells: Array, gone: Array) -> tuple[Column, Gap | None]:
+    """A column of the rows that are kept, and its missing values, which `gone` says."""
+    gap = None
+    if gone.any():
+        first = int(gone.argmax())
+        gap = Gap(name, int(gone.sum()), first, cells[first] if cells.dtype == object else "")
+    if cells.dtype != object:
+        return Column(name, numbers=np.where(gone, np.nan, cells)), gap
+    values: dict[str, int] = {}
+    codes = [
+        -1 if no else values.setdefault(text, len(values))
+        for text, no in zip(cells, gone, strict=True)
+    ]
+    return categorize(name, np.array(codes, np.int32), list(values)), gap
 
 
 def _kind(name: str, cells: Any, source: str) -> str:
@@ -159,6 +191,15 @@ def _numbers(cells: Any) -> Array:
     return np.array(cells.cast(pyarrow.float64(), safe=False).to_numpy(), np.float64)
 
 
-def _texts(cells: Any) -> list[str]:
-    """The cells as text without the blanks around it, empty where there is no value."""
-    return ["" if cell is None else str(cell).strip() for cell in cells.to_pylist()]
+def _texts(cells: Any) -> Array:
+    """The cells as text without the blanks around it, objects [rows], empty where there is no
+    value."""
+    texts = ["" if cell is None else str(cell).strip() for cell in cells.to_pylist()]
+    return np.array(texts, object)
+
+
+def _find_gaps(cells: Array) -> Array:
+    """Find the rows in which a column has no value, bool [rows]."""
+    if cells.dtype != object:
+        return np.isnan(cells)
+    return np.array([text.lower() in MISSING for text in cells], bool)

@@ -148,23 +148,26 @@ def _tabular(
 ) -> Raw:
     data_hash = table.digest()
     found = task or ("classification" if table.labels else "regression")
-    notes, taken = table.notes, ""
+    notes, told = table.notes, [table.gaps]
     if samples is not None:
         if samples > len(table.y):
             message = f"samples is {samples}, the table has {len(table.y)} rows"
             raise DataError(message, where=place)
         index = choose(table.y, found, samples, shuffle=shuffle)
-        taken, told = describe_choice(table.y, found, index, len(table.labels), shuffle=shuffle)
-        notes += tuple(told)
+        taken, doubts = describe_choice(table.y, found, index, len(table.labels), shuffle=shuffle)
+        told.append(taken)
+        notes += tuple(doubts)
         rows = "" if shuffle else f" in its first {samples} rows"
         table = take_rows(table, index, place, rows)
     labels = table.labels if found == "classification" else ()
-    lost = find_far(table.numbers)
-    if find_far(table.numbers, VERY_FAR).any():
+    every = np.arange(len(table.y))
+    numbers = table.fill(every)
+    lost = find_far(numbers)
+    if find_far(numbers, VERY_FAR).any():
         data_hash += "+counted from a row"  # Their mean was not exact before.
     return Raw(
         place,
-        encode(table, np.arange(len(table.y)), standardize=False),
+        encode(table, every, standardize=False),
         table.y,
         None,
         found,
@@ -174,7 +177,7 @@ def _tabular(
         table,
         notes,
         lost=tuple(f"'{table.names[0][index]}'" for index in np.flatnonzero(lost)),
-        taken=taken,
+        taken=", ".join(filter(None, told)),
     )
 
 

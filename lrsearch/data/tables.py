@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,7 +39,8 @@ MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "<na>", "+nan", "-n
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column: either `numbers`, float64 [rows], or `codes`, int32 [rows], into `categories`."""
+    """One column: either `numbers`, float64 [rows], or `codes`, int32 [rows], into `categories`. A
+    gap is NaN, or -1."""
 
     name: str
     numbers: Array | None = None
@@ -49,12 +50,13 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table's used columns, every value there.
+    """A table's used columns.
 
     `numbers` is float64 [rows, columns], `codes` int32 [rows, columns] into the `categories` of
-    each column. `y` is int64 [rows] into `labels`; float64 [rows, 1] for regression, without
-    labels; for the task `own` the target's numbers as they are, int64 or float32 [rows]. `names`
-    are the names of the number columns, of the others, and of the target.
+    each column; gaps are NaN, or -1, and `gaps` says how many there were and what became of them.
+    `y` is int64 [rows] into `labels`; float64 [rows, 1] for regression, without labels; for the
+    task `own` the target's numbers as they are, int64 or float32 [rows]. `names` are the names of
+    the number columns, of the others, and of the target.
     """
 
     names: tuple[tuple[str, ...], tuple[str, ...], str]
@@ -64,6 +66,19 @@ class Table:
     y: Array
     labels: tuple[str, ...]
     notes: tuple[str, ...]
+    gaps: str = ""
+
+    def fill(self, rows: Array) -> Array:
+        """`numbers` with the mean of a column's values in these rows in the place of each gap; a
+        column that has none there is zero everywhere."""
+        gaps = np.isnan(self.numbers)
+        if not gaps.any():
+            return self.numbers
+        counts = (~gaps[rows]).sum(axis=0)
+        means = np.where(gaps, 0.0, self.numbers)[rows].sum(axis=0) / np.maximum(counts, 1)
+        filled: Array = np.where(gaps, means, self.numbers)
+        filled[:, counts == 0] = 0.0
+        return filled
 
     def digest(self) -> str:
         """SHA-256 (hex) of the names and values: of the same content in another file the same."""
@@ -208,8 +223,15 @@ def choose_columns(
     return used
 
 
-def check_rows(rows: int, where: str) -> None:
-    """Raises DataError for a table that is too short to split."""
+def check_rows(rows: int, where: str, out: Mapping[str, int]) -> None:
+    """Raises DataError for a table that is too short to split. `out` has the columns by whose gaps
+    rows were left out."""
+    if rows < 2 and out:
+        raise DataError(
+            f"all rows but {rows} have gaps: {list_gaps(out)}",
+            where=where,
+            hint=f"drop: {flow([max(out, key=out.__getitem__)])} leaves out the column with most",
+        )
     if rows == 0:
         hint = "write rows below the names of the columns, two at the least"
         raise DataError("the table has columns, but no rows", where=where, hint=hint)
@@ -266,9 +288,45 @@ class Gap:
     shown: str
 
 
-def check_gaps(gaps: Sequence[Gap], target: str, place: Place, rows: int) -> None:
-    """Raises DataError where values are missing, for all such columns at once; `rows` is how many
-    there are in the table."""
+def needed(used: Sequence[int], target: int, missing: str | None) -> Sequence[int]:
+    """The columns a gap in which leaves its row out, as `missing` says: where gaps are filled, that
+    is the target, of which nothing may be made up."""
+    return {"drop": used, "mean": [target]}.get(missing or "", ())
+
+
+def list_gaps(counts: Mapping[str, int]) -> str:
+    """Columns with the numbers of their gaps, ten at most."""
+    listed = ", ".join(f"'{name}' ({count:,})" for name, count in [*counts.items()][:10])
+    return listed + (f" and {len(counts) - 10} more" if len(counts) > 10 else "")
+
+
+def tell_gaps(out: Mapping[str, int], rows: int, gaps: Sequence[Gap]) -> tuple[str, list[str]]:
+    """Say what became of gaps, in few words and as notes: `rows` were left out, for those of
+    columns in `out`, and `gaps` are filled."""
+    filled = sum(gap.count for gap in gaps)
+    told = [f"{rows:,} row{'s' * (rows != 1)} with gaps left out"] * bool(rows)
+    told += [f"{filled:,} gap{'s' * (filled != 1)} filled"] * bool(gaps)
+    notes = [f"{told[0]}: {list_gaps(out)}"] if rows else []
+    if gaps:
+        counts = {gap.name: gap.count for gap in gaps}
+        way = "with the training part's mean, categories with none"
+        notes.append(f"{told[-1]} {way}: {list_gaps(counts)}")
+    return ", ".join(told), notes
+
+
+def check_gaps(
+    gaps: Sequence[Gap], target: str, place: Place, rows: int, missing: str | None
+) -> None:
+    """Raises DataError where values are missing, for all such columns at once, or, where they are
+    to be filled, for a column without any value; `rows` is how many there are in the table."""
+    if missing is not None:
+        empty = [gap.name for gap in gaps if gap.count == rows]
+        if empty:
+            many = f"column{'s' * (len(empty) > 1)} {', '.join(map(repr, empty[:10]))}"
+            raise DataError(
+                f"{many}: no value in any row", where=place(0), hint=f"write drop: {flow(empty)}"
+            )
+        return
     if not gaps:
         return
     first, *others = sorted(gaps, key=lambda gap: (gap.row, gap.name))
@@ -276,22 +334,20 @@ def check_gaps(gaps: Sequence[Gap], target: str, place: Place, rows: int) -> Non
     many = f"one of {first.count:,} such rows" if first.count > 1 else "the only such row"
     text = f"column '{first.name}' has no value here: {shown} ({many})"
     if others:
-        listed = ", ".join(f"'{gap.name}' ({gap.count:,})" for gap in others[:10])
-        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
-        text += f"; others with missing values: {listed}{more}"
+        listed = list_gaps({gap.name: gap.count for gap in others})
+        text += f"; others with missing values: {listed}"
     droppable = [gap.name for gap in (first, *others) if gap.name != target]
-    ways = [f"drop the column{'s' if len(droppable) > 1 else ''} (drop: {flow(droppable)})"]
-    ways = ways if droppable and len(droppable) == len(gaps) and len(gaps) <= 10 else []
-    if not ways or max(gap.count for gap in gaps) * 2 <= rows:
-        ways.append(
-            "take those rows out of the file, or fill them in there; nothing is made up here"
-        )
-    raise DataError(text, where=place(first.row), hint=", ".join(ways))
+    few = max(gap.count for gap in gaps) * 2 <= rows
+    columns = len(droppable) == len(gaps) <= 10
+    ways = ["missing: drop under data leaves such rows out"] * (few or not columns)
+    ways += ["missing: mean fills gaps with the training part's mean"] * (few and bool(droppable))
+    ways += [f"drop: {flow(droppable)} leaves out the column{'s' * (len(gaps) > 1)}"] * columns
+    raise DataError(text, where=place(first.row), hint="; or ".join(ways))
 
 
 def check_numbers(name: str, numbers: Array, place: Place) -> None:
     """Raises DataError for a number that is infinite or too large for float32."""
-    wrong = ~(np.abs(numbers) <= MAX_NUMBER)
+    wrong = np.abs(numbers) > MAX_NUMBER
     if wrong.any():
         row = int(wrong.argmax())
         number = float(numbers[row])
@@ -332,7 +388,7 @@ def _in_yaml(name: str) -> str:
 def categorize(name: str, codes: Array, values: Sequence[str]) -> Column:
     """A column of categories, in the order of their text whatever the rows' order was."""
     order = sorted(range(len(values)), key=values.__getitem__)
-    place = np.empty(len(values), np.int32)
+    place = np.full(len(values) + 1, -1, np.int32)  # Its end is where a gap, -1, finds itself.
     place[order] = np.arange(len(values), dtype=np.int32)
     return Column(name, codes=place[codes], categories=tuple(values[index] for index in order))
 
@@ -398,8 +454,9 @@ FEWEST = 10
 
 
 def _doubt_column(column: Column) -> list[str]:
-    """A sentence for a column of text of which most rows have a value of their own, and for one of
-    numbers that count the rows: neither says anything of rows that are not in the table."""
+    """A sentence for a column of text of which most rows have a value of their own, for one of
+    dates, and for one of numbers that count the rows: none says anything of rows that are not in
+    the table."""
     name, numbers, codes = column.name, column.numbers, column.codes
     left = f"drop: {flow([name])} leaves it out"
     if numbers is not None:
@@ -409,16 +466,18 @@ def _doubt_column(column: Column) -> list[str]:
             return [f"column '{name}' counts the rows{order}: {left}"]
         return []
     assert codes is not None
-    alone = int((np.bincount(codes) == 1).sum())
-    if len(codes) < FEWEST or 2 * alone <= len(codes):
+    alone = int((np.bincount(codes[codes >= 0]) == 1).sum())
+    dates = len(column.categories) > 2 and all(map(_DATE.fullmatch, column.categories))
+    if len(codes) < FEWEST or not (dates or 2 * alone > len(codes)):
         return []
-    told = (
-        f"column '{name}' is text, and {alone:,} of {len(codes):,} rows have a value of their own"
-    )
-    for pattern, what in ((_DATE, "dates, such as days since the first"), (_MARKED, "plain ones")):
-        if all(map(pattern.fullmatch, column.categories)):
-            shown = column.categories[0]
-            return [f"{told}, such as '{shown}': write numbers in the file ({what}), or {left}"]
+    told = f"and {alone:,} of {len(codes):,} rows have a value of their own"
+    if dates:
+        told = f"taken as {_categories(len(column.categories))}"
+    told = f"column '{name}' is {'dates' if dates else 'text'}, {told}"
+    if dates or all(map(_MARKED.fullmatch, column.categories)):
+        what = "dates, such as days since the first" if dates else "plain ones"
+        shown = column.categories[0]
+        return [f"{told}, such as '{shown}': write numbers in the file ({what}), or {left}"]
     return [f"{told}, of which nothing is learnt: {left}"]
 
 

@@ -8,6 +8,7 @@ the best of them reached. They are named in the first case's output.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
@@ -20,7 +21,8 @@ from lrsearch.trial import Outcome
 
 def to_junit(view: RunView, checked: Sequence[tuple[Requirement, float, bool, str]]) -> str:
     """The run as XML: each requirement with what was reached, whether that meets it, and by whom.
-    Where no point completed there is nothing to check, and that is the one failure."""
+    Where no point completed there is nothing to check, and that is the one failure. The time stamp
+    is of this check, in UTC: the form of JUnit's schema has no zone."""
     seconds = float(view.cost["wall_seconds"] or view.cost["seconds"] or 0.0)
     answered = view.best is not None
     failures = sum(not met for _, _, met, _ in checked) + (not answered)
@@ -31,6 +33,7 @@ def to_junit(view: RunView, checked: Sequence[tuple[Requirement, float, bool, st
         failures=str(failures),
         errors="0",
         skipped="0",
+        timestamp=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
         time=_seconds(seconds),
     )
     first = _case(suite, view, "a point completed", seconds)

@@ -68,11 +68,16 @@ number stays."""
 class _Running:
     params: Mapping[str, Any]
     begun: float
+    told: float
     fraction: float = 0.0
     values: list[float] = field(default_factory=list)
     value: float | None = None
     verdict: str = ""
     place: Place = field(default_factory=Place)
+
+    def reach(self, fraction: float, now: float) -> None:
+        """Take the share of its budget that is trained at this moment."""
+        self.fraction, self.told = fraction, now
 
     @property
     def epochs(self) -> float:
@@ -179,14 +184,14 @@ class Progress:
         """Take how far a trial has come between its evaluations."""
         with self._lock:
             if number in self._running:
-                self._running[number].fraction = fraction
+                self._running[number].reach(fraction, self._clock())
 
     def measured(self, number: int, fraction: float, value: float | None) -> None:
         """Take the progress of a trial: `fraction` is the share of its budget that is trained,
         `value` the objective's metric there."""
         with self._lock:
             running = self._running[number]
-            running.fraction = fraction
+            running.reach(fraction, self._clock())
             if value is None:
                 return
             running.value = value
@@ -246,7 +251,7 @@ class Progress:
         with self._lock:
             if number not in self._running:
                 self._enter(number, params)
-            self._running[number].fraction = fraction
+            self._running[number].reach(fraction, self._clock())
 
     def swept(self, number: int, params: Mapping[str, Any], told: str, seconds: float) -> None:
         """A range test is over: it gets a line that stays."""
@@ -329,7 +334,7 @@ class Progress:
     def _enter(self, number: int, params: Mapping[str, Any]) -> None:
         now = self._clock()
         self._first = now if self._first is None else self._first
-        self._running[number] = _Running(params, now)
+        self._running[number] = _Running(params, now, now)
 
     def _leave(self, number: int) -> str:
         """Remove a trial from those under way; returns its place among all, as its line shows
@@ -395,7 +400,10 @@ class Progress:
             sure = max(0, outlook.least - self._done - len(self._running))
         if self._noun == "trial":
             coming, sure = coming + outlook.later[1], sure + outlook.later[0]
-        running = [(now - each.begun, each.fraction) for each in self._running.values()]
+        running = [
+            (now - each.begun, each.told - each.begun, each.fraction)
+            for each in self._running.values()
+        ]
         found = foresee(Work(self._ended, now - self._first, running, sure, coming))
         if found is None:
             return None

@@ -483,8 +483,9 @@ def identity(config: Config) -> dict[str, Any]:
         data.pop("task", None)  # Only these two sources have had it from the beginning.
     if not data.get("shuffle"):
         data.pop("shuffle", None)
-    if data.get("validation_seed") is None:
-        data.pop("validation_seed", None)
+    for name in ("missing", "validation_seed"):
+        if data.get(name) is None:
+            data.pop(name, None)
     data.pop("images", None)  # The shape of the samples is part of the data's hash.
     if not data.get("transforms"):
         data.pop("transforms", None)

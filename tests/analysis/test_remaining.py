@@ -17,7 +17,7 @@ works = st.builds(
     Work,
     st.lists(times, max_size=20),
     times,
-    st.lists(st.tuples(times, st.floats(0, 1)), max_size=8),
+    st.lists(st.tuples(times, times, st.floats(0, 1)), max_size=8),
     st.integers(0, 50),
     st.integers(50, 100),
 )
@@ -26,7 +26,7 @@ works = st.builds(
 @given(works)
 def test_a_range_is_one_and_nothing_unknown_is_told(work: Work) -> None:
     found = foresee(work)
-    told = bool(work.ended) or any(share >= 0.1 for _, share in work.running)
+    told = bool(work.ended) or any(share >= 0.1 for _, _, share in work.running)
     assert (found is not None) == told
     if found is not None:
         low, high = found
@@ -43,9 +43,21 @@ def test_more_to_come_takes_longer(work: Work, more: int) -> None:
 
 
 def test_equal_trials_have_a_narrow_range() -> None:
-    low, high = foresee(Work([10.0] * 20, 100.0, [(5.0, 0.5)] * 2, 18, 18)) or (0, 0)
+    low, high = foresee(Work([10.0] * 20, 100.0, [(5.0, 5.0, 0.5)] * 2, 18, 18)) or (0, 0)
     assert 80 < low < 95 < high < 115
     assert foresee(Work([10.0] * 4, 20.0, [], 0, 0)) == (0.0, 0.0)
+
+
+def test_a_worker_that_stands_still_makes_no_hours_of_minutes() -> None:
+    ended, coming = [3.0] * 12, 26
+    for still in (0.0, 55.0, 600.0):
+        left = foresee(Work(ended, 20.0 + still, [(1.5 + still, 1.5, 0.5), (1, 1, 0.3)], 26, 26))
+        # By what moves the pace is that of before, or of one worker of two.
+        assert left is not None and 25 < left[0] < left[1] < 100
+    # It goes on, and its pace until then has the pause in it: that one of 13 is 40 times the
+    # others' is no reason for the rest to be a thousand times what it is likely to be.
+    left = foresee(Work(ended, 80.0, [(60.0, 60.0, 0.5), (1.0, 1.0, 0.3)], coming, coming))
+    assert left is not None and left[1] < 20 * left[0]
 
 
 def run(
@@ -73,7 +85,7 @@ def test_the_range_holds_in_most_searches(slots: int, spread: float) -> None:
         for at in (0.1, 0.3, 0.5, 0.7, 0.9):
             now = at * whole
             running = [
-                (now - first, (now - first) / each)
+                (now - first, now - first, (now - first) / each)
                 for each, first, last in zip(took, begun, ended, strict=True)
                 if first <= now < last
             ]

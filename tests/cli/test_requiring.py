@@ -1,6 +1,7 @@
 """`--require`, several and by a baseline, and the test report for CI."""
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -103,6 +104,8 @@ def test_junit_has_a_case_for_each_requirement(run):
     call("report", run, "--junit", "a.xml", *more, code=3)
     [suite] = ElementTree.parse("a.xml").getroot()
     assert suite.attrib["tests"] == "3" and suite.attrib["failures"] == "1"
+    checked = datetime.fromisoformat(suite.attrib["timestamp"] + "+00:00")
+    assert checked <= datetime.now(UTC) < checked + timedelta(hours=1)
     assert [case.attrib["name"] for case in suite] == [
         *("a point completed", "accuracy > 0", "accuracy > 1")
     ]

@@ -22,6 +22,7 @@ from lrsearch.data.splitting import folds, split
 from lrsearch.data.tables import Gap, check_gaps
 from lrsearch.errors import DataError, SpecError
 from lrsearch.spec import read_spec
+from lrsearch.spec.model import identity
 from lrsearch.store import read as read_run
 
 RNG = np.random.default_rng(0)
@@ -115,6 +116,8 @@ def test_the_target_says_the_task(tmp_path, cells, task, found, outputs):
         (lambda row: f"${row}.50", "such as '$0.50': write numbers in the file (plain ones)"),
         (lambda row: f"\u2212{row}.5", "write numbers in the file (plain ones)"),
         (lambda row: f"2024-01-{row + 1:02d}", "(dates, such as days since the first)"),
+        (lambda row: f"0{row // 3}/03/2021 12:30", "'k' is dates, taken as 4 categories, such as"),
+        (lambda row: f"2021-03-0{row // 4}T10:00:00Z", "or drop: [k] leaves it out"),
         (lambda row: 7 + row, "column 'k' counts the rows: drop: [k] leaves it out"),
         (lambda row: 7 + row * 5 % 12, "counts the rows, in another order: drop: [k]"),
         (lambda row: "abc"[row % 3], ""),
@@ -431,13 +434,14 @@ BAD = {
     "several faults": (
         "x,z,y\n1,,0\n2\n3,5,1\n" + "4,inf,1\n" * 9 + "x,z,y\n" + "5,1e99,0\n" * 9,
         "",
-        "bad.csv:2: column 'z' has no value here: it is empty (the only such row) drop the column "
-        "(drop: [z]), take those rows out of the file, or fill them in there; nothing is made up "
-        "here bad.csv:3: this row has 1 cell, the header 3 cells give it the cells that it lacks, "
-        "or take it out: sed 3d OLD > NEW bad.csv:14: column 'x' is a number in 20 of 21 rows, "
-        "but here it reads 'x' bad.csv:14: column 'z' is a number in 19 of 21 rows, but here it "
-        "reads 'z' bad.csv:14: column 'y' is a number in 20 of 21 rows, but here it reads 'y' the "
-        "names stand there again: take the line out: sed 14d OLD > NEW",
+        "bad.csv:2: column 'z' has no value here: it is empty (the only such row) missing: drop "
+        "under data leaves such rows out; or missing: mean fills gaps with the training part's "
+        "mean; or drop: [z] leaves out the column bad.csv:3: this row has 1 cell, the header 3 "
+        "cells give it the cells that it lacks, or take it out: sed 3d OLD > NEW bad.csv:14: "
+        "column 'x' is a number in 20 of 21 rows, but here it reads 'x' bad.csv:14: column 'z' is "
+        "a number in 19 of 21 rows, but here it reads 'z' bad.csv:14: column 'y' is a number in "
+        "20 of 21 rows, but here it reads 'y' the names stand there again: take the line out: "
+        "sed 14d OLD > NEW",
     ),
     "more rows than are told": (
         "x,y\n" + "1\n" * 30 + "1,0\n2,1\n" * 5,
@@ -508,7 +512,9 @@ BAD = {
         text_of(edited((4, 1, ""), (9, 1, ""), (6, 2, "NA"))),
         "",
         "bad.csv:5: column 'age' has no value here: it is empty (one of 2 such rows); others with "
-        "missing values: 'town' (1) drop the columns (drop: [age, town]), take those rows out",
+        "missing values: 'town' (1) missing: drop under data leaves such rows out; or missing: "
+        "mean fills gaps with the training part's mean; or drop: [age, town] leaves out the "
+        "columns",
     ),
     "names that YAML would misread": (
         text_of(
@@ -516,19 +522,22 @@ BAD = {
         ),
         "",
         """bad.csv:2: column 'Größe in m²' has no value here: it is empty (the only such row); """
-        """others with missing values: 'null' (1) drop the columns """
-        """(drop: ["Größe in m²", "null"])""",
+        """others with missing values: 'null' (1) missing: drop under data leaves such rows out; """
+        """or missing: mean fills gaps with the training part's mean; """
+        """or drop: ["Größe in m²", "null"] leaves out the columns""",
     ),
     "nan": (
         text_of(edited((4, 1, "NaN"))),
         "",
         "bad.csv:5: column 'age' has no value here: it reads 'NaN' (the only such row) "
-        "drop the column (drop: [age])",
+        "missing: drop under data leaves such rows out; or missing: mean fills gaps with the "
+        "training part's mean; or drop: [age] leaves out the column",
     ),
     "missing target": (
         text_of(edited((3, 3, ""))),
         "",
-        "bad.csv:4: column 'y' has no value here: it is empty (the only such row) take those rows",
+        "bad.csv:4: column 'y' has no value here: it is empty (the only such row) missing: "
+        "drop under data leaves such rows out",
     ),
     "infinite": (
         text_of(edited((7, 1, "-inf"))),
@@ -821,6 +830,74 @@ def test_lines_are_those_of_an_editor(tmp_path):
             raw_of(path)
 
 
+# gaps
+
+
+GAPS = {
+    "a": [1.0, 2.0, None, 4.0, 5.0, 60.0, 7.0, 8.0] * 3,
+    "town": ["Aix", "Bonn", "Aix", None, "Bonn", "Aix", "Bonn", "Aix"] * 3,
+    "y": ["no", "yes", "no", "yes", "no", "yes", "no", None] + ["yes", "no"] * 8,
+}
+
+
+def with_gaps(path, words, **changed):
+    """A table with gaps, each written as one of some words."""
+    table = GAPS | changed
+    shown = iter(words * 99)
+    rows = [[next(shown) if cell is None else cell for cell in row] for row in as_rows(table)]
+    return write(path, rows)
+
+
+def test_rows_with_gaps_are_left_out(tmp_path):
+    path = with_gaps(tmp_path / "a.csv", ["", "NA", "nan"])
+    raw = raw_of(path, missing="drop")
+    whole = [each for each in zip(*GAPS.values(), strict=True) if None not in each]
+    same = write(tmp_path / "b.csv", [list(GAPS), *whole])
+    assert raw.data_hash == raw_of(same).data_hash and len(raw) == len(whole) == 17
+    assert raw.taken == "7 rows with gaps left out"
+    assert raw.notes[-1] == "7 rows with gaps left out: 'a' (3), 'town' (3), 'y' (1)"
+    # A fault is told with the line that it has in the file.
+    path = with_gaps(path, [""], a=[*GAPS["a"][:-1], 1e99])
+    with pytest.raises(DataError, match=r"a\.csv:25: column 'a' holds 1e\+99"):
+        raw_of(path, missing="drop")
+
+
+def test_gaps_are_filled_from_training_rows_alone(tmp_path):
+    own = config(with_gaps(tmp_path / "a.csv", ["", "NaN"]), missing="mean", standardize=False)
+    raw = load(own, resolver=lambda path: None)
+    # Of a target nothing is made up.
+    assert len(raw) == 23 and raw.taken == "1 row with gaps left out, 6 gaps filled"
+    parts = split(raw, own, None)
+    known = [each for each in parts.train.x[:, 0] if each in {1.0, 2.0, 4.0, 5.0, 60.0, 7.0, 8.0}]
+    filled = np.float32(np.mean(known))
+    gaps = [x for part in (parts.train, parts.validation) for x in part.x if x[0] == filled]
+    assert len(known) < len(parts.train) and len(gaps) == 3
+    # A gap among categories is none of them.
+    assert sum(x[1:].sum() == 0 for part in (parts.train, parts.validation) for x in part.x) == 3
+    scaled = split(raw, {**own, "standardize": True}, None).train.x
+    assert scaled[:, 0].mean() == pytest.approx(0, abs=1e-6)
+    assert scaled[:, 0].std() == pytest.approx(1, rel=1e-5) and np.isfinite(raw.x).all()
+
+
+def test_a_column_without_a_value_in_training_says_nothing(tmp_path):
+    rows = [["a", "b", "y"], *([row, "", row % 2] for row in range(12))]
+    table = raw_of(write(tmp_path / "a.csv", [*rows, [3, 9, 0]]), missing="mean").table
+    assert not table.fill(np.arange(12))[:, 1].any()
+    for missing, told in (
+        ("mean", r"a\.csv:2: column 'b': no value in any row\n  write drop: \[b\]"),
+        ("drop", r"all rows but 0 have gaps: 'b' \(12\)\n  drop: \[b\] leaves out"),
+    ):
+        with pytest.raises(DataError, match=told):
+            raw_of(write(tmp_path / "a.csv", rows), missing=missing)
+
+
+def test_runs_from_before_gaps_could_be_told_stay_valid():
+    given = {"data": config("a.csv"), "model": {}, "train": {"schedule": {}}}
+    now = {**given, "data": {**given["data"], "missing": None}}
+    other = {**given, "data": {**given["data"], "missing": "drop"}}
+    assert identity(now) == identity(given) != identity(other)
+
+
 # Parquet
 
 
@@ -854,6 +931,21 @@ def test_parquet_is_the_same_table(parquet, tmp_path):
     for fold in folds(own):
         left, right = split(raw_of(path), own, fold), split(one, own, fold)
         np.testing.assert_array_equal(left.validation.x, right.validation.x)
+
+
+@pytest.mark.parametrize("missing", ["drop", "mean"])
+def test_gaps_in_parquet_are_the_same(parquet, tmp_path, missing):
+    path = save(parquet, tmp_path / "a.parquet", GAPS)
+    one, other = (
+        raw_of(with_gaps(tmp_path / "a.csv", ["n/a"]), missing=missing),
+        raw_of(path, missing=missing),
+    )
+    assert (one.data_hash, one.taken, one.notes) == (other.data_hash, other.taken, other.notes)
+    np.testing.assert_array_equal(one.x, other.x)
+    if missing == "drop":
+        save(parquet, path, GAPS | {"a": [*GAPS["a"][:-1], 1e99]})
+        with pytest.raises(DataError, match="row 24: column 'a' holds"):
+            raw_of(path, missing=missing)
 
 
 def test_parquet_types_decide(parquet, tmp_path):
@@ -928,6 +1020,6 @@ def test_parquet_without_pyarrow(here, monkeypatch):
 def test_a_column_mostly_empty_is_to_be_dropped_alone():
     for count, more in ((20, False), (10, True)):
         with pytest.raises(DataError) as caught:
-            check_gaps([Gap("z", count, 1, "")], "y", str, 30)
-        assert caught.value.hint.startswith("drop the column (drop: [z])")
-        assert ("take those rows out" in caught.value.hint) is more
+            check_gaps([Gap("z", count, 1, "")], "y", str, 30, None)
+        assert caught.value.hint.endswith("drop: [z] leaves out the column")
+        assert ("missing: drop under data" in caught.value.hint) is more

@@ -258,6 +258,15 @@ def test_a_note_on_a_terminal_breaks_between_words(monkeypatch: pytest.MonkeyPat
         assert stream.getvalue() == f"{told or 'read it from LRSEARCH_KIND'}\n"
 
 
+def test_a_worker_that_stands_still_has_no_new_pace() -> None:
+    clock = Clock()
+    with Progress(io.StringIO(), clock=clock) as progress:
+        go(progress, clock)
+        before = progress.news()["left"]
+        clock.now += 600
+        assert progress.news()["left"][1] < 2 * before[1]
+
+
 def test_a_minute_has_a_line_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "HEARTBEAT", 0.01)
     stream = io.StringIO()

@@ -250,8 +250,8 @@ def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any])
     if head == "data":
         if not isinstance(top.get("data"), str | Mapping):
             return []
-        if key in ("target", "size", "separator", "drop", "categorical", "samples", "context",
-                   "source"):  # fmt: skip
+        if key in ("target", "size", "separator", "drop", "categorical", "missing", "samples",
+                   "context", "source"):  # fmt: skip
             whole = names.data(top["data"])
             given = top["data"].get("name") if isinstance(top["data"], Mapping) else None
             known = catalogue.DATA.get(str(given))
@@ -266,6 +266,8 @@ def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any])
             return []
         if key == "transforms" and not isinstance(value, list):
             return []
+        if key == "missing" and value not in ("drop", "mean"):
+            value = "drop" if value is True else "mean"
         if key == "standardize" and not isinstance(value, bool):
             value = True
     counted = type(number(value)) is int and number(value) > 0

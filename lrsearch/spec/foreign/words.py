@@ -314,6 +314,8 @@ LOCAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("img_size", "image_size", "imgsz", "target_size"), "data.size"),
         **dict.fromkeys(("drop_columns", "ignore", "exclude", "drop_cols"), "data.drop"),
         **dict.fromkeys(("categorical_columns", "cat_cols", "categories"), "data.categorical"),
+        **dict.fromkeys(("dropna", "drop_na", "impute", "imputer", "imputation", "fillna",
+                         "missing_values", "na_values", "na", "nan"), "data.missing"),
         **dict.fromkeys(("limit", "n_samples", "max_samples", "num_samples", "subset"),
                         "data.samples"),
         **dict.fromkeys(("seq_len", "block_size", "context_length", "seq_length", "window"),

@@ -142,9 +142,14 @@ class Choice:
     options: tuple[Option, ...]
 
     @property
+    def values(self) -> list[Any]:
+        """The values of the options."""
+        return [option.value for option in self.options]
+
+    @property
     def ordered(self) -> bool:
         """Whether the options are plain numbers, so that neighbours resemble each other."""
-        return all(is_number(option.value) for option in self.options)
+        return all(map(is_number, self.values))
 
 
 Dimension = Float | Int | Choice
@@ -159,6 +164,11 @@ class Space:
 
     def __bool__(self) -> bool:
         return bool(self.dimensions)
+
+    def chosen(self, path: str, fixed: Any) -> list[Any]:
+        """The values of a parameter: those that it is chosen from, or else the `fixed` one."""
+        dimension = dict(self.dimensions).get(path)
+        return dimension.values if isinstance(dimension, Choice) else [fixed]
 
 
 # paths

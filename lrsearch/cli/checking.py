@@ -253,7 +253,7 @@ def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
     listed = []
     for name, dimension in parameters(spec.space):
         if isinstance(dimension, Choice):
-            values: dict[str, Any] = {"choice": [option.value for option in dimension.options]}
+            values: dict[str, Any] = {"choice": dimension.values}
         else:
             auto = isinstance(dimension, Float) and dimension.auto
             values = {

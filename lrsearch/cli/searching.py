@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,6 +91,18 @@ NoShare = Annotated[
         "--no-share", help="Train each trial by itself, also the steps that trials have in common."
     ),
 ]
+Top = Annotated[
+    int | None,
+    options.unset(
+        "--top", "N", "Points that are measured again, in place of the spec's (4).", min=1
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    options.unset(
+        "--seeds", "N", "Fresh seeds of each at most, in place of the spec's (5).", min=1
+    ),
+]
 ResumePruned = Annotated[
     bool,
     typer.Option("--resume-pruned", help="Train trials to their end that were stopped early."),
@@ -99,39 +112,49 @@ ResumePruned = Annotated[
 # options
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options given to a command that trains."""
+    """The options of a command that trains, each declared as Typer takes it."""
 
-    config: Path
-    set_: Sequence[str] | None
-    trials: int | None
-    time_: str | None
-    until: str | None
-    runs: Path
-    workers: int | None
-    device: str
-    executor: str
-    engine: str
-    lanes: int | None
-    allow_import: Sequence[str] | None
-    allow_command: bool
-    fresh: bool
-    retry_failed: bool
-    resume_pruned: bool
-    no_share: bool
-    yes: bool
-    dry_run: bool
-    require: Sequence[str] | None
-    baseline: str | None
-    quiet: bool
-    json: bool
-    all_: bool
+    config: options.Config
+    set_: options.Set = None
+    trials: Trials = None
+    time_: Time = None
+    until: Until = None
+    runs: options.Runs = options.USUAL_RUNS
+    workers: options.Workers = None
+    device: options.Device = "auto"
+    executor: ExecutorName = "local"
+    engine: Engine = "auto"
+    lanes: Lanes = None
+    allow_import: options.AllowImport = None
+    allow_command: options.AllowCommand = False
+    fresh: Fresh = False
+    retry_failed: RetryFailed = False
+    resume_pruned: ResumePruned = False
+    no_share: NoShare = False
+    yes: Yes = False
+    dry_run: DryRun = False
+    require: options.Require = None
+    baseline: options.Baseline = None
+    quiet: Quiet = False
+    json: options.Json = False
+    all_: options.All = False
 
 
-def resuming(strategy: str, given: Options, context: typer.Context) -> list[str]:
-    """The command line that goes on with the search: `repeated`."""
-    return repeated(strategy, vars(given), context)
+@dataclass(frozen=True, kw_only=True)
+class ConfirmOptions(Options):
+    """The options of `confirm`, which takes none of `OF_A_SEARCH`."""
+
+    top: Top = None
+    seeds: Seeds = None
+
+
+OF_A_SEARCH = ("trials", "until", "fresh", "resume_pruned", "yes")
+"""Options on what a search proposes, or trains anew."""
+
+_FIRST = ("config", "set_", "top", "seeds")
+"""Options of `confirm` that its help has first."""
 
 
 def repeated(name: str, given: Mapping[str, Any], context: typer.Context) -> list[str]:
@@ -156,48 +179,20 @@ def repeated(name: str, given: Mapping[str, Any], context: typer.Context) -> lis
 
 
 def make_command(strategy: str) -> Callable[..., None]:
-    """The command of a strategy."""
+    """The command of a strategy, or `confirm`: its arguments are its options."""
+    kind = ConfirmOptions if strategy == CONFIRM else Options
 
-    def command(
-        context: typer.Context,
-        config: options.Config,
-        set_: options.Set = None,
-        trials: Trials = None,
-        time_: Time = None,
-        until: Until = None,
-        runs: options.Runs = options.USUAL_RUNS,
-        workers: options.Workers = None,
-        device: options.Device = "auto",
-        executor: ExecutorName = "local",
-        engine: Engine = "auto",
-        lanes: Lanes = None,
-        allow_import: options.AllowImport = None,
-        allow_command: options.AllowCommand = False,
-        fresh: Fresh = False,
-        retry_failed: RetryFailed = False,
-        resume_pruned: ResumePruned = False,
-        no_share: NoShare = False,
-        yes: Yes = False,
-        dry_run: DryRun = False,
-        require: options.Require = None,
-        baseline: options.Baseline = None,
-        quiet: Quiet = False,
-        json: options.Json = False,
-        all_: options.All = False,
-    ) -> None:
-        arguments = locals()
-        given = Options(**{each.name: arguments[each.name] for each in fields(Options)})
-        search(strategy, given, resuming(strategy, given, context))
+    def command(context: typer.Context, **arguments: Any) -> None:
+        given = kind(**arguments)
+        search(strategy, given, repeated(strategy, vars(given), context))
 
+    declared = [*inspect.signature(kind, eval_str=True).parameters.values()]
+    if kind is ConfirmOptions:
+        kept = (each for each in declared if each.name not in OF_A_SEARCH)
+        declared = sorted(kept, key=lambda each: each.name not in _FIRST)
+    first = next(iter(inspect.signature(command).parameters.values()))
+    command.__signature__ = inspect.Signature([first, *declared])  # type: ignore[attr-defined]
     return command
-
-
-@dataclass(frozen=True)
-class ConfirmOptions(Options):
-    """The options given to `confirm`."""
-
-    top: int | None = None
-    seeds: int | None = None
 
 
 def _overrides(strategy: str, given: Options) -> list[str]:

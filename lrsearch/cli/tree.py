@@ -51,7 +51,7 @@ COMMANDS = {
         "Train what narrows down the best rate of a search, or lies beyond its edge.",
     ),
     "confirm": (
-        "confirming.confirm",
+        _TRAINING,
         "Train the best points again, with fresh seeds and splits: does the answer hold?",
     ),
     "report": ("reading.report", "Show what a run has measured, also while it is running."),

@@ -15,6 +15,7 @@ from lrsearch.analysis.importance import Share
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
 from lrsearch.analysis.points import columns
 from lrsearch.analysis.refining import describe_round
+from lrsearch.reports.cells import pick
 from lrsearch.reports.confirmation import (
     confirmation_notes,
     describe_finalists,
@@ -399,19 +400,9 @@ def tell_share(share: Share) -> tuple[str, str]:
 def to_plain(answer: Answer) -> dict[str, Any]:
     """The answer as JSON has it."""
     return {
-        "recommended": {
-            "point": answer.recommended.point,
-            "params": answer.recommended.params,
-            "why": answer.why or None,
-        },
-        "highest": {"point": answer.highest.point, "params": answer.highest.params},
-        "value": answer.value,
-        "interval": answer.interval,
-        "curved": answer.curved,
-        "seeds": answer.seeds,
-        "spread": answer.spread,
-        "confirmed": answer.confirmed,
-        "tied": answer.tied,
+        "recommended": {**pick(answer.recommended, "point params"), "why": answer.why or None},
+        "highest": pick(answer.highest, "point params"),
+        **pick(answer, "value interval curved seeds spread confirmed tied"),
         "control": plain_control(answer),
         "shrinkage": None if answer.finalist is None else answer.finalist.shrinkage,
         "evidence": evidence(answer),
@@ -419,29 +410,19 @@ def to_plain(answer: Answer) -> dict[str, Any]:
             {
                 "params": basin.params,
                 "points": len(basin.readings),
-                "best": basin.best,
-                "best_lr": basin.best_lr,
+                **pick(basin, "best best_lr"),
                 "open": dict(zip(("low", "high"), basin.open, strict=True)),
                 "safe_lr": basin.safe_lr,
                 "reached": dict(zip(("low", "high"), basin.reached, strict=True)),
-                "within_error": basin.within_error,
-                "within_percent": basin.within_percent,
-                "decades": basin.decades,
-                "diverges_at": basin.diverges_at,
-                "idle_at": basin.idle_at,
-                "margin": basin.margin,
-                "sensitivity": basin.sensitivity,
-                "value": basin.value,
-                "interval": basin.interval,
+                **pick(basin, "within_error within_percent decades diverges_at idle_at margin"),
+                **pick(basin, "sensitivity value interval"),
                 "noise_alone": basin.flat,
             }
             for basin in answer.basins
         ],
         "edges": [
             {
-                "name": edge.name,
-                "side": edge.side,
-                "value": edge.value,
+                **pick(edge, "name side value"),
                 "suggest": {**edge.suggest, "line": edge.line, "set": edge.settings},
             }
             for edge in answer.edges
@@ -449,18 +430,13 @@ def to_plain(answer: Answer) -> dict[str, Any]:
         "untrained": answer.untrained,
         "budgets": None if answer.lengths is None else plain_lengths(answer.lengths),
         "law": None if answer.law is None else _plain_law(answer.law),
-        "importance": [
-            {"name": share.name, "share": share.share, "interval": share.interval}
-            for share in answer.importance
-        ],
+        "importance": [pick(share, "name share interval") for share in answer.importance],
         "levels": {
             name: [
                 {
-                    "value": level.value,
-                    "objective": level.objective,
+                    **pick(level, "value objective"),
                     "fresh": (again := find_again(answer, name, level.value)) and again.mean,
-                    "point": level.point,
-                    "points": level.points,
+                    **pick(level, "point points"),
                 }
                 for level in levels
             ]
@@ -471,19 +447,11 @@ def to_plain(answer: Answer) -> dict[str, Any]:
 
 def _plain_law(law: Law) -> dict[str, Any]:
     return {
-        "name": law.name,
-        "params": law.params,
+        **pick(law, "name params"),
         "best": [
-            {
-                "batch_size": best.batch_size,
-                "lr": best.lr,
-                "interval": best.interval,
-                "open": best.open_,
-            }
-            for best in law.bests
+            {**pick(best, "batch_size lr interval"), "open": best.open_} for best in law.bests
         ],
-        "misfits": law.misfits,
-        "named": law.named,
+        **pick(law, "misfits named"),
         "exponent": law.exponent
         and {"value": law.exponent[0], "interval": [law.exponent[1], law.exponent[2]]},
         "largest": law.bests[-1].batch_size,

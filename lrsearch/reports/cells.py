@@ -22,6 +22,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def pick(value: object, names: str) -> dict[str, Any]:
+    """The attributes of a value that have these names, as entries of a document."""
+    return {name: getattr(value, name) for name in names.split()}
+
+
 def write_json(document: Mapping[str, Any]) -> str:
     """A document as JSON for other programs; numbers that are not finite are null."""
     return json.dumps(plain(document), indent=2, allow_nan=False)

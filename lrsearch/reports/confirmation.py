@@ -9,6 +9,7 @@ from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.confirmation import Confirmation, Finalist, find_share_interval
 from lrsearch.analysis.importance import Level
 from lrsearch.analysis.points import columns
+from lrsearch.reports.cells import pick
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -255,28 +256,17 @@ def to_plain(answer: Answer) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "over": found.over,
-        "current": found.current,
-        "seeds": found.seeds,
+        **pick(found, "over current seeds"),
         "redrawn": not found.fixed,
         "reason": found.fixed or None,
-        "seedless": found.seedless,
-        "steady": found.steady,
-        "trials": found.trials,
-        "failed": found.failed,
+        **pick(found, "seedless steady trials failed"),
         "finalists": [
             {
-                "point": each.point,
-                "params": each.params,
-                "control": each.control,
+                **pick(each, "point params control"),
                 "search": each.searched,
-                "mean": each.mean,
-                "interval": each.interval,
-                "seeds": each.seeds,
+                **pick(each, "mean interval seeds"),
                 "values": each.scores,
-                "shrinkage": each.shrinkage,
-                "tied": each.tied,
-                "better": each.better,
+                **pick(each, "shrinkage tied better"),
                 "outcome": each.outcome or None,
             }
             for each in found.finalists
@@ -285,8 +275,7 @@ def to_plain(answer: Answer) -> dict[str, Any] | None:
         and {
             "point": found.tested_point,
             "trial": found.tested.number,
-            "samples": found.tested.samples,
-            "metrics": found.tested.metrics,
+            **pick(found.tested, "samples metrics"),
         },
     }
 
@@ -296,4 +285,4 @@ def plain_control(answer: Answer) -> dict[str, Any] | None:
     control = answer.confirmation.control if answer.confirmation is not None else None
     if control is None or not answer.confirmed:
         return None
-    return {"point": control.point, "params": control.params, "value": control.mean}
+    return {**pick(control, "point params"), "value": control.mean}

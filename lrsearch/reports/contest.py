@@ -10,7 +10,7 @@ from typing import Any
 from lrsearch.analysis.contest import APART, NOISE, Difference
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.answer import describe_cost, tell_trainings
-from lrsearch.reports.cells import write_json
+from lrsearch.reports.cells import pick, write_json
 from lrsearch.reports.machine import FORMAT, markdown_list, markdown_table
 from lrsearch.reports.rates import spell_close, spell_failing, spell_safe, spell_span
 from lrsearch.reports.text import (
@@ -185,14 +185,7 @@ def contest_json(contest: Contest) -> str:
             "interval": view.answer and view.answer.interval,
             "params": view.answer and view.answer.recommended.params,
             "finalists": [
-                {
-                    "point": point.point,
-                    "params": point.params,
-                    "objective": point.objective,
-                    "spread": point.spread,
-                    "seeds": point.seeds,
-                }
-                for point in _finalists(view)
+                pick(point, "point params objective spread seeds") for point in _finalists(view)
             ],
             "settings": settings,
             "cost": view.cost,

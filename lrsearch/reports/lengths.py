@@ -6,6 +6,7 @@ from typing import Any
 
 from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.lengths import NAME, Length, Lengths
+from lrsearch.reports.cells import pick
 from lrsearch.reports.text import (
     format_fixed,
     format_value,
@@ -104,16 +105,9 @@ def plain_lengths(lengths: Lengths) -> dict[str, Any]:
     return {
         "rows": [
             {
-                "budget": row.budget,
-                "span": row.span,
-                "epochs": row.epochs,
-                "points": row.points,
+                **pick(row, "budget span epochs points"),
                 "point": None if row.point is None else row.point.point,
-                "value": row.value,
-                "interval": row.interval,
-                "lr": row.lr,
-                "best_lr": row.best_lr,
-                "tied": row.tied,
+                **pick(row, "value interval lr best_lr tied"),
             }
             for row in lengths.rows
         ],

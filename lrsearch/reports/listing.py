@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lrsearch.reports.cells import write_json
+from lrsearch.reports.cells import pick, write_json
 from lrsearch.reports.text import format_fixed, one_line, tell_outcomes
 from lrsearch.trial import Objective, Outcome
 
@@ -60,18 +60,12 @@ def listing_json(lines: Sequence[RunLine]) -> str:
 
     runs = [
         {
-            "name": line.name,
-            "folder": line.folder,
-            "state": line.state,
+            **pick(line, "name folder state"),
             "strategy": line.strategy or None,
             "trials": {str(outcome): number for outcome, number in line.outcomes.items()},
             "unfinished": line.unfinished,
             "objective": line.objective and vars(line.objective),
-            "best": line.best,
-            "recommended": line.recommended,
-            "confirmed": line.confirmed,
-            "epochs": line.epochs,
-            "seconds": line.seconds,
+            **pick(line, "best recommended confirmed epochs seconds"),
             "written": datetime.fromtimestamp(line.written, UTC).isoformat(timespec="seconds"),
             "reason": line.reason,
         }

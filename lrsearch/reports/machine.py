@@ -8,7 +8,7 @@ from typing import Any
 
 from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.answer import describe_cost, first_notes, tell_trainings, to_plain
-from lrsearch.reports.cells import cell, write_csv, write_json
+from lrsearch.reports.cells import cell, pick, write_csv, write_json
 from lrsearch.reports.characters import WIDTH
 from lrsearch.reports.characters import plain as plain_line
 from lrsearch.reports.confirmation import describe_finalists, title_of
@@ -40,11 +40,11 @@ def to_json(view: RunView) -> str:
         "confirmation": None if view.answer is None else plain_confirmation(view.answer),
         "cost": view.cost,
         "points": [
-            _pick(point, "point strategy params outcome objective spread trials")
+            pick(point, "point strategy params outcome objective spread trials")
             for point in view.points
         ],
         "trials": [describe_trial(record, objective) for record in view.records],
-        "best": best and _pick(best, "point params objective trials"),
+        "best": best and pick(best, "point params objective trials"),
         "plans": [
             {"structure": structure, **_describe_plan(device, plan)}
             for (structure, device), plan in view.plans.items()
@@ -53,7 +53,7 @@ def to_json(view: RunView) -> str:
         "advice": view.advice,
         "states": {"trials": view.saved[0], "bytes": view.saved[1]},
         "repeatability": again
-        and _pick(again, "trial objective again difference exact outcome reason"),
+        and pick(again, "trial objective again difference exact outcome reason"),
         "ranges": [describe_test(each) for each in view.ranges],
         "found_ranges": [_describe_found(found) for found in view.found],
         "stopped": view.stopped or None,
@@ -68,11 +68,6 @@ def to_json(view: RunView) -> str:
         "next": view.next_command or None,
     }
     return write_json(document)
-
-
-def _pick(value: object, names: str) -> dict[str, Any]:
-    """The attributes of a value that have these names."""
-    return {name: getattr(value, name) for name in names.split()}
 
 
 def ranges_json(name: str, views: Sequence[RangeView]) -> str:
@@ -119,9 +114,7 @@ def trial_json(view: TrialView) -> str:
             "repeats": view.repeats,
             "fresh": view.fresh,
             "confirms": view.confirms,
-            "test": None
-            if view.look is None
-            else {"samples": view.look.samples, "metrics": view.look.metrics},
+            "test": view.look and pick(view.look, "samples metrics"),
             "saved": {"step": view.saved[0], "steps": view.saved[1]} if view.saved else None,
             "config": trial.config,
             "last": result.last if result else {},
@@ -145,21 +138,15 @@ def _describe_round(body: Mapping[str, Any], one_split: bool) -> dict[str, Any]:
 
 
 def _describe_found(found: Ranged) -> dict[str, Any]:
+    ends = {"name": found.name, "min": found.low, "max": found.high, "margin": found.margin}
     tests = [
-        {"params": each.params, "interval": each.interval, "refused": each.refused or None}
-        for each in found.tests
+        {**pick(each, "params interval"), "refused": each.refused or None} for each in found.tests
     ]
-    return {
-        "name": found.name,
-        "min": found.low,
-        "max": found.high,
-        "margin": found.margin,
-        "tests": tests,
-    }
+    return {**ends, "tests": tests}
 
 
 def _describe_plan(device: str, plan: Plan) -> dict[str, Any]:
-    return {"device": device, **_pick(plan, "engine lanes reason")}
+    return {"device": device, **pick(plan, "engine lanes reason")}
 
 
 def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:

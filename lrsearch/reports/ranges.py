@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrsearch import sweeps
+from lrsearch.reports.cells import pick
 from lrsearch.reports.text import format_params, format_value, one_line
 
 
@@ -67,21 +68,16 @@ def read_range(note: Mapping[str, Any]) -> RangeView:
 def describe_test(view: RangeView) -> dict[str, Any]:
     """A range test's entry in JSON."""
     found = view.found
-    refused = isinstance(found, sweeps.Refusal)
+    refused = found if isinstance(found, sweeps.Refusal) else None
     return {
-        "params": view.params,
-        "beside": view.beside,
+        **pick(view, "params beside"),
         "interval": None if isinstance(found, sweeps.Refusal) else [found.low, found.high],
-        "refused": found.reason if refused else None,
-        "advice": found.advice if isinstance(found, sweeps.Refusal) else None,
+        "refused": refused and refused.reason,
+        "advice": refused and refused.advice,
         "reason": None if refused else found.reason,
         "points": view.points,
-        "curve": {"lr": view.lr, "loss": view.loss},
-        "seeds": view.seeds,
-        "steps": view.steps,
-        "epochs": view.epochs,
-        "seconds": view.seconds,
-        "engine": view.engine,
+        "curve": pick(view, "lr loss"),
+        **pick(view, "seeds steps epochs seconds engine"),
         "engine_reason": view.reason,
         "raised": view.raised or None,
     }

@@ -10,6 +10,7 @@ from typing import Any
 from lrsearch.analysis.groups import is_rate, names_rate
 from lrsearch.diagnosis import HEALTHY, Agreement, agreements, remedy
 from lrsearch.diagnosis.agreement import TOLD, VERBS, holds, is_steady
+from lrsearch.reports.cells import pick
 from lrsearch.reports.curves import plot
 from lrsearch.reports.text import format_value, one_line
 from lrsearch.trial import Diagnosis, Outcome, Record, Records, Result
@@ -192,12 +193,5 @@ def record_curves(
 
 def describe(result: Result | None) -> list[dict[str, Any]]:
     """The verdicts of a result as JSON has them; none where nobody has looked, either."""
-    return [
-        {
-            "verdict": each.verdict,
-            "confidence": each.confidence,
-            "evidence": dict(each.evidence),
-            "advice": each.advice,
-        }
-        for each in (result and result.verdicts) or ()
-    ]
+    found = (result and result.verdicts) or ()
+    return [pick(each, "verdict confidence evidence advice") for each in found]

@@ -25,9 +25,8 @@ def note_budgets(spec: Spec) -> list[str]:
             "budget: a range gives nearly each point a length of its own: a list, such as "
             "budget: [5ep, 10ep, 20ep], tells what each brings"
         )
-    schedule = ranges.get("schedule")
-    options = [option.value for option in schedule.options] if isinstance(schedule, Choice) else []
-    names = {each.get("name") for each in options or [spec.train["schedule"]]}
+    schedules = spec.space.chosen("schedule", spec.train["schedule"])
+    names = {each.get("name") for each in schedules}
     if not names & set(STEADY):
         return found
     warmup = spec.train.get("warmup")

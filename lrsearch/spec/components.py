@@ -177,7 +177,7 @@ def read_named(
     if kind == "schedule" and name == "plateau" and "mode" not in found:
         metrics = [arguments.get("metric", known["metric"].default)]
         if isinstance(searched_metric := found.get("metric"), Choice):
-            metrics = [option.value for option in searched_metric.options]
+            metrics = searched_metric.values
         settle_mode(reader, (*path, "metric"), metrics, arguments)
     return {"name": name, **arguments}
 

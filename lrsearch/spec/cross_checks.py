@@ -44,13 +44,9 @@ def note_peaks(reader: Reader, train: Mapping[str, Any], space: Space) -> None:
     warm = train.get("warmup") is not None or any(
         parse_name(path).head == "warmup" for path in ranges
     )
-    schedule = ranges.get("schedule")
-    named = [train.get("schedule")]
-    if isinstance(schedule, Choice):
-        named = [option.value for option in schedule.options]
     rising = {
         str(part.get("name")): None
-        for part in named
+        for part in space.chosen("schedule", train.get("schedule"))
         if isinstance(part, Mapping) and part.get("name") in RISING
     }
     if warm:
@@ -62,10 +58,7 @@ def note_peaks(reader: Reader, train: Mapping[str, Any], space: Space) -> None:
 def check_one_rate(reader: Reader, train: Mapping[str, Any], space: Space) -> None:
     """Prodigy estimates one size of steps for all parameters, and refuses several rates."""
     ranges = dict(space.dimensions)
-    chosen = ranges.get("optimizer")
-    named = [train.get("optimizer")]
-    if isinstance(chosen, Choice):
-        named = [option.value for option in chosen.options]
+    named = space.chosen("optimizer", train.get("optimizer"))
     if not any(isinstance(each, Mapping) and each.get("name") == "prodigy" for each in named):
         return
     message = "prodigy has one rate for all parameters"
@@ -73,14 +66,10 @@ def check_one_rate(reader: Reader, train: Mapping[str, Any], space: Space) -> No
         reader.fault(reader.search_path("layer_decay"), message)
     elif train.get("layer_decay") is not None:
         reader.fault(("train", "layer_decay"), message)
-    searched_groups = ranges.get("groups")
-    groups, place = [train.get("groups")], ("train", "groups")
-    if isinstance(searched_groups, Choice):
-        place = reader.search_path("groups")  # type: ignore[assignment]
-        groups = [option.value for option in searched_groups.options]
+    place: Path = reader.search_path("groups") if "groups" in ranges else ("train", "groups")
     rates = [
         part.get("lr", 1)
-        for each in groups
+        for each in space.chosen("groups", train.get("groups"))
         if isinstance(each, list)
         for part in each
         if isinstance(part, Mapping)
@@ -409,11 +398,8 @@ def task_faults(
         message = f"'{metric}' is no metric of {catalogue.title(task)}"
         found.append((("objective", "metric"), message, _hint_metric(metric, measured, task)))
     ranges = dict(space.dimensions)
-    values: list[tuple[Path, Any]] = [(("train", "loss"), train.get("loss"))]
-    searched_losses = ranges.get("loss")
-    if isinstance(searched_losses, Choice):
-        values = [(("search", "loss"), option.value) for option in searched_losses.options]
-    for place, loss in values:
+    for loss in space.chosen("loss", train.get("loss")):
+        place: Path = ("search" if "loss" in ranges else "train", "loss")
         if isinstance(loss, str) and loss not in losses:
             message = f"'{loss}' is no loss of {catalogue.title(task)}"
             meant = ""

@@ -63,10 +63,8 @@ def _first_of_each(groups: Mapping[str, Sequence[str | None]]) -> list[str]:
 
 def _rises(spec: Spec) -> list[str]:
     """Notes on a fixed schedule, or options of a searched one, that ends above the base rate."""
-    chosen = dict(spec.space.dimensions).get("schedule")
-    options = [part.value for part in chosen.options] if isinstance(chosen, Choice) else []
     found = []
-    for schedule in options or [spec.train.get("schedule")]:
+    for schedule in spec.space.chosen("schedule", spec.train.get("schedule")):
         final = schedule.get("final") if isinstance(schedule, Mapping) else None
         if isinstance(final, int | float) and final > 1:
             found.append(

@@ -63,12 +63,7 @@ def pretrained_by(spec: Spec) -> str:
 
 def _arguments(spec: Spec) -> Iterator[tuple[str, Any]]:
     """The class paths of the spec's models and their arguments, fixed or searched, with paths."""
-    ranges = dict(spec.space.dimensions)
-    chosen = ranges.get("model")
-    models = [spec.model]
-    if isinstance(chosen, Choice):
-        models = [option.value for option in chosen.options]
-    for model in models:
+    for model in spec.space.chosen("model", spec.model):
         if "class_path" not in model:  # No built-in model has weights of before.
             continue
         yield "model.class_path", model["class_path"]
@@ -122,10 +117,8 @@ def rate_names(space: Space) -> list[str]:
 
 def optimizer_options(spec: Spec) -> list[Mapping[str, Any]]:
     """The optimizers of a spec: the fixed one, or each option of a searched one."""
-    chosen = dict(spec.space.dimensions).get("optimizer")
-    if isinstance(chosen, Choice):
-        return [option.value for option in chosen.options]
-    return [spec.train["optimizer"]] if "optimizer" in spec.train else []
+    found = spec.space.chosen("optimizer", spec.train.get("optimizer"))
+    return [each for each in found if each is not None]
 
 
 def prior_of(optimizer: Mapping[str, Any]) -> RatePrior | None:
@@ -158,10 +151,8 @@ def leaves_out(low: float, high: float, prior: RatePrior, factor: float = 1.0) -
 def counts_epochs(spec: Spec) -> bool:
     """Whether smaller batches make more steps: not where a budget is counted in steps."""
     searched = dict(spec.space.dimensions).get("budget")
-    values = [spec.train.get("budget")]
-    if isinstance(searched, Choice):
-        values = [option.value for option in searched.options]
-    elif searched is not None:
+    values = spec.space.chosen("budget", spec.train.get("budget"))
+    if searched is not None and not isinstance(searched, Choice):
         values = [f"1{getattr(searched, 'unit', '')}"]
     return all(isinstance(each, str) and parse(each).unit != "ba" for each in values)
 
@@ -252,7 +243,7 @@ def _describe_rates(spec: Spec) -> list[str]:
 def _ends(dimension: Dimension) -> tuple[float, float] | None:
     """The lowest and highest rate of a range or a list; None where they are still to be found."""
     if isinstance(dimension, Choice):
-        values = [option.value for option in dimension.options]
+        values = dimension.values
         numbers = [float(each) for each in values if isinstance(each, int | float)]
         return (min(numbers), max(numbers)) if numbers else None
     if isinstance(dimension, Float) and dimension.auto:

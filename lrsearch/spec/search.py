@@ -68,7 +68,7 @@ def read_search(
             reader.fault(place, f"'{above[0]}' is searched as a whole: put this into its options")
     followed = found.get("schedule.metric")
     if isinstance(followed, Choice) and "schedule.mode" not in found:
-        names = [option.value for option in followed.options]
+        names = followed.values
         settle_mode(reader, reader.search_path("schedule.metric"), names, train["schedule"])
     _note_both(reader, found)
     found = _spread_rate(reader, found)

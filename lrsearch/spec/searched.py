@@ -36,7 +36,7 @@ def find_searched(spec: Spec, samples: int | None = None) -> list[Range]:
         if isinstance(dimension, Choice):
             if not dimension.ordered or len(dimension.options) < 2:
                 continue
-            values = [option.value for option in dimension.options]
+            values = dimension.values
             more["whole"] = all(isinstance(value, int) for value in values)
             listed = tuple(map(float, values))
             found.append(Range(flat, min(listed), max(listed), listed=listed, **more))
@@ -53,7 +53,7 @@ def _is_share(flat: str, dimension: Dimension) -> bool:
     """Whether all that is searched of a parameter is below 1, as its name says it must be, or as it
     is of decays, whose values crowd below 1."""
     if isinstance(dimension, Choice):
-        values = [option.value for option in dimension.options] if dimension.ordered else [1]
+        values = dimension.values if dimension.ordered else [1]
     else:
         values = [dimension.low, dimension.high]
     if not all(0 <= value < 1 for value in values):

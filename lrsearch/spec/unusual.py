@@ -63,7 +63,7 @@ def _optimizers(
 
 def _ends(rate: object) -> list[float]:
     if isinstance(rate, Choice):
-        values = [option.value for option in rate.options]
+        values = rate.values
         return [float(each) for each in values if isinstance(each, int | float)]
     if isinstance(rate, int | float):
         return [float(rate)]

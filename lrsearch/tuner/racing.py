@@ -219,7 +219,7 @@ def _share(dimension: Dimension, number: float) -> float:
     if isinstance(dimension, Choice):
         if not dimension.ordered:
             return 0.5 if number == 0 else 1.0
-        values = [option.value for option in dimension.options]
+        values = dimension.values
         places = sorted(values)
         return places.index(values[int(number)]) / max(len(places) - 1, 1)
     low, high = float(dimension.low), float(dimension.high)

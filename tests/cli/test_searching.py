@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lrsearch.cli import app
 from lrsearch.cli.executors import EXECUTORS, make_executor
 from lrsearch.cli.going_on import without
-from lrsearch.cli.searching import Options, resuming
+from lrsearch.cli.searching import Options, repeated
 from lrsearch.errors import UsageError
 
 COMMANDS = typer.main.get_command(app).commands
@@ -41,7 +41,7 @@ def parse(strategy, words):
     """What a command line gives, and the command that goes on with it."""
     context = COMMANDS[strategy].make_context(strategy, list(words))
     options = Options(**context.params)
-    return options, resuming(strategy, options, context)
+    return options, repeated(strategy, vars(options), context)
 
 
 @given(st.sampled_from(TRAINING), st.lists(PARTS, max_size=12))

@@ -131,7 +131,7 @@ def _united(title: str, dimension: Dimension) -> str:
 def label_options(choice: Choice) -> tuple[Any, ...]:
     """The options of a choice as Optuna keeps them, no two alike: plain values as they are, a
     component by its name, or with its arguments where several have that name."""
-    values = [option.value for option in choice.options]
+    values = choice.values
     names = [catalogue.name_of(value) if isinstance(value, Mapping) else None for value in values]
     labels: list[Any] = []
     for value, name in zip(values, names, strict=True):

@@ -12,7 +12,7 @@ from typing import Any
 from lrsearch.catalogue import DATA, GROUPS, MODELS, PRUNING, REQUIRED, SETTINGS, TRAIN, Parameter
 from lrsearch.errors import Fault, is_slip, nearest, suggest
 from lrsearch.spec.document import Document, Path, as_mapping
-from lrsearch.spec.foreign.advice import advise
+from lrsearch.spec.foreign.advice import advise, of_settings, tell_beside
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.ranges import Fixed, read_foreign
 from lrsearch.spec.foreign.translation import is_choice, model_argument
@@ -111,6 +111,8 @@ class Reader:
         option = any(path[:length] in origins for length in range(len(path) + 1))
         made = path not in self.document.lines
         option = option or (made and any(each[: len(path)] == path for each in origins))
+        if isinstance(found, list) and not option:
+            found = tell_beside(path, found, self.document.data)
         return show_advice(found, path, option=option)
 
     def _valid(self, line: Line) -> Line | None:
@@ -135,7 +137,8 @@ class Reader:
         """The hint for a key that is a word of another tool, or of another mapping; "" for any
         other key."""
         top, source = self.document.data, self.document.source
-        found = advise(path, value, top, outside=self.outside, source=source)
+        found: Advice = of_settings(path, value, top)
+        found = found or advise(path, value, top, outside=self.outside, source=source)
         return self.hint(path, found)
 
     def near(self, path: Path, key: str, allowed: Iterable[str]) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.duration import find_time, is_never, parse_time
+from lrsearch.space import same
 from lrsearch.spec.document import as_mapping
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Advice, Line, Path, merge
@@ -42,9 +44,51 @@ from lrsearch.spec.foreign.words import (
     look_up,
     means,
 )
+from lrsearch.spec.values import check_value, write
 from lrsearch.terminal import quote
 
 SAMPLERS = catalogue.SETTINGS["random"]["sampler"].choices
+
+
+SHORT = 60
+"""Characters of a line that is told beside another."""
+
+
+def tell_beside(path: Path, lines: list[Line], top: Mapping[str, Any]) -> Advice:
+    """The lines of an advice on the key at `path`, with what stands where they are to be written in
+    another mapping of the document, if anything."""
+    told = []
+    for line in lines:
+        old = None if line.path[0] == path[0] or line.remark else _at(top, line.path)
+        key = line.path[-1]
+        if old is not None and len(lines) == 1 and same(old, line.value):
+            above = ".".join(map(str, line.path[:-1])) or "the spec"
+            return f"leave '{path[-1]}' out: {above} has {key}: {write(old)} already"
+        given = f"{key}: {write(old)}"
+        given = given if len(given) <= SHORT else str(key)
+        told.append(line if old is None else replace(line, remark=f"in place of {given} there"))
+    return told
+
+
+def of_settings(path: Path, value: Any, top: Mapping[str, Any]) -> list[Line]:
+    """The line for a key of one block of settings in another, that with most of its keys, and for
+    one that joins a block and its key: random trials; none for any other."""
+    head, *rest = re.split(r"[ ._-]+", str(path[-1]))
+    inner = "_".join(rest)
+    if len(path) == 1 and inner in catalogue.SETTINGS.get(head, ()):
+        return [into(head, inner, value, top)]
+    block, word = str(path[0]), snake(str(path[-1]))
+    if len(path) != 2 or block not in catalogue.SETTINGS or word in LOCAL.get(block, ()):
+        return []
+    beside, found = {*as_mapping(top.get(block))}, {}
+    for home, table in catalogue.SETTINGS.items():
+        with contextlib.suppress(ValueError):
+            if word in table and home != block:
+                check_value(table[word], value)
+                found[home] = len(beside & {*table})
+    home = max(found, key=lambda home: found[home], default="")
+    alone = found.get(home, 0) < 2 and word in ("seeds", "trials")  # Words of many meanings.
+    return [] if not home or alone else [into(home, word, value, top)]
 
 
 def _section(path: Path) -> str:

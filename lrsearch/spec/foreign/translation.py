@@ -220,7 +220,7 @@ def fixed_lines(
         return [Line(("train", rest), None)]
     if head == "train":
         return _checked_line(rest, number(value))
-    if head in ("data", "random", "bayes") and rest:
+    if head in ("data", *catalogue.SETTINGS) and rest:
         return _inside(path, head, rest, value, top)
     if target in _WHOLE:
         return [Line((target,), number(value) if target != "name" else value)]
@@ -270,9 +270,11 @@ def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any])
             value = "drop" if value is True else "mean"
         if key == "standardize" and not isinstance(value, bool):
             value = True
-    counted = type(number(value)) is int and number(value) > 0
-    if head in ("bayes", "random") and key not in ("sampler", "model") and not counted:
-        return []
+    if head in catalogue.SETTINGS:
+        try:
+            check_value(catalogue.SETTINGS[head][key], number(value))
+        except ValueError:
+            return []
     line = into(head, key, number(value), top)
     if key == "trials":
         told = f"for lrsearch random: random: {{trials: {write(number(value))}}}"

@@ -330,14 +330,30 @@ LOCAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("when", "select", "epoch", "checkpoint"), "objective.at"),
     },
     "bayes": {
-        **dict.fromkeys(("n", "num", "count", "budget", "max"), "bayes.trials"),
+        **dict.fromkeys(("n", "num", "count", "budget", "max", "points"), "bayes.trials"),
+        **dict.fromkeys(("batch", "batch_size", "parallel", "q", "generations"),
+                        "bayes.generation"),
+        **dict.fromkeys(("sampler", "init", "initial_sampler"), "bayes.start"),
         **dict.fromkeys(("surrogate", "surrogate_model", "estimator", "base_estimator"),
                         "bayes.model"),
     },
     "random": {
-        **dict.fromkeys(("n", "num", "count", "budget", "max"), "random.trials"),
+        **dict.fromkeys(("n", "num", "count", "budget", "max", "points", "samples", "size"),
+                        "random.trials"),
         "method": "random.sampler",
     },
+    "refine": {
+        **dict.fromkeys(("n", "num", "count", "iterations", "iters", "steps", "n_iter", "passes",
+                         "times", "generations"), "refine.rounds"),
+        **dict.fromkeys(("interval", "decades", "span"), "refine.width"),
+    },
+    "confirm": {
+        **dict.fromkeys(("k", "finalists", "candidates", "best", "points"), "confirm.top"),
+        **dict.fromkeys(("trials", "runs", "repeats", "reps", "repetitions", "replicates"),
+                        "confirm.seeds"),
+    },
+    "stop": dict.fromkeys(("n", "after", "trials", "rounds", "n_iter_no_change", "no_improvement",
+                           "early_stopping_rounds"), "stop.patience"),
     "warmup": {
         **dict.fromkeys(("length", "duration", "ratio", "fraction", "epochs", "steps", "iters"),
                         "train.warmup.for"),

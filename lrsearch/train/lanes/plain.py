@@ -306,18 +306,6 @@ def _seed(output: Tensor, given: Tensor | None) -> Tensor:
     return whole_of(given).movedim(held, axis)
 
 
-def _assign(tensor: Tensor, index: Any, value: Any) -> None:
-    """`tensor[index] = value`; a mask of the lanes' with one value picks nothing, and so needs no
-    shape that depends on it."""
-    mask = isinstance(index, Tensor) and index.dtype is torch.bool and axis_of(index) is not None
-    number = not isinstance(value, Tensor)
-    if not mask or not (number or value.dim() == 0) or index.dim() > tensor.dim():
-        tensor[index] = value
-        return
-    wide = index.reshape(*index.shape, *[1] * (tensor.dim() - index.dim()))
-    _fill_in(tensor, wide, torch.as_tensor(value, dtype=tensor.dtype) if number else value)
-
-
 def _fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Tensor.masked_fill; by a number that is a tensor, which vmap fills in lane after lane and a
     GPU is waited for to read, it is a choice."""
@@ -331,7 +319,7 @@ def _fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     return torch.where(mask, value.to(input.dtype), input).contiguous()
 
 
-def _fill_in(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
+def fill_in(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Tensor.masked_fill_, as `_fill`."""
     value = _as_number(value, mask)
     plain = not isinstance(value, Tensor)
@@ -384,10 +372,6 @@ def _align(
     return torch._C._functorch._add_batch_dim(out, 0, level)
 
 
-def _pack(*_: Any) -> Tensor:
-    raise NotRecordable("it packs sequences, whose lengths are read")
-
-
 _OWN: Any = Tensor
 """Tensor, whose attributes are descriptors, not the values that its stubs say."""
 
@@ -398,12 +382,10 @@ PLAIN: Mapping[Callable[..., Any], Callable[..., Any]] = {
     _OWN.requires_grad.__set__: _set_required,
     Tensor.requires_grad_: _require,
     Tensor.register_hook: _register,
-    Tensor.__setitem__: _assign,
     torch.masked_fill: _fill,
     Tensor.masked_fill: _fill,
-    Tensor.masked_fill_: _fill_in,
+    Tensor.masked_fill_: fill_in,
     torch.ctc_loss: _align,
-    torch._VF._pack_padded_sequence: _pack,
     torch.autograd.grad: _differentiate,
 }
 """Replacements for torch's functions within a vmap over lanes."""

@@ -24,10 +24,12 @@ def recur(
     hx: Any,
     params: Any,
     *given: Any,
+    within: Tensor | None = None,
 ) -> Any:
     """Run a recurrent layer cell by cell, with the arguments of torch.lstm and its like, for which
     torch has no rule. In one lane the input is [time, batch, features], or [batch, time,
-    features]."""
+    features]. `within` says which places, [time, batch], are of a sequence: a state stays as it is
+    at the others."""
     states = hx if isinstance(hx, tuple | list) else (hx,)
     if len(given) != 6 or not isinstance(params, tuple | list):
         return func(input, hx, params, *given)  # Packed sequences.
@@ -53,12 +55,17 @@ def recur(
             steps = linear(x, w_input, b_input).unbind(0)
             out: list[Tensor] = []
             past, projected = _Past(), _Past()
-            for step in reversed(steps) if way else steps:
+            for place in reversed(range(len(steps))) if way else range(len(steps)):
+                before = state
                 hidden = apply(_Hidden, state[0], w_hidden, b_hidden, past, not out)
-                state = cell(step, hidden, state)
+                state = cell(steps[place], hidden, state)
                 if projection is not None:
                     h = apply(_Hidden, state[0], projection, None, projected, not out)
                     state = (h, *state[1:])
+                if within is not None:
+                    goes_on = within[place].unsqueeze(-1)
+                    pairs = zip(state, before, strict=True)
+                    state = [torch.where(goes_on, *pair) for pair in pairs]
                 out.append(state[0])
             found.append(torch.stack(out[::-1] if way else out))
             last.append(state)

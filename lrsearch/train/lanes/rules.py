@@ -18,6 +18,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.overrides import TorchFunctionMode
 
 from lrsearch.train.device import ATTEND, SHORT_ATTENTION, draws_by_itself
+from lrsearch.train.lanes.chosen import CHOOSING, call, holds_chosen
 from lrsearch.train.lanes.convolutions import convolve
 from lrsearch.train.lanes.draws import Noise, draw_rules, drop
 from lrsearch.train.lanes.linear import (
@@ -28,6 +29,7 @@ from lrsearch.train.lanes.linear import (
     move,
     transforms_itself,
 )
+from lrsearch.train.lanes.packed import pack, pad, recur_packed
 from lrsearch.train.lanes.plain import PLAIN, axis_of, level_of_lanes, own_rules, whole_of
 from lrsearch.train.lanes.recurrent import CELLS, LAYERS, recur, step
 from lrsearch.train.tape import NotRecordable
@@ -151,21 +153,34 @@ class Rules(TorchFunctionMode):
             ATTEND: _AttentionRule(noise),
             torch.embedding: _embedding,
             F.gaussian_nll_loss: _lose_negative,
+            torch._VF._pack_padded_sequence: pack,
             **{each: functools.partial(_lower, each) for each in (*_LOW, *_LOW_THERE)},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
             **{each: functools.partial(_widen, each) for each in _WIDE},
+            torch._C._nn.cross_entropy_loss: _cross_entropy,
             **{each: functools.partial(_pool, each) for each in _POOLS},
             **{each: functools.partial(_multiply, each) for each in _OWN},
             **PLAIN,
+            **CHOOSING,
             **draw_rules(noise),
             **(own_rules() if owned else {}),
             **{each: functools.partial(recur, noise, each, cell) for each, cell in LAYERS.items()},
             **{each: functools.partial(step, cell) for each, cell in CELLS.items()},
         }
+        self.packed: dict[Callable[..., Any], Callable[..., Any]] = {
+            each: functools.partial(recur_packed, noise, each, cell)
+            for each, cell in LAYERS.items()
+        }
+        self.packed[torch._VF._pad_packed_sequence] = pad
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if holds_chosen(args, kwargs or {}):
+            if func in self.packed:
+                return self.packed[func](*args)
+            with self:
+                return call(func, *args, **(kwargs or {}))
         if func in self.rules:
             return self.rules[func](*args, **(kwargs or {}))
         if kwargs and isinstance(kwargs.get("out"), Tensor) and not isinstance(func, FunctionType):
@@ -251,6 +266,25 @@ def _widen(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         each.float() if isinstance(each, Tensor) and each.dtype is low else each for each in args
     )
     return func(*wide, **kwargs)
+
+
+def _cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    reduction: int,
+    ignore_index: int,
+    label_smoothing: float,
+) -> Tensor:
+    """Cross-entropy; the mean of weighted and smoothed classes by its sum, since torch picks the
+    weights of the classes that count by a mask."""
+    loss = functools.partial(_widen, torch._C._nn.cross_entropy_loss)
+    mean, classes = reduction == 1, not target.is_floating_point()
+    if weight is None or not (mean and classes and label_smoothing):
+        return loss(input, target, weight, reduction, ignore_index, label_smoothing)
+    counted = target != ignore_index
+    weights = weight[torch.where(counted, target, 0)] * counted
+    return loss(input, target, weight, 2, ignore_index, label_smoothing) / weights.sum()
 
 
 def _lower(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:

@@ -34,7 +34,6 @@ REFUSED_LAYERS = {
     "embedding, max norm": "changes layer.weight",
     "embedding, sparse": "sparse gradients",
     "fractional max pool": "draws random numbers that no lane could repeat",
-    "packed sequences": "packs sequences, whose lengths are read",
 }
 
 REFUSED = {

@@ -49,15 +49,18 @@ class EmulatedGraph(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
-        if taping.kind_of(func).refusals and not taping._drops_nothing(func, args):
+        kwargs, kind = kwargs or {}, taping.kind_of(func)
+        if kind.view or kind.reshapes:
+            return func(*args, **kwargs)
+        by_places = func is torch.ops.aten.index.Tensor and not any(
+            each.dtype in (torch.bool, torch.uint8) for each in taping._tensors(args[1])
+        )
+        if kind.refusals and not by_places and not taping._drops_nothing(func, args):
             # It would have the host wait, or draw.
             raise RuntimeError(f"operation not permitted when stream is capturing ({func})")
         written = _written(func, args, kwargs)
         before = [each.clone() for each in written]
         out = func(*args, **kwargs)
-        if taping.kind_of(func).view:
-            return out
         for each, own in zip(written, before, strict=True):
             each.copy_(own)
         fresh = [each for each in taping._tensors(out) if not any(each is own for own in written)]

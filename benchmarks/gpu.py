@@ -117,10 +117,9 @@ def run(part: Part, seconds: float, log: Path) -> tuple[int, str]:
 def show(part: Part, log: Path) -> None:
     """Print the lines of a part that matter."""
     lines = log.read_text(errors="replace").splitlines()
+    found = [each for each in lines if each.strip() and not re.search(NOISE, each)]
     if part.shown:
-        found = [each for each in lines[:-1] if re.search(part.shown, each)] + lines[-1:]
-    else:
-        found = [each for each in lines if each.strip() and not re.search(NOISE, each)]
+        found = [each for each in found[:-1] if re.search(part.shown, each)] + found[-1:]
     found = found[-MOST:]
     if part.journal and part.journal.is_file():
         counted = Counter(re.findall(JOURNALED, part.journal.read_text()))

@@ -117,10 +117,9 @@ def run(part: Part, seconds: float, log: Path) -> tuple[int, str]:
 def show(part: Part, log: Path) -> None:
     """Print the lines of a part that matter."""
     lines = log.read_text(errors="replace").splitlines()
+    found = [each for each in lines if each.strip() and not re.search(NOISE, each)]
     if part.shown:
-        found = [each for each in lines[:-1] if re.search(part.shown, each)] + lines[-1:]
-    else:
-        found = [each for each in lines if each.strip() and not re.search(NOISE, each)]
+        found = [each for each in found[:-1] if re.search(part.shown, each)] + found[-1:]
     found = found[-MOST:]
     if part.journal and part.journal.is_file():
         counted = Counter(re.findall(JOURNALED, part.journal.read_text()))
@@ -158,13 +157,14 @@ def interrupt(*_: object) -> None:
 
 def main() -> int:
     begun, options, ended = time.monotonic(), parse(), []
-    signal.signal(signal.SIGTERM, interrupt)
+    for each in (signal.SIGINT, signal.SIGTERM):  # A shell's background jobs ignore the former.
+        signal.signal(each, interrupt)
     options.output.mkdir(parents=True, exist_ok=True)
     parts, wrong = list_parts(options), False
     for name in options.parts:
         spent, part = time.monotonic() - begun, parts[name]
         seconds = min(part.seconds, options.limit, options.seconds - spent - GRACE)
-        if seconds < GRACE or (ended and "interrupted" in ended[-1]):
+        if seconds < 1 or (ended and "interrupted" in ended[-1]):
             ended.append(f"{name}: left out")
             continue
         print(f"{name}: at {spent:.0f} s, at most {seconds:.0f} s", flush=True)
@@ -173,7 +173,7 @@ def main() -> int:
         show(part, log)
         took = f"{time.monotonic() - clock:.0f} s"
         ended.append(f"{name}: {', '.join(filter(None, (f'status {status}', took, told)))}")
-        wrong |= bool(status)
+        wrong |= bool(status or told)
     print("\n".join([*ended, f"logs and tables are in {options.output}"]), flush=True)
     return int(wrong)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
@@ -26,6 +27,8 @@ class EmulatedGraph(TorchDispatchMode):
     there would be is nan), and each replay computes all of it in the memory that it had then."""
 
     made: ClassVar[list[EmulatedGraph]] = []
+    room: ClassVar[float] = math.inf
+    """Bytes that a capture may make."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -34,7 +37,7 @@ class EmulatedGraph(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[Callable[..., Any], Any, Any, list[Tensor]]] = []
-        self.replays = 0
+        self.replays = self.bytes = 0
         EmulatedGraph.made.append(self)
 
     def capture_begin(self, pool: object, capture_error_mode: str) -> None:
@@ -46,18 +49,24 @@ class EmulatedGraph(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
-        if taping.kind_of(func).refusals and not taping._drops_nothing(func, args):
+        kwargs, kind = kwargs or {}, taping.kind_of(func)
+        if kind.view or kind.reshapes:
+            return func(*args, **kwargs)
+        by_places = func is torch.ops.aten.index.Tensor and not any(
+            each.dtype in (torch.bool, torch.uint8) for each in taping._tensors(args[1])
+        )
+        if kind.refusals and not by_places and not taping._drops_nothing(func, args):
             # It would have the host wait, or draw.
             raise RuntimeError(f"operation not permitted when stream is capturing ({func})")
         written = _written(func, args, kwargs)
         before = [each.clone() for each in written]
         out = func(*args, **kwargs)
-        if taping.kind_of(func).view:
-            return out
         for each, own in zip(written, before, strict=True):
             each.copy_(own)
         fresh = [each for each in taping._tensors(out) if not any(each is own for own in written)]
+        self.bytes += sum(each.nbytes for each in fresh)
+        if self.bytes > EmulatedGraph.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
         for each in fresh:
             each.fill_(torch.nan if each.is_floating_point() else 0)
         self.calls.append((func, args, kwargs, fresh))
@@ -117,4 +126,5 @@ def emulate(monkeypatch: pytest.MonkeyPatch) -> list[EmulatedGraph]:
     monkeypatch.setattr(graphs, "_side_stream", lambda: stream)
     monkeypatch.setattr(graphs, "_recover", lambda: None)
     monkeypatch.setattr(EmulatedGraph, "made", [])
+    monkeypatch.setattr(EmulatedGraph, "room", math.inf)
     return EmulatedGraph.made

@@ -16,7 +16,7 @@ import pytest
 import test_train
 import torch
 from devices import DEVICE, assert_same
-from emulation import emulate
+from emulation import EmulatedGraph, emulate
 from test_averaging import SCHEDULE_FREE_SGD
 from test_cuda import AT_ONCE, Lanes
 from test_fused import as_fused
@@ -31,7 +31,17 @@ from lrsearch.train.engines.sweep import sweep
 from lrsearch.train.lanes import graphs
 from lrsearch.train.lanes.graphs import Recorded
 from lrsearch.train.lanes.program import Program
-from lrsearch.trial import Ended, Measured, Objective, Outcome, Reached, Sweep, Verdict, Workplace
+from lrsearch.trial import (
+    Ended,
+    Measured,
+    Objective,
+    Outcome,
+    Planned,
+    Reached,
+    Sweep,
+    Verdict,
+    Workplace,
+)
 
 place = test_train.place
 
@@ -119,7 +129,7 @@ def test_a_range_test_replays_one_step(replays: Counter[int]) -> None:
 
 # Graphs that are emulated: a capture computes nothing, and a replay what was captured, where it was
 
-GRAPHED = [*STRUCTURES]
+GRAPHED = ("clipped, smoothed", "augmented", "text, dropout", "muon")
 
 
 @contextmanager
@@ -164,6 +174,38 @@ def test_trials_in_captured_steps_are_what_they_are_without(
     captured = [each for each in run_cohort(given) if isinstance(each, Ended)]
     assert {each.result.engine for each in captured} == {"fused"}
     assert sum(each.replays for each in made) >= 30
+    for found, expected in zip(captured, plain, strict=True):
+        assert_same(found, expected)
+
+
+@pytest.mark.cpu("a GPU has graphs of its own: test_cuda.py")
+def test_lanes_whose_capture_has_no_memory_are_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first steps of the larger program are made again, by the smaller one."""
+    made = emulate(monkeypatch)
+    own = [config(NOISY, lr=rate, budget="12ba", evaluate="6ba") for rate in (0.2, 0.1, 0.05, 0.02)]
+    given = cohort(*own, seeds=[0, 1, 0, 2])
+    halves = [each for each in run_cohort(as_fused(given, 2)) if isinstance(each, Ended)]
+    monkeypatch.setattr(EmulatedGraph, "room", 1.5 * made[0].bytes)
+    events = list(run_cohort(as_fused(given, 4)))
+    (planned,) = (each.plan for each in events if isinstance(each, Planned))
+    assert (planned.lanes, planned.reason) == (2, "4 lanes ran out of memory")
+    for found, expected in zip(
+        [each for each in events if isinstance(each, Ended)], halves, strict=True
+    ):
+        assert found.result.engine == "fused"
+        assert_same(found, expected)
+
+
+@pytest.mark.cpu("a GPU has graphs of its own: test_cuda.py")
+def test_what_averages_need_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = emulate(monkeypatch)
+    train = {"optimizer": SCHEDULE_FREE_SGD, "budget": "20ba", "evaluate": "5ba"}
+    given = as_fused(cohort(*[config(NOISY, lr=0.5, **train)] * 3, seeds=[0, 1, 2]), 3)
+    with uncaptured(monkeypatch):
+        plain = [each for each in run_cohort(given) if isinstance(each, Ended)]
+    captured = [each for each in run_cohort(given) if isinstance(each, Ended)]
+    # Steps but the first two, and 22 batches for batch norm at each evaluation but the very first.
+    assert [each.replays for each in made] == [20 - 2, 4 * 22 - 1]
     for found, expected in zip(captured, plain, strict=True):
         assert_same(found, expected)
 

@@ -296,10 +296,10 @@ def _tell_common(raw: Raw, config: Config, metric: str | None) -> list[str]:
     """A note on accuracy where nearly all samples are of one class."""
     y = raw.y
     counted = raw.task == "classification" and config["train"].get("step") is None
-    if not counted or metric not in (None, "accuracy") or not isinstance(y, np.ndarray):
+    if not counted or metric not in (None, "accuracy") or raw.streams or y is None:
         return []
-    counts = np.bincount(y) if y.ndim == 1 and y.dtype.kind == "i" and not raw.streams else []
-    share = max(counts, default=0) / max(1, len(y))
+    counts = np.bincount(y)
+    share = counts.max() / len(y)
     if share < COMMON:
         return []
     label = raw.labels[int(np.argmax(counts))]

@@ -235,6 +235,13 @@ def read_csv(
     file.together.raise_all()
     table = _convert(file, len(names), surveys, numeric, target, task)
     told, notes = tell_gaps(out, file.left_out, gaps)
+    notes += [
+        f"column '{each.name}' is a number in {each.numbers:,} of {rows:,} rows and text in "
+        f"others, such as '{_cut(each.text[1])}': all are categories; leave cells without a value "
+        "empty"
+        for each in surveys.values()
+        if each.text and each.name not in {*forced, target} and 2 * each.numbers > rows
+    ]
     return replace(table, notes=(*table.notes, *notes), gaps=told)
 
 
@@ -253,7 +260,7 @@ def _holds_numbers(survey: _Survey, rows: int, target: str, task: str | None, fi
             )
         return True
     row, shown = survey.text
-    shown = shown if len(shown) <= 40 else shown[:40] + "..."
+    shown = _cut(shown)
     if here and task == "regression":
         raise DataError(
             f"the target '{target}' reads '{shown}', which is no number: regression needs numbers",
@@ -276,6 +283,10 @@ def _holds_numbers(survey: _Survey, rows: int, target: str, task: str | None, fi
             raise DataError(told, where=file.place(row), hint=heading)
         raise DataError(told, where=file.place(row), hint=f"{remedy}; {way}")
     return False
+
+
+def _cut(shown: str) -> str:
+    return shown if len(shown) <= 40 else shown[:40] + "..."
 
 
 def _heading(survey: _Survey, file: _File) -> str:

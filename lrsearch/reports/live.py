@@ -275,7 +275,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Print a line that stays, unless quiet."""
         if not self._quiet:
-            self._print(one_line(text), "dim", fit=True)
+            self._print(one_line(text), "dim")
 
     def news(self) -> dict[str, Any]:
         """The search at this moment, as `page.live.read_news` reads it."""
@@ -499,12 +499,12 @@ class Progress:
             line = line[: LONGEST - 3].rstrip() + "..."
         self._print(line, style)
 
-    def _print(self, line: str, style: str, *, fit: bool = False) -> None:
+    def _print(self, line: str, style: str) -> None:
         if self._screen is not None:
             self._screen.add(Text(line, style=style, overflow="fold"))
             return
         try:
-            if fit and self._stream.isatty():  # It would break a long line within a word.
+            if self._stream.isatty():  # It would break a long line within a word.
                 line = fill(line)
             self._stream.write(line + "\n")
             self._stream.flush()

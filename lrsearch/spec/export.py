@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
 
 from lrsearch import catalogue
 from lrsearch.duration import parse_time, write_time
+from lrsearch.space import same
 from lrsearch.spec.arithmetic import NotArithmetic, read_arithmetic
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.imports import is_free
-from lrsearch.spec.model import Outside, Spec, class_paths
+from lrsearch.spec.model import Outside, Spec, class_paths, complete, complete_group
 from lrsearch.spec.validate import SAVE
 from lrsearch.terminal import visible, visible_line
 from lrsearch.trial import Config, Objective
 
 
 def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> str:
-    """YAML of a spec that trains `config` alone, with the seeds of `spec`, under another name.
+    """YAML of a spec that trains `config` alone, with the seeds of `spec`, under another name, and
+    without what is as it would be anyway.
 
     Code is found from the folder of the file, so a comment names the folder of the run's spec.
     """
@@ -37,7 +39,9 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
     goal = {} if objective.metric in catalogue.METRICS else {"goal": objective.goal}
     document: dict[str, Any] = {
         "name": name,
-        **copy.deepcopy({part: dict(config[part]) for part in ("data", "model", "train")}),
+        "data": _shorten_data(config["data"]),
+        "model": _shorten_group("model", config["model"]),
+        "train": _shorten_train(config["train"]),
         "objective": {"metric": objective.metric, **goal, "at": objective.at},
         **_timeout(spec),
         **_save(spec),
@@ -50,14 +54,47 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
 
 def export_train(config: Config, *, model: bool) -> str:
     """YAML of the `train` of a resolved config, and with `model` of its model, to be put into a
-    spec: what matters most first, and without what is null, as it would be."""
-    train = config["train"]
-    first = {
-        name: train[name] for name in ("lr", "batch_size", "schedule", "warmup") if train[name]
-    }
-    rest = {name: value for name, value in train.items() if value is not None}
-    parts = {"model": config["model"]} if model else {}
-    return _to_yaml(copy.deepcopy({**parts, "train": {**first, **rest}}))
+    spec, without what is as it would be anyway."""
+    parts = {"model": _shorten_group("model", config["model"])} if model else {}
+    return _to_yaml({**parts, "train": _shorten_train(config["train"])})
+
+
+def _shorten(
+    given: Mapping[str, Any], usual: Mapping[str, Any], kept: Collection[str] = ()
+) -> dict[str, Any]:
+    """The values that differ from the usual ones, and those that are kept whatever they are."""
+    return copy.deepcopy(
+        {
+            name: value
+            for name, value in given.items()
+            if name in kept or name not in usual or not same(value, usual[name])
+        }
+    )
+
+
+def _shorten_data(given: Mapping[str, Any]) -> dict[str, Any]:
+    source = catalogue.DATA.get(given.get("name", ""))
+    own = catalogue.IMPORTED if source is None else source.parameters
+    usual = complete({**own, **catalogue.splitting(source)}, {})
+    return _shorten(given, {**usual, "test": None, "transforms": []})
+
+
+def _shorten_group(path: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A component without its defaults; a mapping still, which programs read it as."""
+    if "name" not in given:
+        return copy.deepcopy(dict(given))
+    return _shorten(given, complete_group(path, {"name": given["name"]}), ["name"])
+
+
+def _shorten_train(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`train` with what matters most first."""
+    first = {name: given[name] for name in ("budget", "lr", "batch_size")}
+    for name in ("schedule", "optimizer"):
+        first[name] = _shorten_group(name, given[name])
+    if given["warmup"] is not None:
+        first["warmup"] = _shorten(given["warmup"], complete(catalogue.WARMUP, {}))
+    rest = {name: value for name, value in given.items() if name not in (*first, "warmup")}
+    return {**first, **_shorten(rest, complete(catalogue.TRAIN, {}))}
 
 
 def _export_outside(

@@ -131,6 +131,13 @@ def test_columns_that_tell_rows_apart_are_noted(tmp_path, cell, told):
     assert [told in note for note in notes] == [True] if told else not notes
 
 
+def test_a_mark_of_gaps_among_numbers_is_noted(tmp_path):
+    rows = [["k", "y"], *(["?" if row % 5 == 0 else row / 7, "ab"[row % 2]] for row in range(20))]
+    note = raw_of(write(tmp_path / "a.csv", rows)).notes[-1]
+    assert "'k' is a number in 16 of 20 rows and text in others, such as '?': all are" in note
+    assert len(raw_of(tmp_path / "a.csv", categorical=["k"]).notes) == 2
+
+
 def test_classes_that_differ_in_capital_letters_are_noted(tmp_path):
     rows = [["x", "y"], *([row * 1.5, ("yes", "Yes", "no")[row % 3]] for row in range(12))]
     assert "capital letters alone: Yes, yes" in raw_of(write(tmp_path / "a.csv", rows)).notes[-1]

@@ -163,6 +163,16 @@ def test_a_large_scale_and_labels_taken_for_amounts_are_said(tmp_path):
         assert [note.endswith("BCEWithLogitsLoss} under train") for note in notes] == [True] * loud
 
 
+def test_a_class_that_nearly_all_samples_are_of_is_said(tmp_path):
+    x = np.linspace(-1, 1, 100)[:, None]
+    for rare in (4, 20):
+        path = saved(tmp_path, x=x, y=(np.arange(100) < rare).astype(int))
+        notes = facts({**config(batch_size=8), "data": npz_data(path)}).notes
+        found = [note for note in notes if note.startswith("class '0' is 96.0% of the samples")]
+        assert len(found) == (rare == 4), notes
+        assert all(note.endswith("objective: f1 weighs classes alike") for note in found)
+
+
 # classes
 
 

@@ -258,6 +258,20 @@ def test_a_note_on_a_terminal_breaks_between_words(monkeypatch: pytest.MonkeyPat
         assert stream.getvalue() == f"{told or 'read it from LRSEARCH_KIND'}\n"
 
 
+def test_lines_of_a_terminal_without_a_display_break_between_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Progress(stream := Terminal()) as progress:
+        progress.begin(1, ACCURACY, 1)
+        why = "no progress: after 135 steps the training loss is 2.322"
+        progress.ended(1, {"lr": 0.1}, Outcome.PRUNED, None, 1.0, why)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) > 1 and all(len(line) <= 40 for line in lines)
+    assert {*why.split()} <= {*stream.getvalue().split()}
+
+
 def test_a_worker_that_stands_still_has_no_new_pace() -> None:
     clock = Clock()
     with Progress(io.StringIO(), clock=clock) as progress:

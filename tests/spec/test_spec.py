@@ -1249,6 +1249,19 @@ def test_a_text_is_exported_so_that_it_is_read_back(value):
     assert back.model == spec.model and back.name == "1e-3"
 
 
+def test_an_export_leaves_out_what_is_as_usual():
+    data = "{name: csv, source: a.csv, target: y, standardize: false}"
+    spec = read(small(data=data), "train.schedule={name: cosine, final: 0.1}")
+    text = export_spec(spec, resolve(spec, {}, "classification"), Objective("loss", "min"), "best")
+    document = parse(text, "best.yaml").data
+    # A choice of what is usual stays said where it is the answer.
+    train = {"budget": "2ep", "lr": 0.1, "batch_size": 32, "schedule": {"name": "cosine"}}
+    train["schedule"]["final"] = 0.1
+    assert document["train"] == {**train, "optimizer": {"name": "sgd"}, "loss": "cross_entropy"}
+    assert document["model"] == {"name": "mlp"}
+    assert document["data"].keys() == {"name", "source", "target", "validation", "standardize"}
+
+
 def test_an_exported_file_keeps_the_data_it_names():
     spec = read(small(data="{name: npz, source: there/a.npz, validation: source, test: 0.1}"))
     text = export_spec(spec, resolve(spec, {}), Objective("loss", "min"), "best")

@@ -136,6 +136,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             *map(_tell_unread, unread.items()),
             *told,
             *_tell_few(raw, configs[0], validation_samples, payload.metric),
+            *_tell_common(raw, configs[0], payload.metric),
         ),
         data=understood.describe(
             raw,
@@ -284,6 +285,27 @@ def _tell_few(raw: Raw, config: Config, validation: Sequence[int], metric: str |
         f"validation has {count} samples{folds}: accuracy moves in steps of {1 / count:.2g}, and "
         f"its standard error is up to {error:.2g} (0.5 / sqrt({count})): smaller differences "
         "mean nothing"
+    ]
+
+
+COMMON = 0.9
+"""The share of one class from which a note says that an accuracy of that is nothing."""
+
+
+def _tell_common(raw: Raw, config: Config, metric: str | None) -> list[str]:
+    """A note on accuracy where nearly all samples are of one class."""
+    y = raw.y
+    counted = raw.task == "classification" and config["train"].get("step") is None
+    if not counted or metric not in (None, "accuracy") or raw.streams or y is None:
+        return []
+    counts = np.bincount(y)
+    share = counts.max() / len(y)
+    if share < COMMON:
+        return []
+    label = raw.labels[int(np.argmax(counts))]
+    return [
+        f"class '{label}' is {share:.1%} of the samples, and so is the accuracy of saying nothing "
+        "else: objective: f1 weighs classes alike"
     ]
 
 

@@ -15,10 +15,10 @@ from lrsearch.errors import UsageError
 from lrsearch.reports.code.optimizer import untold, write_keras, write_torch
 from lrsearch.reports.code.schedule import (
     Setting,
+    find_plateau,
     imported_shape,
     number,
     write_multiplier,
-    write_plateau,
 )
 from lrsearch.reports.text import format_value, one_line
 
@@ -108,7 +108,6 @@ def _render(target: str, setting: Setting) -> str:
     imports, call = ([], write_keras(optimizer)) if keras else write_torch(optimizer)
     imports = [*imports, *imported_shape(setting)]
     schedule = ["", "", *write_multiplier(setting)] if keras or setting.varies else []
-    schedule += ["", "", *write_plateau(setting)] if setting.follows else []
     metric = setting.schedule.get("metric")
     return (
         _templates()
@@ -117,9 +116,10 @@ def _render(target: str, setting: Setting) -> str:
             setting=setting,
             train=setting.train,
             number=number,
-            math=any("math." in line for line in schedule),
+            math=setting.follows or any("math." in line for line in schedule),
             imports=imports,
             schedule=schedule,
+            plateau=find_plateau(setting) if setting.follows else None,
             call=call,
             title=_title(optimizer),
             arguments=format_value({key: each for key, each in optimizer.items() if key != "name"}),

@@ -288,7 +288,7 @@ def view_run(run: StoredRun) -> RunView:
         ledger.objective,
         records,
         Context(
-            ranges=_widened(find_searched(run.spec, _most_samples(history)), records),
+            searched=_widened(find_searched(run.spec, _most_samples(history)), records),
             hidden=ledger.hidden,
             running=len(history.running) if searching else 0,
             # The time of a session that is under way, or was killed, is not known.

@@ -33,8 +33,41 @@ ONE_SEED = "the best has one seed: a small lead over the next may be luck"
 """A sentence on values that rest on one training each."""
 
 
-@dataclass(frozen=True)
-class RunView:
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The facts of a run besides its records."""
+
+    searched: Sequence[Range] = ()
+    """The ranges that the spec searches."""
+    hidden: int = 0
+    """The number of stored trials that do not belong to the spec."""
+    running: int = 0
+    """The number of trials in training."""
+    wall_seconds: float | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
+    """The cost of what is apart from the records."""
+    replaced: Sequence[Result] = ()
+    """The results of trials that were trained again."""
+    standing: Sequence[str] = ()
+    """Sentences that one must know to read the answer: whether the search is over, whether its spec
+    has changed since, what was not trained. `RunView.warnings` are further ones."""
+    next_command: str = ""
+    plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
+    """The plans of the records' structures, by structure key and device."""
+    data: str = ""
+    """A sentence on how the data were understood, "" where that is not known."""
+    found: Sequence[Ranged] = ()
+    """The ranges that the spec left to range tests."""
+    confirmation: Confirmation | None = None
+    """The result of fresh measurements, None without any."""
+    stopped: str = ""
+    """The reason why the search ended by a rule of its own, "" where it did not."""
+    rounds: Sequence[Mapping[str, Any]] = ()
+    """The notes on the search's refinement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView(Context):
     """The content of a report."""
 
     name: str
@@ -46,10 +79,6 @@ class RunView:
     best: PointSummary | None
     params: tuple[str, ...]
     """The names of the points' values, in the order of columns."""
-    hidden: int
-    """The number of stored trials that do not belong to the spec."""
-    running: int
-    """The number of trials in training."""
     warnings: tuple[str, ...]
     cost: Mapping[str, float | None]
     """The cost of the run. `trials` are those with a result, `trial_epochs` their epochs, of which
@@ -64,11 +93,6 @@ class RunView:
 
     `killed_sessions` were killed while they trained `killed_trials`; they had lasted the
     `killed_seconds` when they last said so."""
-    next_command: str
-    plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
-    """The plans of the records' structures, by structure key and device."""
-    data: str = ""
-    """A sentence on how the data were understood, "" where that is not known."""
     retry_command: str = ""
     """The command that trains failed trials again, "" where none failed."""
     whole_command: str = ""
@@ -79,21 +103,8 @@ class RunView:
     """The comparison with a repeated training, None where none was repeated."""
     ranges: tuple[RangeView, ...] = ()
     """The run's range tests."""
-    found: tuple[Ranged, ...] = ()
-    """The ranges that the spec left to range tests."""
-    standing: tuple[str, ...] = ()
-    """Sentences that one must know to read the answer: whether the search is over, whether its spec
-    has changed since, what was not trained. `warnings` are further ones."""
     advice: tuple[str, ...] = ()
     """Sentences on what the diagnoses of the trials agree on."""
-    searched: tuple[Range, ...] = ()
-    """The ranges that the spec searches."""
-    confirmation: Confirmation | None = None
-    """The result of fresh measurements, None without any."""
-    stopped: str = ""
-    """The reason why the search ended by a rule of its own, "" where it did not."""
-    rounds: tuple[Mapping[str, Any], ...] = ()
-    """The notes on the search's refinement."""
     bounds: tuple[float, float] | None = None
     """The bounds of the searched learning rate, None where none is searched."""
 
@@ -191,28 +202,6 @@ class TrialView:
     namesake: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Context:
-    """The facts of a run besides its records, as `RunView` has it. `ranges` are the searched
-    ones; `standing` is said before what follows from the points; `spent` is the cost of what
-    is apart from the records, `replaced` has the results of trials that were trained again."""
-
-    ranges: Sequence[Range] = ()
-    hidden: int = 0
-    running: int = 0
-    wall_seconds: float | None = None
-    standing: Sequence[str] = ()
-    next_command: str = ""
-    plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
-    data: str = ""
-    found: Sequence[Ranged] = ()
-    confirmation: Confirmation | None = None
-    spent: Mapping[str, float] = field(default_factory=dict)
-    replaced: Sequence[Result] = ()
-    stopped: str = ""
-    rounds: Sequence[Mapping[str, Any]] = ()
-
-
 _NOTHING: dict[str, float] = {
     "range_epochs": 0.0, "range_seconds": 0.0,
     "confirm_trials": 0, "confirm_epochs": 0.0, "confirm_shared_epochs": 0.0,
@@ -235,7 +224,9 @@ def build_view(
     points = tuple(rank(summarize(kept, objective), objective))
     results = [record.result for record in kept if record.result is not None]
     confirmed = context.confirmation is not None and context.confirmation.holds
+    unmeasured = () if context.running else _describe_unmeasured(points, context.searched)
     return RunView(
+        **{**vars(context), "standing": (*context.standing, *unmeasured)},
         name=name,
         folder=folder,
         objective=objective,
@@ -243,24 +234,10 @@ def build_view(
         points=points,
         best=best(points[:1], objective),  # They are ranked already.
         params=_columns(kept),
-        hidden=context.hidden,
-        running=context.running,
-        standing=(
-            *context.standing,
-            *([] if context.running else _describe_unmeasured(points, context.ranges)),
-        ),
         warnings=() if confirmed else tuple(_comments(points, objective)),
         cost=find_cost(results, context),
-        next_command=context.next_command,
-        plans=context.plans,
-        data=context.data,
-        found=tuple(context.found),
         advice=tuple(advise(kept)),
-        searched=tuple(context.ranges),
-        confirmation=context.confirmation,
-        stopped=context.stopped,
-        rounds=tuple(context.rounds),
-        bounds=_bounds(points, context.ranges),
+        bounds=_bounds(points, context.searched),
     )
 
 

@@ -8,26 +8,17 @@ Which trials come next follows from the values so far alone (`analysis.race`), r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from lrsearch import pulse
 from lrsearch.analysis.answer import find_answer
 from lrsearch.analysis.points import summarize
-from lrsearch.spec.model import (
-    ConfirmSettings,
-)
-from lrsearch.trial import (
-    CONFIRM,
-    Outcome,
-    Reached,
-    Result,
-    Ruling,
-    Trial,
-)
+from lrsearch.spec.model import ConfirmSettings
+from lrsearch.trial import CONFIRM, Outcome, Trial
 from lrsearch.tuner.best import Unranked
 from lrsearch.tuner.conclusions import Conclusions
-from lrsearch.tuner.dispatch import Dispatch
+from lrsearch.tuner.dispatch import Dispatch, Judges
 from lrsearch.tuner.events import Listener
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.racing import (
@@ -42,34 +33,6 @@ from lrsearch.tuner.racing import (
 from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.session import Ending, Session
 from lrsearch.tuner.testing import has_test, look_at_test
-
-
-class _Unjudged:
-    """The judges of trials that are all trained to their end."""
-
-    rule = None
-
-    def __init__(self) -> None:
-        self.waiting: dict[int, tuple[int, int]] = {}
-
-    def cohort(self, trials: Sequence[Trial]) -> tuple[int, ...]:
-        """No steps to wait at."""
-        return ()
-
-    def judged(self, trials: Iterable[Trial]) -> frozenset[int]:
-        """No trials."""
-        return frozenset()
-
-    def reach(self, handle: int, event: Reached) -> None:
-        """Raises ValueError: no trial was told to wait."""
-        raise ValueError(f"trial {event.trial} waits at step {event.step}, and nobody judges it")
-
-    def forget(self, trial: int) -> None:
-        """Forget nothing."""
-
-    def ruling(self, number: int, result: Result) -> Ruling | None:
-        """No verdict."""
-        return None
 
 
 class _Rounds:
@@ -98,7 +61,7 @@ class _Confirming:
         self.saving = Saving(self.run, session.facts, self.watcher)
         best = Unranked(session.objective)
         self.conclusions = Conclusions(own, best, Memory(own), self.saving)
-        self.dispatch = Dispatch(own, _Rounds(), self.conclusions, _Unjudged())
+        self.dispatch = Dispatch(own, _Rounds(), self.conclusions, Judges())
         self.listener = Listener(own, self.dispatch)
 
     def go(self) -> Ending:

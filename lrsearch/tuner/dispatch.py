@@ -52,30 +52,39 @@ class Coming(Protocol):
         """The number of points that may come yet."""
 
 
-class Judging(Protocol):
+class Judges:
     """The judges of trials under way: the `rule` by which trials are compared, None where none is,
-    and those that are `waiting` for a verdict, with the handle of their job and the step."""
+    and those that are `waiting` for a verdict, with the handle of their job and the step. These
+    here let all trials train to their end."""
 
     waiting: dict[int, tuple[int, int]]
+
+    def __init__(self) -> None:
+        self.waiting = {}
 
     @property
     def rule(self) -> object | None:
         """The rule of early stopping."""
+        return None
 
     def cohort(self, trials: Sequence[Trial]) -> tuple[int, ...]:
         """The steps at which trials of one structure wait for a verdict."""
+        return ()
 
     def judged(self, trials: Iterable[Trial]) -> frozenset[int]:
         """The numbers of those trials that end where they make no progress."""
+        return frozenset()
 
     def reach(self, handle: int, event: Reached) -> None:
-        """Take a trial that waits at a rung."""
+        """Take a trial that waits at a rung. Raises ValueError where none was told to wait."""
+        raise ValueError(f"trial {event.trial} waits at step {event.step}, and nobody judges it")
 
     def forget(self, trial: int) -> None:
         """Forget a trial that has ended, or begins again."""
 
     def ruling(self, number: int, result: Result) -> Ruling | None:
         """The verdict that a trial ended by, None where it ended otherwise."""
+        return None
 
 
 @dataclass
@@ -107,7 +116,7 @@ class Dispatch:
     of a trial's stems, its epochs that another trains, and all of them."""
 
     def __init__(
-        self, session: Session, proposer: Coming, conclusions: Conclusions, rungs: Judging
+        self, session: Session, proposer: Coming, conclusions: Conclusions, rungs: Judges
     ) -> None:
         self.session, self.spec, self.asked = session, session.spec, session.asked
         self.executor, self.facts = session.executor, session.facts

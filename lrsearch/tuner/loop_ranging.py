@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lrsearch import pulse
-from lrsearch.executors.port import Died, Finished, Raised
+from lrsearch.executors.port import Died, Finished
 from lrsearch.spec.model import Spec, complete_group
 from lrsearch.train.jobs import find_jobs
 from lrsearch.trial import (
@@ -68,6 +67,7 @@ def sweep_loops(
     tests = [_Test() for _ in trials]
     places: dict[int, int] = {}
     numbers: dict[int, int] = {}
+    jobs: set[int] = set()
     shares = [dict.fromkeys((trial.number for trial in each), 0.0) for each in trials]
     # A loop that takes no part shows it in its first training: no more than find a free worker
     # begin before that one is over.
@@ -88,6 +88,7 @@ def sweep_loops(
             )
             handle = means.executor.submit(find_jobs(spec.kind).train, cohort)
             places[handle], numbers[handle] = place, trial.number
+            jobs.add(handle)
 
     for place in range(len(trials)):
         submit(place, at_once)
@@ -96,27 +97,21 @@ def sweep_loops(
         means.watcher.note,
         lambda heard: Subject(name_trials([numbers[heard.handle]]), timeout=spec.timeout),
     )
-    while places:
-        if pulse.asked():  # What has not ended is made again.
-            raise KeyboardInterrupt
-        for handle, event in watch.events():
-            place = places[handle]
-            if isinstance(event, Measured):
-                shares[place][numbers[handle]] = _share(event.measurement.metrics, rates)
-                hear(place, math.fsum(shares[place].values()) / len(shares[place]))
-            elif isinstance(event, Ended):
-                tests[place].trainings.append(event)
-                shares[place][numbers[handle]] = 1.0
-            elif isinstance(event, Raised):
-                raise event.cause
-            elif isinstance(event, Died | Finished):
-                del places[handle]
-                if isinstance(event, Died):
-                    tests[place].fault = f"its worker was lost: {event.reason}"
-                if not tests[place].find_fault(rates):
-                    submit(place, len(waiting[place]))
-                if place not in places.values():
-                    yield place, _join(tests[place], rates)
+    for handle, event in watch.follow(jobs):  # What has not ended is made again.
+        place = places[handle]
+        if isinstance(event, Measured):
+            shares[place][numbers[handle]] = _share(event.measurement.metrics, rates)
+            hear(place, math.fsum(shares[place].values()) / len(shares[place]))
+        elif isinstance(event, Ended):
+            tests[place].trainings.append(event)
+            shares[place][numbers[handle]] = 1.0
+        elif isinstance(event, Died | Finished):
+            if isinstance(event, Died):
+                tests[place].fault = f"its worker was lost: {event.reason}"
+            if not tests[place].find_fault(rates):
+                submit(place, len(waiting[place]))
+            if all(places[each] != place for each in jobs):
+                yield place, _join(tests[place], rates)
 
 
 def _share(metrics: Mapping[str, float], rates: tuple[float, float]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lrsearch.errors import Fault, SpecError, WorkerLost
-from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.executors.port import Died, Executor
 from lrsearch.space import corners, ends, parameters, parse_name, point_at
 from lrsearch.spec.commandline import check_program
 from lrsearch.spec.cross_checks import task_faults
@@ -58,33 +58,27 @@ def prepare(
             check_program(config, workplace.folder, f"{spec.source}: command")
     jobs = [find_jobs(spec.kind).prepare]
     jobs += [PRELOAD] * (min(executor.capacity, trials) - 1 if spec.kind is None else 0)
-    waiting = {executor.submit(job, payload): job for job in jobs}
-    again: set[int] = set()
+    names = {executor.submit(job, payload): job for job in jobs}
+    waiting, again = {*names}, set[int]()
     doing = f"looks at the {spec.kind}" if spec.kind else "loads the data and builds the model"
     watch = Watch(executor, note, lambda _: Subject(f"the worker that {doing}"))
     facts: Facts | None = None
-    while waiting:
-        for owner, event in watch.events():
-            if isinstance(event, Facts):
-                facts = event
-            elif isinstance(event, Raised):
-                raise event.cause
-            elif isinstance(event, Died):
-                job = waiting.pop(owner)
-                if owner in again:
-                    following = "the same command tries again, and nothing is lost"
-                    raise WorkerLost(
-                        f"the worker that {doing} was lost, and so was the one after it: "
-                        f"{event.reason}",
-                        where=spec.source,
-                        hint="\n".join(filter(None, (event.output, following))),
-                    )
-                note(f"the worker that {doing} was lost: {event.reason}: another one begins again")
-                another = executor.submit(job, payload)
-                waiting[another] = job
-                again.add(another)
-            elif isinstance(event, Finished):
-                del waiting[owner]
+    for owner, event in watch.follow(waiting):
+        if isinstance(event, Facts):
+            facts = event
+        elif isinstance(event, Died):
+            if owner in again:
+                following = "the same command tries again, and nothing is lost"
+                raise WorkerLost(
+                    f"the worker that {doing} was lost, and so was the one after it: "
+                    f"{event.reason}",
+                    where=spec.source,
+                    hint="\n".join(filter(None, (event.output, following))),
+                )
+            note(f"the worker that {doing} was lost: {event.reason}: another one begins again")
+            another = executor.submit(names[owner], payload)
+            waiting.add(another)
+            again.add(another)
     if facts is None:
         raise RuntimeError("prepare ended without facts")
     if spec.kind is None:

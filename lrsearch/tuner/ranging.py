@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch import catalogue, pulse, sweeps
+from lrsearch import catalogue, sweeps
 from lrsearch.errors import UsageError
-from lrsearch.executors.port import Died, Finished, Heard, Raised
+from lrsearch.executors.port import Died, Finished, Heard
 from lrsearch.space import Choice, Dimension, Float, Space, parameters, parse_name, point_at
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import TRAINING_VERSION, Spec, identity, resolve
@@ -222,21 +222,14 @@ def sweep_configs(
 
     watch = Watch(means.executor, means.watcher.note, describe, tell)
     answered: set[int] = set()
-    while places:
-        if pulse.asked():  # What has not ended is made again.
-            raise KeyboardInterrupt
-        for handle, event in watch.events():
-            if isinstance(event, Swept):
-                answered.add(handle)
-                yield places[handle], event
-            elif isinstance(event, Raised):
-                raise event.cause
-            elif isinstance(event, Died | Finished):
-                place = places.pop(handle)
-                if handle not in answered:
-                    reason = event.reason if isinstance(event, Died) else "it gave no answer"
-                    fault = f"its worker was lost: {reason}"
-                    yield place, Swept((), (), "solo", "", 0, 0.0, 0.0, fault)
+    for handle, event in watch.follow({*places}):  # What has not ended is made again.
+        if isinstance(event, Swept):
+            answered.add(handle)
+            yield places[handle], event
+        elif isinstance(event, Died | Finished) and handle not in answered:
+            reason = event.reason if isinstance(event, Died) else "it gave no answer"
+            fault = f"its worker was lost: {reason}"
+            yield places[handle], Swept((), (), "solo", "", 0, 0.0, 0.0, fault)
 
 
 # what is kept

@@ -17,6 +17,7 @@ from typing import Any
 from lrsearch.analysis.pruning import RULES, RUNGS, Reading, Rule, rung_steps
 from lrsearch.duration import evaluation_steps
 from lrsearch.trial import Outcome, Reached, Result, Ruling, Trial, Verdict
+from lrsearch.tuner.dispatch import Judges
 from lrsearch.tuner.ledger import Entry
 from lrsearch.tuner.proposer import Proposer
 from lrsearch.tuner.pruning import Pruning
@@ -41,7 +42,7 @@ class Stand(Enum):
 
 
 @dataclass
-class Rungs:
+class Rungs(Judges):
     """The rungs of a search. `waiting` are the trials that wait at one: the handle of their job,
     and the step."""
 

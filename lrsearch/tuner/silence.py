@@ -10,11 +10,11 @@ these it is watched whether they print or report something now and then.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lrsearch import pulse
-from lrsearch.executors.port import Executor, Heard
+from lrsearch.executors.port import Died, Executor, Finished, Heard, Raised
 from lrsearch.pulse import TRAINING, TRYING
 from lrsearch.trial import describe_timeout
 
@@ -89,6 +89,20 @@ class Watch:
                     self._look(heard)
             if events or pulse.asked() or not self.executor.busy:
                 return events
+
+    def follow(self, jobs: set[int]) -> Iterator[tuple[int, object]]:
+        """The events of `jobs` until all have ended; one that ends is taken out before its end is
+        told. Raises what a job raised, and KeyboardInterrupt where this process is asked to
+        leave."""
+        while jobs:
+            if pulse.asked():
+                raise KeyboardInterrupt
+            for handle, event in self.events():
+                if isinstance(event, Raised):
+                    raise event.cause
+                if isinstance(event, Died | Finished):
+                    jobs.discard(handle)
+                yield handle, event
 
     def _look(self, heard: Heard) -> None:
         if heard.silence < self._told.get(heard.handle, 0.0) / 2:

@@ -11,8 +11,7 @@ import hashlib
 import json
 from dataclasses import replace
 
-from lrsearch import pulse
-from lrsearch.executors.port import Died, Finished, Raised
+from lrsearch.executors.port import Died
 from lrsearch.spec.model import Spec, identity
 from lrsearch.store import History
 from lrsearch.train.jobs import TEST
@@ -65,29 +64,22 @@ def look_at_test(session: Session, dispatch: Dispatch, entry: Entry) -> None:
     looked: Looked | None = None
     ended: Ended | None = None
     why = ""
-    over = False
-    while not over:
-        if pulse.asked():
-            raise KeyboardInterrupt
-        for _, event in watch.events():
-            if isinstance(event, Started):
-                watcher.started(trial.number, params)
-            elif isinstance(event, Measured):
-                share = event.measurement.step / max(1, event.steps)
-                value = event.measurement.metrics.get(session.objective.metric)
-                watcher.measured(trial.number, share, value)
-            elif isinstance(event, Looked):
-                looked = event
-            elif isinstance(event, Ended):
-                ended, result = event, event.result
-                if result.outcome is not Outcome.COMPLETED:
-                    why = result.reason or result.outcome.words
-            elif isinstance(event, Raised):
-                raise event.cause
-            elif isinstance(event, Died):
-                cut = watch.cut.get(handle)
-                why = cut.reason if cut is not None else f"its worker was lost: {event.reason}"
-            over = over or isinstance(event, Finished | Died)
+    for _, event in watch.follow({handle}):
+        if isinstance(event, Started):
+            watcher.started(trial.number, params)
+        elif isinstance(event, Measured):
+            share = event.measurement.step / max(1, event.steps)
+            value = event.measurement.metrics.get(session.objective.metric)
+            watcher.measured(trial.number, share, value)
+        elif isinstance(event, Looked):
+            looked = event
+        elif isinstance(event, Ended):
+            ended, result = event, event.result
+            if result.outcome is not Outcome.COMPLETED:
+                why = result.reason or result.outcome.words
+        elif isinstance(event, Died):
+            cut = watch.cut.get(handle)
+            why = cut.reason if cut is not None else f"its worker was lost: {event.reason}"
     spent = ended.result if ended is not None else None
     seconds = spent.seconds if spent is not None else 0.0
     if looked is None:

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.executors.port import Executor
 from lrsearch.train.jobs import find_jobs
 from lrsearch.trial import (
     Cohort,
@@ -110,14 +110,9 @@ def verify(
         lambda heard: Subject(name_trials([handles[heard.handle]]), timeout=timeout),
     )
     found: dict[int, float | None] = {}
-    while handles:
-        for handle, event in watch.events():
-            if isinstance(event, Ended):
-                found[event.trial] = event.result.value(objective)
-            elif isinstance(event, Finished | Died):  # A trial that died with it did not complete.
-                del handles[handle]
-            elif isinstance(event, Raised):
-                raise event.cause
+    for _, event in watch.follow({*handles}):  # A trial that died with its job did not complete.
+        if isinstance(event, Ended):
+            found[event.trial] = event.result.value(objective)
     alone = {key: found.get(at) for at, key in enumerate(wanted, first)}
     ended = {(each.seed, each.fold): ledger.history.results.get(each.number) for each in trials}
     measured = {

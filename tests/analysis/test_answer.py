@@ -1010,7 +1010,7 @@ def shown_view(**more):
         for size in (32, 128)
     ]
     ranges = [Range("batch_size", 32, 128, listed=(32, 128), whole=True, path="batch_size")]
-    return build_view("r", "runs/r", LOSS, records_of(rows), Context(ranges=ranges, **more))
+    return build_view("r", "runs/r", LOSS, records_of(rows), Context(searched=ranges, **more))
 
 
 def test_the_answer_is_the_same_whatever_the_order_of_the_points():

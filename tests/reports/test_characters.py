@@ -143,7 +143,7 @@ def rates_view(**more):
         for rate in RATES
     ]
     rows += [({"lr": rate, "schedule": "wsd"}, [bowl(rate, 1e-2)]) for rate in RATES[3:5]]
-    context = Context(ranges=[Range("lr", 1e-5, 10.0, "log", path="lr")], **more)
+    context = Context(searched=[Range("lr", 1e-5, 10.0, "log", path="lr")], **more)
     return build_view("r", "runs/r", LOSS, records_of(rows), context)
 
 

@@ -110,7 +110,7 @@ def made(count, *, params=None, folds=None, objective=ACCURACY, seeds=1, config=
         records.append(Record(trial, owner, given, "random", result))
         curves[number] = course(value) if good else {}
     ranges = [Range("lr", 1e-4, 1.0, "log", path="lr")]
-    context = Context(ranges=ranges, next_command="lrsearch export a.yaml")
+    context = Context(searched=ranges, next_command="lrsearch export a.yaml")
     view = build_view("digits", "runs/digits", objective, records, context)
     making = Making(
         command="lrsearch random a.yaml",

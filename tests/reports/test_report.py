@@ -257,7 +257,7 @@ def test_view_adds_up_and_comments():
     records.append(record(3, 3, {"lr": 0.2}, outcome=None))
     ranges = [Range("lr", 0.01, 0.2, "log")]
     view = build_view(
-        "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, standing=["first"])
+        "r", "runs/r", ACCURACY, records, Context(searched=ranges, running=1, standing=["first"])
     )
     spent = {
         "trials": 2,
@@ -276,7 +276,7 @@ def test_view_adds_up_and_comments():
     # What was not trained yet is no worse than the end.
     assert view.answer.edges == ()
     worse = record(4, 4, {"lr": 0.15}, 0.5)
-    view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))
+    view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(searched=ranges))
     # A point away from the end has the best value, too.
     assert view.answer.edges == ()
     (seeds,) = view.warnings
@@ -290,7 +290,7 @@ def test_view_adds_up_and_comments():
     assert tell_ties(dataclasses.replace(more, points=folded)) == "tied with 2 others"
     assert "one seed" in seeds
     records[1] = record(2, 2, {"lr": 0.1}, 0.8)
-    view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(ranges=ranges))
+    view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(searched=ranges))
     (edge,) = view.answer.edges
     assert str(edge).startswith("lr 0.01 is the lowest searched")
     # The edge is said once, in a line of its own; alone the evidence has it, too.
@@ -299,7 +299,7 @@ def test_view_adds_up_and_comments():
     # Its parameter has the name that the values have; the line to write has the key.
     name = "optimizer.momentum"
     records = [record(1, 1, {name: 0.5}, 0.9), record(2, 2, {name: 0.1}, 0.8)]
-    searched = Context(ranges=[Range(name, 0.1, 0.5, path=name)])
+    searched = Context(searched=[Range(name, 0.1, 0.5, path=name)])
     view = build_view("r", "runs/r", ACCURACY, records, searched)
     told = dict(first_notes(view))["edge"]
     assert told.startswith("momentum 0.5 is the highest searched")
@@ -634,7 +634,11 @@ def test_json_has_every_note_of_the_terminal_as_it_stands_there():
     told = {"standing": ["the search was interrupted"], "stopped": "no improvement"}
     view = dataclasses.replace(
         build_view(
-            "r", "f", ACCURACY, [*records, failed], Context(ranges, hidden=2, running=1, **told)
+            "r",
+            "f",
+            ACCURACY,
+            [*records, failed],
+            Context(searched=ranges, hidden=2, running=1, **told),
         ),
         retry_command="lrsearch grid c.yaml --retry-failed",
         whole_command="lrsearch grid c.yaml --resume-pruned",
@@ -1162,10 +1166,10 @@ def test_plot_of_nothing_is_refused():
 def test_values_that_only_the_spec_has_beyond_the_best_are_named():
     records = [record(n, n, {"batch_size": size}, 0.9 - n / 100) for n, size in ((1, 32), (2, 64))]
     ranges = [Range("batch_size", 16, 64, listed=(16, 32, 64), whole=True)]
-    view = build_view("r", "runs/r", ACCURACY, records, Context(ranges=ranges))
+    view = build_view("r", "runs/r", ACCURACY, records, Context(searched=ranges))
     assert view.standing[0].startswith("batch_size 16 was not trained yet")
     records.append(record(3, 3, {"batch_size": 16}, 0.5))
-    view = build_view("r", "runs/r", ACCURACY, records, Context(ranges=ranges))
+    view = build_view("r", "runs/r", ACCURACY, records, Context(searched=ranges))
     assert not any("not trained yet" in each for each in view.standing)
 
 

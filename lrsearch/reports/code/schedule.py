@@ -289,55 +289,18 @@ _WRITERS: dict[str, Callable[[_Given], list[str]]] = {
         given.fall("(bottom - math.tanh(at)) / (bottom - top)"),
     ],
     "piecewise": _piecewise,
-    PLATEAU: lambda given: ["return 1.0"],  # Its factor is the metric's, see `write_plateau`.
+    PLATEAU: lambda given: ["return 1.0"],  # Its factor is the metric's, see `plateau.jinja`.
 }
 """The lines of each schedule's function, behind its warmup."""
 
 
-# the plateau
-
-
-def write_plateau(setting: Setting) -> list[str]:
-    """The lines of a class `Plateau`, whose `scale` is multiplied into the rate, and which is told
-    each evaluation by `observe(step, value)`."""
+def find_plateau(setting: Setting) -> schedules.Plateau:
+    """The plateau of a setting whose rate follows a metric, its lengths in steps."""
     known = METRICS.get(setting.schedule["metric"])
-    plateau = schedules.make_plateau(
+    return schedules.make_plateau(
         setting.schedule,
         setting.train["warmup"],
         goal=known[0] if known else setting.schedule["mode"],  # Of a metric of the user's.
         evaluate=setting.train["evaluate"],
         **setting.size,
     )
-    factor, least, most = (number(n) for n in (plateau.factor, plateau.least, plateau.most))
-    sign = "value > self.best + margin" if plateau.goal == "max" else "value < self.best - margin"
-    margin = number(plateau.threshold) + (" * abs(self.best)" if plateau.relative else "")
-    rises = [
-        f"        elif self.good > {plateau.patience}:",
-        f"            self.scale = min(self.scale / {factor}, {most})",
-        "            self.good = 0",
-    ]
-    return [
-        "class Plateau:",
-        '    """The factor on the rate: call observe(step, value) after each evaluation."""',
-        "",
-        "    scale, best, bad, good, waiting = 1.0, None, 0, 0, 0",
-        "",
-        "    def observe(self, step, value):",
-        '        """Take the metric\'s value after `step` updates."""',
-        *(["        if step <= WARMUP:", "            return"] if plateau.ahead else []),
-        "        if self.best is None:",
-        "            improved = math.isfinite(value)",
-        "        else:",
-        f"            margin = {margin}",
-        f"            improved = {sign}",
-        "        if improved:",
-        "            self.best, self.bad, self.good = value, 0, self.good + 1",
-        "        else:",
-        "            self.bad, self.good = self.bad + 1, 0",
-        "        if self.waiting:",
-        "            self.waiting, self.bad, self.good = self.waiting - 1, 0, 0",
-        f"        if self.bad > {plateau.patience}:",
-        f"            self.scale = max(self.scale * {factor}, {least})",
-        f"            self.waiting, self.bad = {plateau.cooldown}, 0",
-        *(rises if plateau.rises else []),
-    ]

@@ -3,12 +3,20 @@ what the user's code raises on one lane's numbers is no other lane's affair."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 
-from lrsearch.train.engines.course import Data
+import torch
+
+from lrsearch.train.engines import solo
+from lrsearch.train.engines.course import Data, Event, Replies
 from lrsearch.train.engines.lane import Lane, find_order
 from lrsearch.train.engines.losing import tell_error
+from lrsearch.train.engines.telling import Events, Telling
 from lrsearch.train.lanes.program import Kept, Program
+from lrsearch.train.randomness import get_generators, set_generators
+from lrsearch.train.tape import NotRecordable
+from lrsearch.trial import Cohort, Trial
 
 
 def set_apart(
@@ -46,6 +54,31 @@ def take_records(program: Program, places: Sequence[Lane | None]) -> None:
         if (lane := places[place]) is not None:
             lane.course.recording.note(step, float(lane.rates[step - 1]), row)
     program.noted = []
+
+
+def train_apart(
+    cohort: Cohort,
+    trial: Trial,
+    device: torch.device,
+    tell: Callable[[Event], Generator[Events, Replies, Replies]],
+) -> Telling:
+    """Train a trial that was set apart from lanes that wait for each other at rungs: up to where it
+    raised it repeats what it told, and is answered by the verdicts of then. Raises NotRecordable
+    where it goes on beyond that, and would wait for those that wait for it."""
+    replies: Replies | None = None
+    kept = get_generators(device)
+    with contextlib.closing(solo.run_trials(cohort, [trial], device)) as training:
+        while True:
+            try:
+                event = training.send(replies)  # type: ignore[arg-type]
+            except StopIteration:
+                break
+            if event is None:
+                raise NotRecordable(
+                    f"trial {trial.number} raised in lanes and not alone, and waits at a rung"
+                )
+            replies = yield from tell(event)
+    set_generators(kept, device)
 
 
 def tell_apart(lane: Lane, error: BaseException) -> str:

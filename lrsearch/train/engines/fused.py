@@ -143,10 +143,8 @@ class _Session:
     ready: deque[Lane] = field(default_factory=deque)
     parked: dict[int, Lane] = field(default_factory=dict)
     stopped: deque[Lane] = field(default_factory=deque)
-    apart: list[Noted] = field(default_factory=list)
+    apart: dict[int, Noted] = field(default_factory=dict)
     """The notes, not told yet, on trials that are left to train alone."""
-    alone: list[Trial] = field(default_factory=list)
-    """Those of them that others would wait for at rungs, and that train at once."""
     memory: Memory | None = None
     """The memory of the user's data of having been read."""
     pace: float = 0.0
@@ -180,11 +178,10 @@ class _Session:
                         self._advance()
                     if any(self.places):
                         yield from self._look()
-                    told, self.apart = tuple(self.apart), []
-                    yield from self._tell(told)
-                    while self.alone:
-                        trial = self.alone.pop()
-                        yield from train_apart(self.cohort, trial, self.device, self._tell)
+                    told, self.apart = self.apart, {}
+                    yield from self._tell(tuple(told.values()))
+                    if self.cohort.rungs:
+                        yield from train_apart(self.cohort, told, self.device, self._tell)
                     yield from self._end_late()
                 elif self.parked and not (self.fresh or self.ready or self.stopped):
                     yield from self._tell(None)
@@ -193,10 +190,8 @@ class _Session:
                 raise
 
     def _tell(self, events: Events) -> Telling:
-        """Yield events, and take the verdicts on parked lanes, which may come with any event;
-        returns all that have come."""
-        replies = (yield events) or []
-        for number, verdict in replies:
+        """Yield events, and take the verdicts on parked lanes, of any event; returns all."""
+        for number, verdict in (replies := (yield events) or []):
             lane = self.parked.pop(number, None)
             if lane is not None:
                 lane.passed = lane.step
@@ -404,9 +399,8 @@ class _Session:
         self.pace = (pulse.clock() - clock) / steps
 
     def _keep(self) -> Kept | None:
-        """The state to put lanes back to when one raises; None where all train alone then: on a
-        GPU, of which such an error is the end. None of built-in models and losses, too, which raise
-        on no values: a copy of large ones takes memory."""
+        """The state to put lanes back to when one raises; None on a GPU, of which that is the end,
+        and of what is built in, which raises on no values: a copy takes memory."""
         assert self.program is not None
         criterion = self.criterion
         own = criterion.objects or criterion.measures or not criterion.stacks
@@ -421,10 +415,8 @@ class _Session:
         if lost is None:
             return False
         for lane in lost:
-            self.apart.append(Noted(lane.trial.number, tell_apart(lane, error)))
+            self.apart[lane.trial.number] = tell_apart(lane, error)
             self.sharing.leave(lane.trial.number)
-        if self.cohort.rungs:
-            self.alone += [lane.trial for lane in lost]
         self.fresh.extend(self.sharing.take_freed())
         if not any(self.places):
             self.program = None

@@ -3,12 +3,20 @@ what the user's code raises on one lane's numbers is no other lane's affair."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Container, Generator, Sequence
 
-from lrsearch.train.engines.course import Data
+import torch
+
+from lrsearch.train.engines import solo
+from lrsearch.train.engines.course import Data, Event, Replies
 from lrsearch.train.engines.lane import Lane, find_order
 from lrsearch.train.engines.losing import tell_error
+from lrsearch.train.engines.telling import Events, Telling
 from lrsearch.train.lanes.program import Kept, Program
+from lrsearch.train.randomness import get_generators, set_generators
+from lrsearch.train.tape import NotRecordable
+from lrsearch.trial import Cohort, Noted
 
 
 def set_apart(
@@ -48,6 +56,31 @@ def take_records(program: Program, places: Sequence[Lane | None]) -> None:
     program.noted = []
 
 
-def tell_apart(lane: Lane, error: BaseException) -> str:
+def train_apart(
+    cohort: Cohort,
+    numbers: Container[int],
+    device: torch.device,
+    tell: Callable[[Event], Generator[Events, Replies, Replies]],
+) -> Telling:
+    """Train the trials that were set apart from lanes that wait for each other at rungs: up to
+    where they raised they repeat what they told, and are answered by the verdicts of then. Raises
+    NotRecordable where one goes on beyond that, and would wait for those that wait for it."""
+    replies: Replies | None = None
+    kept = get_generators(device)
+    trials = [each for each in cohort.trials if each.number in numbers]
+    with contextlib.closing(solo.run_trials(cohort, trials, device)) as training:
+        while True:
+            try:
+                event = training.send(replies)  # type: ignore[arg-type]
+            except StopIteration:
+                break
+            if event is None:
+                raise NotRecordable("a trial raised in lanes and not alone, and waits at a rung")
+            replies = yield from tell(event)
+    set_generators(kept, device)
+
+
+def tell_apart(lane: Lane, error: BaseException) -> Noted:
     """A note on a lane that was set apart."""
-    return f"trial {lane.trial.number} trains alone: in lanes it raised {tell_error(error)}"
+    number = lane.trial.number
+    return Noted(number, f"trial {number} trains alone: in lanes it raised {tell_error(error)}")

@@ -26,7 +26,7 @@ from lrsearch.train.device import (
     release,
 )
 from lrsearch.train.engines import solo
-from lrsearch.train.engines.apart import set_apart, take_records, tell_apart
+from lrsearch.train.engines.apart import set_apart, take_records, tell_apart, train_apart
 from lrsearch.train.engines.course import (
     Event,
     Replies,
@@ -143,7 +143,7 @@ class _Session:
     ready: deque[Lane] = field(default_factory=deque)
     parked: dict[int, Lane] = field(default_factory=dict)
     stopped: deque[Lane] = field(default_factory=deque)
-    apart: list[Noted] = field(default_factory=list)
+    apart: dict[int, Noted] = field(default_factory=dict)
     """The notes, not told yet, on trials that are left to train alone."""
     memory: Memory | None = None
     """The memory of the user's data of having been read."""
@@ -178,8 +178,10 @@ class _Session:
                         self._advance()
                     if any(self.places):
                         yield from self._look()
-                    told, self.apart = tuple(self.apart), []
-                    yield from self._tell(told)
+                    told, self.apart = self.apart, {}
+                    yield from self._tell(tuple(told.values()))
+                    if self.cohort.rungs:
+                        yield from train_apart(self.cohort, told, self.device, self._tell)
                     yield from self._end_late()
                 elif self.parked and not (self.fresh or self.ready or self.stopped):
                     yield from self._tell(None)
@@ -188,12 +190,13 @@ class _Session:
                 raise
 
     def _tell(self, events: Events) -> Telling:
-        """Yield events, and take the verdicts on parked lanes, which may come with any event."""
-        for number, verdict in (yield events) or ():
+        """Yield events, and take the verdicts on parked lanes, of any event; returns all."""
+        for number, verdict in (replies := (yield events) or []):
             lane = self.parked.pop(number, None)
             if lane is not None:
                 lane.passed = lane.step
                 (self.ready if verdict is Verdict.GO_ON else self.stopped).append(lane)
+        return replies
 
     # places
 
@@ -396,16 +399,13 @@ class _Session:
         self.pace = (pulse.clock() - clock) / steps
 
     def _keep(self) -> Kept | None:
-        """The state to put lanes back to when one raises; None where all train alone then: on a
-        GPU, of which such an error is the end, and where trials are compared at rungs, at which
-        the others would wait for one that has not begun. None of built-in models and losses, too,
-        which raise on no values: a copy of large ones takes memory."""
+        """The state to put lanes back to when one raises; None on a GPU, of which that is the end,
+        and of what is built in, which raises on no values: a copy takes memory."""
         assert self.program is not None
         criterion = self.criterion
         own = criterion.objects or criterion.measures or not criterion.stacks
         own = own or "class_path" in self.config["model"]
-        alone = self.device.type != "cpu" or self.cohort.rungs or not own
-        return None if alone else self.program.keep()
+        return self.program.keep() if self.device.type == "cpu" and own else None
 
     def _set_apart(self, raising: Sequence[int], kept: Kept, error: BaseException) -> bool:
         """Have the lanes in some places, which raise this by themselves, train alone from their
@@ -415,7 +415,7 @@ class _Session:
         if lost is None:
             return False
         for lane in lost:
-            self.apart.append(Noted(lane.trial.number, tell_apart(lane, error)))
+            self.apart[lane.trial.number] = tell_apart(lane, error)
             self.sharing.leave(lane.trial.number)
         self.fresh.extend(self.sharing.take_freed())
         if not any(self.places):

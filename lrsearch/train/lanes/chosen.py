@@ -192,8 +192,7 @@ def _pick_rows(tensor: Chosen, first: Any, rest: Sequence[Any]) -> Any:
         kept = _rows_of((tensor, first))[1].filled(False)
         mask = tensor.mask & kept
         return Chosen(tensor.rows, mask, _Same(mask))
-    whole = isinstance(first, slice) and first == slice(None)
-    whole = whole or (first is Ellipsis and len(rest) < tensor.dim())
+    whole = _is_whole(first) or (first is Ellipsis and len(rest) < tensor.dim())
     if not whole or not all(each is None or isinstance(each, int | slice) for each in rest):
         return _refuse("an index")
     return tensor.like(tensor.rows[(first, *rest)])
@@ -206,6 +205,10 @@ def masked_select(tensor: Tensor, mask: Tensor) -> Any:
     return choose(tensor, mask)
 
 
+def _is_whole(index: Any) -> bool:
+    return isinstance(index, slice) and index == slice(None)
+
+
 def assign(tensor: Tensor, index: Any, value: Any) -> None:
     """Tensor.__setitem__; by a mask of the lanes' what is not chosen is put back."""
     mask = index[0] if isinstance(index, tuple) and index else index
@@ -215,15 +218,15 @@ def assign(tensor: Tensor, index: Any, value: Any) -> None:
             _refuse("an assignment")
         tensor[index] = value
         return
-    if any(each != slice(None) and each is not Ellipsis for each in parts):
+    if any(each is not Ellipsis and not _is_whole(each) for each in parts):
         if len(parts) > 1 or not isinstance(parts[0], int):
             _refuse("an assignment")
         tensor = tensor.select(mask.dim(), parts[0])
     rest = tensor.dim() - mask.dim()
     wide = mask.reshape(*mask.shape, *[1] * rest)
     if isinstance(value, Chosen):
-        if value.origin != (origin_of(mask), mask.dim()):
-            _refuse("an assignment, by another mask,")
+        if value.origin != (origin_of(mask), mask.dim()) or value.dim() != rest + 1:
+            _refuse("an assignment by another mask or shape")
         value = value.rows.reshape(*mask.shape, *value.rows.shape[1:])
     elif isinstance(value, Tensor) and value.dim() > rest:
         if value.dim() > rest + 1 or value.shape[0] != 1:
@@ -339,8 +342,12 @@ def _along(func: Callable[..., Any], chosen: Any, *args: Any, **kwargs: Any) -> 
     else:
         kwargs = {**dict(zip(("dim",), args, strict=False)), **kwargs}
         args, dim = args[1:], kwargs.get("dim")
-    dims = dim if isinstance(dim, tuple | list) else (dim,)
-    places = {each % chosen.dim() for each in dims if isinstance(each, int)}
+    if isinstance(dim, Chosen | Tensor) and name in ("max", "min"):
+        return _each(func, chosen, dim)
+    dims = dim if isinstance(dim, tuple | list) else () if dim is None else (dim,)
+    if any(type(each) is not int for each in dims):
+        return _refuse(f"{name}()")
+    places = {each % chosen.dim() for each in dims}
     if places and 0 not in places:
         out = func(chosen.rows, *args, **kwargs)
         if isinstance(out, Tensor):
@@ -383,7 +390,10 @@ def _variance(root: bool, chosen: Chosen, dim: int | None, dtype: Any = None) ->
     apart = chosen.like(chosen.rows - mean)
     count = chosen.mask.sum() if dim == 0 else chosen.numel()
     out = _sum(apart.like(apart.rows.square()), dim) / (count - 1).clamp(min=0).to(chosen.dtype)
-    return out.sqrt() if root else out
+    if not root:
+        return out
+    none = out == 0  # There the deviation has no slope, which torch's has, too: zero.
+    return torch.where(none, 0, torch.where(none, 1, out).sqrt())
 
 
 _SUMS: Mapping[str, Callable[..., Any]] = {
@@ -459,8 +469,10 @@ def _shape(func: Callable[..., Any], chosen: Chosen, *shape: Any) -> Any:
     return chosen.like(rows.reshape(-1, *shape[1:]))
 
 
-def _squeeze(func: Callable[..., Any], chosen: Chosen, dim: int) -> Any:
+def _squeeze(func: Callable[..., Any], chosen: Chosen, dim: int | None = None) -> Any:
     """`squeeze` and `unsqueeze`, behind the first dimension."""
+    if dim is None:
+        return _refuse("squeeze() without a dimension")
     place = dim % (chosen.dim() + (func.__name__ == "unsqueeze"))
     return chosen.like(func(chosen.rows, place)) if place else _refuse(func.__name__)
 

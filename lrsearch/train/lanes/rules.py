@@ -209,7 +209,9 @@ def _embedding(
     """Embedding by a rule of its own: under torch's the padding's row gets a gradient in all lanes
     but the first."""
     if sparse:
-        raise NotRecordable("it has sparse gradients, of an embedding")
+        raise NotRecordable(
+            "it has sparse gradients, of an embedding; by sparse=False they are the same numbers"
+        )
     out = torch.embedding(weight, indices, -1, scale_grad_by_freq)
     if padding_idx < 0:
         return out

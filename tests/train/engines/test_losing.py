@@ -13,7 +13,7 @@ from torch import nn
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.losing import find_loss
 from lrsearch.train.lanes.program import Program
-from lrsearch.trial import Noted, Outcome, Planned
+from lrsearch.trial import Ended, Noted, Outcome, Planned, Reached, Verdict
 
 place = test_train.place
 
@@ -141,12 +141,30 @@ def test_lanes_are_copied_where_code_of_the_user_s_may_raise(place, monkeypatch,
 
 
 @pytest.mark.cpu("an accelerator refuses the factorization in lanes")
-def test_where_trials_are_compared_at_rungs_all_train_alone(place):
-    """One that has not begun would keep the others waiting there."""
-    own = [config(net("nets.Solves"), budget="6ba", lr=rate) for rate in (0.01, 1e25, 0.02)]
-    job = as_fused(cohort(*own, place=place(nets=CODE), rungs=(3,)), 3)
-    planned = next(each for each in run_cohort(job) if each is None or isinstance(each, Planned))
-    assert planned.plan.engine == "solo" and "LinAlgError" in planned.plan.reason
+@pytest.mark.parametrize("name", ["Solves", "Checks"])
+def test_a_lane_that_raises_is_no_reason_for_others_to_wait_at_a_rung(place, name):
+    """It trains at once, to where it raised, while they go on to the rung and beyond."""
+    given = {"budget": "6ba", "evaluate": "3ba" if name == "Checks" else "2ba"}
+    own = [config(net(f"nets.{name}"), lr=rate, **given) for rate in (0.01, 1e25, 0.02)]
+    job = as_fused(cohort(*own, place=place(nets=CODE), rungs=(2, 4)), 3)
+    training, replies, ended = run_cohort(job), None, {}
+    while True:
+        try:
+            event = training.send(replies)
+        except StopIteration:
+            break
+        assert not isinstance(event, Planned)
+        assert event is not None, "a trial waits that was answered"
+        if isinstance(event, Ended):
+            ended[event.trial] = event
+        replies = [(event.trial, Verdict.GO_ON)] if isinstance(event, Reached) else []
+    apart = run_fused([own[0], own[2]], 2, place=place(nets=CODE))
+    for number, same in ((0, apart[0]), (2, apart[1])):
+        assert ended[number].result.engine == "fused"
+        assert_same_numbers(ended[number].curve, same.curve)
+    alone = run(own[1], place=place(nets=CODE)).result
+    assert (ended[1].result.engine, ended[1].result.outcome) == ("solo", Outcome.DIVERGED)
+    assert ended[1].result.reason == alone.reason
 
 
 @pytest.mark.parametrize(("rate", "steps"), [(0.01, 4), (1.0, 4)])

@@ -60,6 +60,8 @@ def sums(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
     along = along + c.max(1).values.mean() + c.max(dim=1)[0].mean() + F.normalize(c)[:, 2].sum()
     down = c.sum(0).square().sum() + c.mean(dim=0).exp().sum() + c.std(0).sum()
     down = down + c[:, 1].logsumexp(0) + c.sum() / c.numel() + c.sum() / c.shape[0]
+    same = h.relu()[(y > 0)[:, None] & (h < 0)]
+    along = along + same.std() + torch.max(c, 2 * c - 1).mean() + torch.min(c, b).mean()
     return along + down + c.std() + c.var() + c.norm() + c.max() + c.min() + c.size(1)
 
 
@@ -158,6 +160,12 @@ def two_masks(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
     return (c - h[mask]).mean()
 
 
+def assigned(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    h, mask = h.clone(), y > 0
+    h[mask] = h[:, 0][mask]
+    return h.mean()
+
+
 REFUSED: dict[str, tuple[Own, str]] = {
     "a median": (lambda h, y, w, b: h[y > 0].median(), "it uses median() of what a mask chooses"),
     "a number": (lambda h, y, w, b: h.sum() / len(h[y > 0]), "it uses len() of"),
@@ -165,6 +173,8 @@ REFUSED: dict[str, tuple[Own, str]] = {
     "another shape": (lambda h, y, w, b: (h[y > 0] * h[y > 0][:, 0]).sum(), "of another shape"),
     "a row": (lambda h, y, w, b: h[y > 0][0].sum(), "it uses an index of"),
     "noise": (lambda h, y, w, b: torch.randn_like(h[y > 0]).mean(), "it uses randn_like() of"),
+    "numbers for rows": (assigned, "it uses an assignment by another mask or shape of"),
+    "a biased one": (lambda h, y, w, b: h[y > 0].std(False), "it uses std() of"),
     "shares of all": (lambda h, y, w, b: h[y > 0].softmax(0)[:, 0].max(), "it uses softmax() of"),
     "two masks": (lambda h, y, w, b: (h[y > 0] - h[y > 1]).sum(), "what two masks choose"),
     "a mask that has changed": (two_masks, "what two masks choose"),

@@ -21,12 +21,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from devices import DEVICE
+from test_chosen import SOUND, given, in_lanes
 from test_train import CNN, MLP, config
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.backends import cudnn
 from torch.func import vmap
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrsearch import catalogue
@@ -45,6 +47,7 @@ from lrsearch.train.lanes.state import Skeleton, initial_state
 from lrsearch.train.models.criterion import make_criterion
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.recording import Recording
+from lrsearch.train.tape import record
 from lrsearch.trial import Trial, Workplace
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
@@ -373,6 +376,27 @@ def test_alone_never_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             solo.copy_state(ready.model)
         assert numbers.device == GPU and len(numbers) == 3 + len(sums) + 8
         assert (watch.waits, watch.copies) == ([], [])
+
+
+def packed(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """A recurrent layer of three places at most."""
+    x, lengths = h.unflatten(0, (4, 3))[..., :1], y[:4].clamp(1, 3)
+    sequences = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    weights = (w[:3, :1].repeat(3, 1), w[:3, :3].repeat(3, 1), b[:3].repeat(3), b[:3].repeat(3))
+    data, sizes, states = sequences.data, sequences.batch_sizes, h.new_zeros(1, 4, 3)
+    data, end = torch.gru(data, sizes, states, weights, True, 1, 0.0, True, False)
+    out, _ = torch._VF._pad_packed_sequence(data, sizes, True, 0.0, 3)
+    return out.sum() + end.square().mean() + data.mean()
+
+
+@pytest.mark.parametrize("name", [*SOUND, "packed"])
+def test_what_a_mask_chooses_and_packed_sequences_wait_for_nothing(name: str) -> None:
+    own, watch = {**SOUND, "packed": packed}[name], Watch()
+    with FakeTensorMode(), torch.no_grad():
+        parts = [torch.empty_like(each, device=GPU) for each in given()]
+        with watch:
+            tape, _ = record(lambda *now: [in_lanes(own, *now)], parts, [])
+    assert (tape.host, watch.waits, watch.copies) == ("", [], [])
 
 
 def test_a_wait_is_seen() -> None:

@@ -269,6 +269,7 @@ def _check_arguments(
                 lines = fixed_lines((*path, key), target, "", raw[key], reader.document.data)
         hint = reader.hint((*path, key), lines)
         hint = reader.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
+        hint = hint or reader.misplaced((*path, key), raw[key])
         if hint:
             bare.remove(key)
             reader.fault((*path, key), f"{name} has no argument '{key}'", hint)

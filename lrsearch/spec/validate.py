@@ -26,7 +26,7 @@ from lrsearch.spec.cross_checks import (
     note_peaks,
 )
 from lrsearch.spec.data import read_data
-from lrsearch.spec.document import ONE, Document
+from lrsearch.spec.document import ONE, Document, as_mapping
 from lrsearch.spec.flat import note_flat
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
@@ -245,6 +245,7 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     searched_model = isinstance(search, Mapping) and isinstance(search.get("model"), list)
     for key in INSIDE:
         there = key in top or (key == "model" and searched_model)
+        there = there or any(key in as_mapping(top.get(other)) for other in INSIDE)  # Told there.
         if not there and not reader.is_promised(key):
             reader.fault((), f"'{key}' is missing", _FIRST[key])
     data = read_data(reader, top["data"]) if "data" in top else {}

@@ -71,6 +71,14 @@ def fault_of(text, tmp_path):
         ("bayes: {seeds: 3, top: 2}", "unknown key", "write confirm: {"),
         ("random trials: 12", "unknown key", "write random: {trials: 12}"),
         ("stop-patience: 12", "unknown key", "write stop: {patience: 12}"),
+        # A comma within a key, values without commas, a number of layers, a merge key.
+        ("search: {lr: {min: 0.1, max: 1, po,ints: 7}}", "a comma within", "write points: 7"),
+        ("search: {budget: [100ba 200ba]}", "no commas", "write budget: [100ba, 200ba]"),
+        ("search: {batch_size: [32sp, 64sp]}", "is not a number", "write batch_size: [32, 64]"),
+        ("confirm: {<<: {top: 2, seeds: 3}, top: 4}", "merge keys", "write seeds: 3"),
+        ("  hidden_layer_sizes: (64,)", "unknown key",
+         "write model: {name: mlp, hidden: [64]} at the top level; in place of model: {"),
+        ("  confirm: {top: 2}", "unknown key", "write confirm: {top: 2} at the top level"),
         ("search: lr", "no mapping", "write search: {lr: {min: 1e-4, max: 1.0, points: 9}}"),
         ("search: {lr: {min 0.1, max = 1}}", "lacks ':'", "write min: 0.1"),
         ("search: {optimizer__lr: [0.1, 1]}", "unknown parameter", "write lr: [0.1, 1]"),
@@ -135,7 +143,7 @@ def fault_of(text, tmp_path):
          "write milestones: [0.5dur, 0.75dur]"),
         ("  schedule: {name: cosine, warmup: 0.1dur}", "has no argument 'warmup'",
          "write schedule: cosine\n  write warmup: 0.1dur under train"),
-        ("  <<: {lr: 0.3}", "merge keys are not allowed", "write lr: 0.3"),
+        ("  <<: {batch_size: 8}", "merge keys are not allowed", "write batch_size: 8"),
         ("  evaluation_strategy: epoch", "unknown key", "write evaluate: 1ep"),
         ("  dropout: 0.1", "unknown key",
          "write model: {name: mlp, hidden: [16], dropout: 0.1} at the top level"),
@@ -606,3 +614,18 @@ def test_a_word_for_a_truth_value_is_a_text_to_code_and_noted(tmp_path):
     spec = validate(read_document(BASE + loss, "x.yaml"), tmp_path, BASE + loss)
     (note,) = [each for each in spec.notes if "reduce" in each]
     assert note.endswith("write reduce: false for a truth value")
+
+
+@pytest.mark.parametrize(
+    ("inner", "written"),
+    [
+        ("layers: 2", "write hidden: [64, 64]"),
+        ("layers: 2, units: 32", "write hidden: [32, 32]"),
+        ("units: 32", "write hidden: [32]"),
+        ("train: {budget: 2ep, lr: 0.1}", "write train: {budget: 2ep, lr: 0.1} at the top level"),
+    ],
+)
+def test_keys_in_a_model_that_are_none_of_its_arguments(tmp_path, inner, written):
+    text = f"name: x\ndata: digits\nmodel: {{name: mlp, {inner}}}\n"
+    text += "" if "train" in inner else "train: {budget: 2ep, lr: 0.1}\n"
+    assert fault_of(text, tmp_path).hint == written

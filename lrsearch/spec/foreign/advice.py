@@ -59,7 +59,7 @@ def tell_beside(path: Path, lines: list[Line], top: Mapping[str, Any]) -> Advice
     another mapping of the document, if anything."""
     told = []
     for line in lines:
-        old = None if line.path[0] == path[0] or line.remark else _at(top, line.path)
+        old = None if line.path[:1] == path[:1] or line.remark else _at(top, line.path)
         key = line.path[-1]
         if old is not None and len(lines) == 1 and same(old, line.value):
             above = ".".join(map(str, line.path[:-1])) or "the spec"

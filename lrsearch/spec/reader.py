@@ -394,6 +394,8 @@ class Reader:
             return None
         if path[0] == "data" and key in ("source", "target"):
             value = example_of(key, as_mapping(top.get("data")), self.folder)
+        elif parameter.kind == "bool":
+            value = not parameter.default  # Nobody writes what holds anyway.
         elif path == ("prune", "budget") and {"command", "loop"} & top.keys():
             value = 90  # Where rungs have to know it.
         elif value is REQUIRED:

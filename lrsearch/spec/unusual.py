@@ -107,9 +107,9 @@ def _optimizers(
 def _ends(rate: object) -> list[float]:
     if isinstance(rate, Choice):
         values = [option.value for option in rate.options]
-        return [float(each) for each in values if isinstance(each, int | float)]
+        return [each for each in values if isinstance(each, int | float)]
     if isinstance(rate, int | float):
-        return [float(rate)]
+        return [rate]
     if isinstance(rate, Float) and rate.auto:
         return []  # Nobody knows them yet.
     return [rate.low, rate.high] if isinstance(rate, Float | Int) else []

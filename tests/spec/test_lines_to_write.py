@@ -677,7 +677,10 @@ def test_numbers_that_nobody_means_have_a_note(tmp_path, text, told):
     ("entries", "written"),
     [
         ("    - constant\n    {name: step, every: 1ep}", "write - {name: step, every: 1ep}"),
-        ("    - constant\n    - name: step\n    every: 1ep", "write every: 1ep, with 6 blanks before it"),
+        (
+            "    - constant\n    - name: step\n    every: 1ep",
+            "write every: 1ep, with 6 blanks before it",
+        ),
     ],
 )
 def test_entries_of_a_block_list(tmp_path, entries, written):

@@ -278,18 +278,18 @@ def explain_target(ctx: Any, command: Any) -> tuple[str, str] | None:
     known = {option for each in command.params for option in each.opts}
     page = isinstance(target, str) and target.endswith((".html", ".htm"))
     option, value = ("--html", target) if page else (f"--{target}", "")
-    if not isinstance(target, str) or Path(target).exists():
-        return None
-    if runs is not None and (Path(runs) / target).exists():
-        return None
-    if target.isdigit() and "--port" in known:
-        return f"there is no folder '{target}'", f"write lrsearch serve --port {target}"
     printed = [each for each in ("csv", "json", "markdown") if ctx.params.get(each)]
-    if printed and Path(target).suffix in _PRINTED:
+    printed = printed if str(target).endswith(_PRINTED) else []
+    port = str(target).isdigit() and "--port" in known
+    if not isinstance(target, str) or not (option in known or printed or port):
+        return None
+    if Path(target).exists() or (runs is not None and (Path(runs) / target).exists()):
+        return None
+    if port:
+        return f"there is no folder '{target}'", f"write lrsearch serve --port {target}"
+    if printed:
         line = f"lrsearch {ctx.info_name} --{printed[0]} > {quote(target)}"
         return f"there is no run '{target}'", f"write {line}"
-    if option not in known:
-        return None
     line = _with_option(command, str(ctx.info_name), [], option, value or "")
     told = "--html writes a page" if page else f"{option} is an option"
     return f"there is no run '{target}': {told}", f"write {line}"

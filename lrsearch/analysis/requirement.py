@@ -89,6 +89,10 @@ def parse_requirement(
             hint = f'write {option} "{meant}"'
         elif (sign := _OTHER.search(text)) and text[sign.start() - 1 : sign.start()] not in "<>":
             hint = "values are hardly ever equal: write >= or <="
+            if meant := _mend(re.sub("=+", ">=", text)):
+                hint = f'values are hardly ever equal: write {option} "{meant}", or <='
+        elif re.fullmatch(r"\s*\d*\.?\d+\s*", text):
+            hint = f'write {option} "accuracy>={text.strip()}"; for example'
         other = ""
         if option == "--require":
             other = (

@@ -49,7 +49,10 @@ _TIMES = (
     *("timeout", "max_time", "time_limit", "time_budget", "time_budget_s", "max_duration"),
     *("wall_time", "walltime", "max_runtime", "duration", "max_seconds"),
 )
-_FRESH = ("restart", "overwrite", "force", "clean", "reset", "new", "no_resume", "clear")
+_FRESH = (
+    *("restart", "overwrite", "force", "clean", "reset", "new", "no_resume", "clear"),
+    *("no_cache", "ignore_cache", "disable_cache", "no_reuse", "from_scratch"),
+)
 _DELETING = ("delete", "rm", "remove", "del", "drop", "clean", "purge", "destroy")
 _HOSTS = ("host", "bind", "bind_all", "address", "server_address", "ip", "listen", "share")
 _ALONE = ("resume", "continue", "restore", "verbose", "v", "debug", "progress", "log_level")
@@ -299,6 +302,8 @@ def option_hint(
     "" where the name is unknown, or the command has no such option."""
     if "--set" in known and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*=.+", text or ""):  # -D seeds=3
         return f"write --set {quote(text or '')}"
+    if command == "init" and _bare(name) in ("template", "type", "kind", "preset", "example"):
+        return f"write --from {quote(text or 'mlp')}"
     hint = _find_hint(name, text, args, command, known)
     option = re.match(r"write (--[a-z-]+)", hint)
     return hint if option is None or option[1] in known else ""
@@ -365,6 +370,9 @@ def _find_hint(
     return _spec_hint(word, value, config)
 
 
+_SCHEDULES = catalogue.SCHEDULES.values()
+
+
 def _read(text: str | None) -> Any:
     """The value of an option, true where it has none."""
     from lrsearch.spec.document import parse, plain_scalar
@@ -397,6 +405,8 @@ def _own_key(command: str, word: str, value: Any, text: str | None) -> str:
 
     if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+=.+", text or ""):  # --override train.lr=0.1, -s ...
         return f"write --set {quote(text or '')}"
+    if command == "schedules" and any(word in each.parameters for each in _SCHEDULES):
+        return f"write --set {quote(f'{word}={text or 0.1}')}"
     if word == "sampler" and command == "bayes" and value not in SAMPLERS:
         return f"write --set bayes.model={'gp' if value == 'gp' else 'tpe'}"
     ends = {**dict.fromkeys(LOW, "--min"), **dict.fromkeys(HIGH, "--max")}

@@ -127,11 +127,8 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     if option in ("--runs", "--html", "--output") and "=" not in first:
         return message, f"write {option} {quote(first)}"
     if re.fullmatch(r"[A-Za-z_][\w.]*=.+", first) and "--set" in known:
-        from lrsearch.spec.foreign.words import means
-
         key, _, value = first.partition("=")
-        meant = key if "." in key or name == "schedules" else means(key) or key
-        return message, f"write --set {quote(f'{meant}={value}')}"
+        return message, f"write --set {quote(f'{_path(name, key)}={value}')}"
     apart = [
         part for each in args for part in (each.split("=", 1) if "--time=" in each else [each])
     ]
@@ -150,6 +147,13 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     printed = {"--csv", "--json", "--markdown"} & {*left} and Path(first).suffix
     place = f" > {quote(first)}" if printed else ""  # report --csv out.csv
     return message, f"write {command_line(['lrsearch', name, *left]) if given else form}{place}"
+
+
+def _path(command: str, key: str) -> str:
+    """The path of a spec that the key of an override means."""
+    from lrsearch.spec.foreign.words import means
+
+    return key if "." in key or command == "schedules" else means(key) or key
 
 
 _DASHED = re.compile("-*[\u2010-\u2015\u2212][-\u2010-\u2015\u2212]*")
@@ -172,10 +176,13 @@ def _joined(name: str, words: Sequence[str], command: Any, args: Sequence[str]) 
     takes_set = any("--set" in each.opts for each in command.params)
     if takes_set and (override := _joined_override(args)):
         return f"write --set {quote(override)}"
-    lacking = [each for before, each in itertools.pairwise(args) if before == "--set"]
-    lacking = [each for each in lacking if "=" not in each and _KEYED.fullmatch(each)]
-    if lacking and len(words) == 1 and "=" not in words[0]:
-        return f"write --set {quote(f'{lacking[-1]}={words[0]}')}"
+    for before, each in itertools.pairwise(args):
+        if len(words) != 1 or "=" in words[0] or not re.fullmatch(r"[A-Za-z_][\w.]*", each):
+            continue
+        if before == "--set":
+            return f"write --set {quote(f'{_path(name, each)}={words[0]}')}"
+        if before in ("--require", "--until"):
+            return f"write {before} {quote(f'{each}>={words[0]}')}"
     if (
         takes_set
         and len(words) == 2
@@ -260,6 +267,9 @@ def _with_option(
 
 SPECS = (".yaml", ".yml")
 
+_PRINTED = (".csv", ".json", ".md", ".txt")
+"""Ends of the names of files that what is printed goes to."""
+
 
 def explain_target(ctx: Any, command: Any) -> tuple[str, str] | None:
     """The fault, and what to write, where the run that a command is given is the name of an option
@@ -268,10 +278,18 @@ def explain_target(ctx: Any, command: Any) -> tuple[str, str] | None:
     known = {option for each in command.params for option in each.opts}
     page = isinstance(target, str) and target.endswith((".html", ".htm"))
     option, value = ("--html", target) if page else (f"--{target}", "")
-    if not isinstance(target, str) or option not in known or Path(target).exists():
+    printed = [each for each in ("csv", "json", "markdown") if ctx.params.get(each)]
+    printed = printed if str(target).endswith(_PRINTED) else []
+    port = str(target).isdigit() and "--port" in known
+    if not isinstance(target, str) or not (option in known or printed or port):
         return None
-    if runs is not None and (Path(runs) / target).exists():
+    if Path(target).exists() or (runs is not None and (Path(runs) / target).exists()):
         return None
+    if port:
+        return f"there is no folder '{target}'", f"write lrsearch serve --port {target}"
+    if printed:
+        line = f"lrsearch {ctx.info_name} --{printed[0]} > {quote(target)}"
+        return f"there is no run '{target}'", f"write {line}"
     line = _with_option(command, str(ctx.info_name), [], option, value or "")
     told = "--html writes a page" if page else f"{option} is an option"
     return f"there is no run '{target}': {told}", f"write {line}"

@@ -39,6 +39,10 @@ def read_component(
     reader: Reader, group: str, path: Path, raw: Any, dimensions: list[Any] | None = None
 ) -> dict[str, Any]:
     """A built-in by its name, or code by its class path where the group takes any."""
+    pairs = read_pairs(raw) if isinstance(raw, str) else None
+    if pairs and "name" in pairs:
+        reader.fault(path, f"{show(raw)} is a text", reader.hint(path, [Line(path, pairs)]))
+        raw = pairs
     if isinstance(raw, Mapping):
         names = ("name", "class_path") if group in IMPORTABLE else ("name",)
         reader.slip(path, raw, names, near=True)
@@ -269,6 +273,7 @@ def _check_arguments(
                 lines = fixed_lines((*path, key), target, "", raw[key], reader.document.data)
         hint = reader.hint((*path, key), lines)
         hint = reader.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
+        hint = hint or reader.misplaced((*path, key), raw[key])
         if hint:
             bare.remove(key)
             reader.fault((*path, key), f"{name} has no argument '{key}'", hint)

@@ -298,6 +298,10 @@ def _read_share(
         folds = re.fullmatch(r"\s*(\d*)[ -]*k?[ -]*folds?\s*", raw if isinstance(raw, str) else "")
         if isinstance(raw, int) and not isinstance(raw, bool) and 1 < raw < 100:
             share = raw / 100
+        parts = re.fullmatch(r"\s*([.\d]+)\s*[/:-]\s*([.\d]+)\s*%?\s*", str(raw))
+        both = sorted(map(read_number, parts.groups())) if parts else []
+        if both and all(map(is_number, both)) and sum(both) in (1, 100):  # 80/20
+            share = both[0] / sum(both)
         if isinstance(raw, str) and is_slip(raw, "source"):
             hint = reader.hint(path, [Line(path, "source")])
         elif isinstance(share, float) and 0 < share < 1:

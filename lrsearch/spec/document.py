@@ -26,6 +26,7 @@ from lrsearch.spec.malformed import (
     is_in_odd_quotes,
     no_text,
     plain_blanks,
+    read_events,
     without_end,
     without_marks,
     written,
@@ -71,8 +72,6 @@ ONE = "leave one of both out"
 
 _PUT_IN = re.compile(r"\{\{[^{}\n]*\}\}")
 """A variable of a template, which YAML takes for a mapping whose key is one: {{lr}}."""
-
-_PLAIN_TYPES = (bool, int, float, str)
 
 _HALVES = re.compile("[\ud800-\udfff]")
 
@@ -161,7 +160,7 @@ def read_document(text: str, source: str) -> Document:
         try:
             if lines and (found := find_error(text)):
                 raise found
-            builder.read(_events(text))
+            builder.read(read_events(text))
         except yaml.MarkedYAMLError as error:
             bare, marks = without_marks(text) if not lines else (text, [])
             if marks:
@@ -174,7 +173,7 @@ def read_document(text: str, source: str) -> Document:
             if mended is None or mended.text in seen:
                 with contextlib.suppress(yaml.YAMLError):  # For what is read before it.
                     builder.faults.clear()
-                    builder.read(_events(text))
+                    builder.read(read_events(text))
                 told = [each for each in builder.faults if each.line != line]
                 told = [replace(each, line=_place(lines, each.line)) for each in told]
                 fault = Fault(_place(lines, line), "", problem, source, hint)
@@ -198,32 +197,6 @@ def read_document(text: str, source: str) -> Document:
 def _place(lines: Sequence[int], line: int) -> int:
     """The line of the file that a line of its mended text stands for."""
     return lines[line - 1] if 0 < line <= len(lines) else line
-
-
-_PLAIN = re.compile(
-    r"(?!.*(---|\.\.\.|[:-][ \t]+#\S))[\w .,:;#'\"\[\]{}()+/=<\n-]*", re.ASCII | re.DOTALL
-)
-"""The texts of which both parsers of PyYAML make the same, but for the place of a value that is not
-there, which is asked for before a comment alone."""
-
-
-def _events(text: str) -> Iterator[Any]:
-    import yaml
-
-    if _PLAIN.fullmatch(text) and hasattr(yaml, "CSafeLoader"):
-        # A tenth of the time. What is no YAML is told in the words of the other.
-        with contextlib.suppress(yaml.YAMLError):
-            yield from [*yaml.parse(text, Loader=yaml.CSafeLoader)]
-            return
-    mark: Any = None
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            mark = event.end_mark
-            yield event
-    except (ValueError, OverflowError):
-        # PyYAML hands "\UFFFFFFFF" to chr() unchecked.
-        problem = "an escape names no character"
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark) from None
 
 
 def _line(event: Any) -> int:
@@ -331,7 +304,7 @@ class _Builder:
         many: {{min: 1, max: 2}}."""
         inner = read_document(put[1:-1], "").data if ": " in put else None
         if not isinstance(inner, dict) or not all(
-            type(part) in _PLAIN_TYPES for part in inner.values()
+            type(part) in (bool, int, float, str) for part in inner.values()
         ):
             return put
         key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
@@ -443,6 +416,15 @@ class _Builder:
                 before = None
             elif begun.flow_style and lists_on(mapping, name, last):
                 self._bracket(name, path, mapping)
+            elif begun.flow_style and (cut := self._cut(name, path, mapping)):
+                self.document.lines[*path, cut] = _line(name)
+                value = self._value(last, events, (*path, cut))
+                told, hint = (
+                    f"'{cut}' has a comma within its name",
+                    f"write {cut}: {written(value)}",
+                )
+                self._fault(name, ".".join(map(str, (*path, cut))), told, hint)
+                mapping[cut] = value
             elif (entry := self._odd_entry(name, last, events, path)) is not None:
                 mapping |= entry
             else:
@@ -454,6 +436,8 @@ class _Builder:
             call = next(reversed(mapping), "") if plain else ""
             text = mapping.get(call)
             call = call if isinstance(text, str) and text.count("(") > text.count(")") else ""
+        if (*path, "<<") in self.document.unread:
+            self._unmerge(path, mapping)
         return mapping
 
     def _entry(
@@ -475,14 +459,22 @@ class _Builder:
         if (anchor := getattr(last, "anchor", None)) and isinstance(value, dict | list):
             self.anchored[anchor] = value
         if name.value == "<<" and not name.style:
-            told = "merge keys are not allowed (<<): write out what is merged"
             del self.faults[before:]
-            merged = self.anchored.get(anchor or "", value)
-            parts = merged.items() if isinstance(merged, dict) else ()
-            hint = "\n  ".join(f"write {key}: {written(part)}" for key, part in parts)
-            self._fault(name, ".".join(map(str, inner)), told, hint or "take it away")
+            value = self.anchored.get(anchor or "", value)
             self.document.unread.add(inner)
         return {name.value: value}
+
+    def _unmerge(self, path: Path, mapping: dict[str, Any]) -> None:
+        """Put what a merge key names in its place, and add its fault."""
+        inner, merged = (*path, "<<"), mapping.pop("<<")
+        parts = merged.items() if isinstance(merged, dict) else ()
+        left = {key: part for key, part in parts if key not in mapping}
+        hint = "\n  ".join(f"write {key}: {written(part)}" for key, part in left.items())
+        told = "merge keys are not allowed (<<): write out what is merged"
+        self.faults.append(self.document.fault(inner, told, hint or "take it away"))
+        for key in left:
+            self.document.lines[*path, key] = self.document.lines[inner]
+        mapping |= left
 
     def _open(self, name: Any, path: Path, key: str, text: str) -> None:
         """Add a fault for a text with a bracket that a comma ends before it is closed."""
@@ -501,6 +493,16 @@ class _Builder:
         values = mapping[key] if isinstance(mapping[key], list) else [mapping[key]]
         mapping[key] = [*values, plain_scalar(name.value)]
         self._fault(name, dotted, told, f"write {key}: [{', '.join(map(str, mapping[key]))}]")
+
+    def _cut(self, name: Any, path: Path, mapping: dict[str, Any]) -> str:
+        """The known key that a comma has cut in two, its first part taken out: {po,ints: 9}; "" for
+        any other."""
+        first = next(reversed(mapping), "")
+        whole = f"{first}{getattr(name, 'value', '')}"
+        if (*path, first) not in self.document.empty or whole not in KNOWN or whole in mapping:
+            return ""
+        del mapping[first]
+        return whole
 
     def _join(self, number: Any, name: Any, path: Path, mapping: dict[str, Any]) -> None:
         """Make the number that {lr: 0,001} means, which is {lr: 0, 001: null}."""

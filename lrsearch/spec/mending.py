@@ -262,6 +262,8 @@ def _rewritten_lines(lines: Sequence[str], number: int, begun: int, stopped: int
     ):  # Patterns are texts.
         yield (f"{indent}{text}{comment}",)
     before = next((each for each in reversed(lines[: number - 1]) if _has_words(each)), "")
+    if content[:1] == "{" and re.match(rf"{indent}- ", before):  # An entry without its dash.
+        yield (f"{indent}- {content}{comment}",)
     deeper = number < len(lines) and _indent(lines[number]) > _indent(line)
     inner = re.fullmatch(rf"({_KEY}):[\s,;]*({_KEY}:\s.*)", content)
     if deeper and inner and inner[1] not in NAMED:  # train: budget: 5ep above its other lines.
@@ -531,6 +533,9 @@ def _balance(text: str, opened: Sequence[str] = ()) -> tuple[str, list[str]]:
     return made, stack
 
 
+_ENTERED = re.compile(rf" *- {_KEY}:\s")
+
+
 def _indents(lines: Sequence[str], number: int) -> list[str]:
     """The indentations of the lines above, the nearest to that of a line first, and that of the
     line below where it is less."""
@@ -540,4 +545,6 @@ def _indents(lines: Sequence[str], number: int) -> list[str]:
     below = next((_indent(line) for line in lines[number:] if _has_words(line)), own)
     above = {_indent(line) for line in lines[: number - 1] if line.strip()} - {own}
     above |= {min(below, own)} - {own}
+    # Keys of an entry stand where its first one does, behind the dash.
+    above |= {_indent(line) + 2 for line in lines[: number - 1] if _ENTERED.match(line)} - {own}
     return [" " * each for each in sorted(above, key=lambda each: (abs(each - own), -each))]

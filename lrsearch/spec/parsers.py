@@ -1,4 +1,4 @@
-"""Options that a Python script declares by argparse, held against the words it is given.
+"""Options that a Python script declares by argparse or click, held against the words it is given.
 
 The source is parsed, nothing is run. Only a script with one plain parser tells anything: a parser
 that is handed on, or reads other words than the command's, may take any.
@@ -7,6 +7,7 @@ that is handed on, or reads other words than the command's, may take any.
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ _METHODS = (
 
 _PLAIN = ("prog", "description", "epilog", "usage", "formatter_class", "add_help", "allow_abbrev")
 """Arguments of a parser that leave its grammar as it is."""
+
+_CLICKS = ("option", "argument")
+"""Decorators of click's that declare what a command takes."""
 
 _SWITCHES = ("store_true", "store_false", "store_const", "append_const", "count")
 """Actions of options that take no value."""
@@ -90,7 +94,7 @@ def _read(path: Path) -> _Options | None:
         if path.suffix != ".py" or path.stat().st_size > MAX_SOURCE:
             return None
         content = path.read_bytes()
-        if b"ArgumentParser" not in content:
+        if not re.search(rb"ArgumentParser|\bclick\b", content):
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Warnings of escapes in the user's texts.
@@ -113,6 +117,9 @@ class _Script:
         """The options of the one parser, None where there are others, or it is no plain one."""
         calls = [each for each in self.above if isinstance(each, ast.Call)]
         made = [each for each in calls if last_name(each.func) == "ArgumentParser"]
+        commands = [each for each in calls if last_name(each.func) in ("command", "group")]
+        if not made and [ast.unparse(each.func) for each in commands] == ["click.command"]:
+            return self._read_click(commands[0], calls)
         parsing = [each for each in calls if last_name(each.func) == "parse_args"]
         if len(made) != 1 or len(parsing) != 1 or not self._is_parsed(parsing[0]):
             return None
@@ -127,6 +134,28 @@ class _Script:
             options.names |= {"--help": None}
         adding = [each for each in calls if last_name(each.func) == "add_argument"]
         return options if all(self._add(options, each) for each in adding) else None
+
+    def _read_click(self, command: ast.Call, calls: Sequence[ast.Call]) -> _Options | None:
+        """The options of click's one command, None where the source does not show them all."""
+        function = self.above[command]
+        plain = not command.args and {each.arg for each in command.keywords} <= {"name", "help"}
+        if not isinstance(function, ast.FunctionDef) or not plain:
+            return None
+        begun = [each for each in calls if last_name(each.func) == function.name]
+        read = any(isinstance(each, ast.Attribute) and each.attr == "argv" for each in self.above)
+        if read or len(begun) != 1 or begun[0].args or begun[0].keywords:
+            return None
+        options = _Options(names={"--help": None})
+        for each in function.decorator_list:
+            given = each.args if isinstance(each, ast.Call) else []
+            texts = [str(part.value) for part in given if isinstance(part, ast.Constant)]
+            kind = last_name(each.func) if isinstance(each, ast.Call) else ""
+            if each is not command and (kind not in _CLICKS or not 0 < len(texts) == len(given)):
+                return None
+            options.placed = options.placed or kind == "argument"
+            names = [name.strip() for text in texts for name in text.split("/")]
+            options.names |= {name: None for name in names if name[:1] == "-"}
+        return options
 
     def _target(self, call: ast.Call) -> str | None:
         """The name that what a call makes is given."""

@@ -81,8 +81,13 @@ def _read_list(
         hint = _settled(reader, path, parameter, raw[0])
         reader.fault(path, f"{told} stands in a list of its own", hint)
         return None
-    numbers = [number(part) for part in re.split(r"[\s;]+", str(raw[0]))] if len(raw) == 1 else []
-    if len(numbers) > 1 and parameter.kind != "any" and all(map(is_finite, numbers)):
+    parts = re.split(r"[\s;]+", str(raw[0]).strip()) if len(raw) == 1 else []
+    if (
+        len(parts) > 1
+        and parameter.kind in ("float", "int", "duration")
+        and all(part[:1].isdigit() for part in parts)
+    ):
+        numbers = [number(part) for part in parts]  # 32 64, or 5ep 10ep
         hint = _settled(reader, path, parameter, numbers)
         reader.fault(path, f"{show(raw)} has no commas between its values", hint)
         return None

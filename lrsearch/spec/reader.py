@@ -222,7 +222,7 @@ class Reader:
         """Faults for keys that are not allowed; the allowed ones are listed once."""
         bare = []
         for key in [*raw]:
-            if key in allowed or (key == "<<" and (*path, key) in self.document.unread):
+            if key in allowed:
                 continue
             # In confirm, seed is a slip of seeds, though at the top there is a seed, too.
             slip = bool(path) and key in TOP_LEVEL and f"{key}s" in allowed
@@ -232,17 +232,7 @@ class Reader:
             target = means(str(key))
             if path and not slip and target in allowed and target not in raw:
                 hint = self.hint((*path, key), [Line((*path, target), raw[key])])
-            if (
-                path
-                and not hint
-                and not slip
-                and key in TOP_LEVEL
-                and self._fits((), key, raw[key])
-            ):
-                block = isinstance(raw[key], Mapping) and len(write(raw[key])) > 80
-                hint = self.hint((*path, key), [Line((key,), raw[key])])
-                if block:
-                    hint = f"move {key}: and its lines to the top level, beside {path[0]}"
+            hint = hint if hint or slip else self.misplaced((*path, key), raw[key])
             if hint:
                 self.fault((*path, key), "unknown key", hint)
             else:
@@ -252,9 +242,9 @@ class Reader:
             model = self.document.data.get("model") if above else None
             argument = model_argument(str(key), {"model": model}) if model else ""
             # Other words may mean something of the training's: norm, say.
-            argument = argument if not path or argument == key else ""
+            argument = argument if not path or argument in (key, "hidden") else ""
             given = self._meant_for(model, argument, raw[key]) if argument else []
-            if given and argument not in as_mapping(model):
+            if given:
                 name = {"name": model} if isinstance(model, str) else as_mapping(model)
                 line = Line(("model",), {**name, argument: given[0]})
                 where = (*path, key)
@@ -271,6 +261,16 @@ class Reader:
             hint = hint or f"leave '{key}' out"
             hint = suggest(key, allowed, hint) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
+
+    def misplaced(self, path: Path, value: Any) -> str:
+        """The hint for a key of the top level in another mapping; "" for any other."""
+        *above, key = path
+        if not above or key not in TOP_LEVEL or not self._fits((), str(key), value):
+            return ""
+        hint = self.hint(path, [Line((key,), value)])
+        if isinstance(value, Mapping) and len(write(value)) > 80:
+            return f"move {key}: and its lines to the top level, beside {path[0]}"
+        return hint
 
     @staticmethod
     def _meant_for(model: Any, argument: str, value: Any) -> list[Any]:
@@ -394,6 +394,8 @@ class Reader:
             return None
         if path[0] == "data" and key in ("source", "target"):
             value = example_of(key, as_mapping(top.get("data")), self.folder)
+        elif parameter.kind == "bool":
+            value = not parameter.default  # Nobody writes what holds anyway.
         elif path == ("prune", "budget") and {"command", "loop"} & top.keys():
             value = 90  # Where rungs have to know it.
         elif value is REQUIRED:

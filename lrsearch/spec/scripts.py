@@ -315,8 +315,12 @@ def _module(program: str, words: Sequence[str], place: _Place) -> Iterator[Told]
         if _alters_path(spec):
             return
     inside = list(spec.submodule_search_locations or ())
-    if inside and find_module(f"{module}.__main__", inside) is None:
+    if inside:
+        spec = find_module(f"{module}.__main__", inside)
+    if spec is None:
         yield f"{module} is a package without __main__.py: there is nothing to run", ""
+    elif spec.origin and FilePath(spec.origin).is_relative_to(place.folder):
+        yield from option_faults(FilePath(spec.origin), rest, _OPEN)
 
 
 def _alters_path(spec: ModuleSpec) -> bool:

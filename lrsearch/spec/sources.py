@@ -250,7 +250,10 @@ def example_of(key: str, data: Mapping[str, Any], folder: FilePath) -> str:
         if key == "target":
             source = data.get("source") or example_of("source", data, folder)
             header = read_header(folder / str(source), data.get("separator", ","))
-            return header[1][-1] if kind == "csv" and header and header[1] else "COLUMN"
+            names = header[1] if kind == "csv" and header else []
+            at = data.get("target")
+            at = at if type(at) is int and at < len(names) else -1  # As of pandas' iloc.
+            return names[at] if names else "COLUMN"
         for each in folder.iterdir() if not endings else ():
             if each.is_dir() and not [*_folder_faults(each)]:
                 return each.name

@@ -1,14 +1,52 @@
-"""Rates that an optimizer allows and is seldom given: worth a sentence, no fault."""
+"""Rates and sizes that are allowed and seldom meant: worth a sentence, no fault."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lrsearch.space import Choice, Dimension, Float, Int, Space
+from lrsearch.space import Choice, Dimension, Float, Int, Space, grid_size
+from lrsearch.spec.model import Spec
+from lrsearch.spec.values import write
 
 AROUND_ONE = (0.1, 10.0)
 """Rates that prodigy is given, least and most."""
+
+
+HIGHEST_RATE = 100.0
+"""The highest rate that is anything but a slip."""
+
+MOST_TRIALS = 100_000
+"""The most trials that somebody may mean: a second each is more than a day."""
+
+MOST_WEIGHTS = 10**10
+"""The most weights of a layer: 40 GB, and as much again for its gradient."""
+
+
+def unusual_sizes(spec: Spec) -> list[str]:
+    """A sentence for each number that is far more than anybody waits for, or has the memory for."""
+    grid = grid_size(spec.space) * spec.trials_per_point
+    found = []
+    if grid > MOST_TRIALS:
+        found.append(
+            f"a grid of {grid:,} trials is more than anybody waits for: lrsearch bayes trains "
+            f"{spec.bayes.trials} of them, or write fewer points"
+        )
+    for name, settings in (("random", spec.random), ("bayes", spec.bayes)):
+        if settings.trials > MOST_TRIALS:
+            found.append(
+                f"{name}: {settings.trials:,} trials are more than anybody waits for; the default "
+                "is trials: 40"
+            )
+    widths = spec.model.get("hidden", ()) if isinstance(spec.model, Mapping) else ()
+    layers = [a * b for a, b in itertools.pairwise(widths) if type(a) is type(b) is int]
+    if layers and max(layers) > MOST_WEIGHTS:
+        found.append(
+            f"hidden: {write(list(widths))} has a layer of {max(layers):,} weights, which take "
+            f"{max(layers) * 4 / 1e9:,.0f} GB: a model that learns such data is far smaller"
+        )
+    return found
 
 
 def unusual_rates(train: Mapping[str, Any], space: Space) -> list[str]:
@@ -18,6 +56,11 @@ def unusual_rates(train: Mapping[str, Any], space: Space) -> list[str]:
     falling = list(dict.fromkeys(_falling(train, ranges)))
     notes: dict[str, None] = {}
     for name, rate in _optimizers(train, ranges, lr):
+        if (highest := max(_ends(rate), default=0.0)) > HIGHEST_RATE:
+            notes[
+                f"lr goes up to {write(highest)}: trainings at rates above {HIGHEST_RATE:g} hardly "
+                "ever learn"
+            ] = None
         if name.startswith("schedule_free_") and falling:
             notes[
                 f"{name} averages its weights in place of a schedule that falls: "
@@ -63,10 +106,9 @@ def _optimizers(
 
 def _ends(rate: object) -> list[float]:
     if isinstance(rate, Choice):
-        values = rate.values
-        return [float(each) for each in values if isinstance(each, int | float)]
+        return [each for each in rate.values if isinstance(each, int | float)]
     if isinstance(rate, int | float):
-        return [float(rate)]
+        return [rate]
     if isinstance(rate, Float) and rate.auto:
         return []  # Nobody knows them yet.
     return [rate.low, rate.high] if isinstance(rate, Float | Int) else []

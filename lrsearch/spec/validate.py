@@ -26,7 +26,7 @@ from lrsearch.spec.cross_checks import (
     note_peaks,
 )
 from lrsearch.spec.data import read_data
-from lrsearch.spec.document import ONE, Document
+from lrsearch.spec.document import ONE, Document, as_mapping
 from lrsearch.spec.flat import note_flat
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
@@ -54,7 +54,7 @@ from lrsearch.spec.pruning import note_prune, read_prune
 from lrsearch.spec.reader import PLAIN, TOP_LEVEL, Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
-from lrsearch.spec.unusual import unusual_rates
+from lrsearch.spec.unusual import unusual_rates, unusual_sizes
 from lrsearch.spec.values import NOTHING, read_pairs, show
 
 _GOES_ELSEWHERE = {
@@ -223,7 +223,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         check_models(reader, spec)
         check_images(reader, spec)
         if not reader.faults:
-            notes = (*spec.notes, *note_budgets(spec), *note_flat(spec))
+            notes = (*spec.notes, *note_budgets(spec), *note_flat(spec), *unusual_sizes(spec))
             spec = replace(spec, notes=notes)
     return spec
 
@@ -245,6 +245,7 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     searched_model = isinstance(search, Mapping) and isinstance(search.get("model"), list)
     for key in INSIDE:
         there = key in top or (key == "model" and searched_model)
+        there = there or any(key in as_mapping(top.get(other)) for other in INSIDE)  # Told there.
         if not there and not reader.is_promised(key):
             reader.fault((), f"'{key}' is missing", _FIRST[key])
     data = read_data(reader, top["data"]) if "data" in top else {}

@@ -301,7 +301,7 @@ def _check_ints(parameter: Parameter, value: Any) -> list[int]:
     alone = isinstance(value, list) and len(value) == 1
     text = value[0] if alone else value
     if isinstance(text, str):
-        parts = [plain_scalar(part.strip()) for part in text.strip("[]() ").split(",")]
+        parts = [plain_scalar(part.strip()) for part in text.strip("[](), ").split(",")]
         if all(type(part) is int and part >= 1 for part in parts):
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", parts)
         if re.fullmatch(r"\d+((\s*[-x×*/|;>→]+\s*|\s+)\d+)+", text.strip()):
@@ -450,7 +450,7 @@ def _check_any(value: Any) -> Any:
 
 
 _COUNTED = re.compile(
-    r"(\d{1,9})\s*(?:sample|example|image|row|point|seed|trial|round|fold|step|item|char|character|layer|head|unit)s?"
+    r"(\d{1,9})\s*(?:sample|example|image|row|point|seed|trial|round|fold|step|item|char|character|layer|head|unit|sp|ba|ep)s?"
 )
 """A number with the word for what it counts, which is its key's affair."""
 

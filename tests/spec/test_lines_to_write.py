@@ -71,6 +71,18 @@ def fault_of(text, tmp_path):
         ("bayes: {seeds: 3, top: 2}", "unknown key", "write confirm: {"),
         ("random trials: 12", "unknown key", "write random: {trials: 12}"),
         ("stop-patience: 12", "unknown key", "write stop: {patience: 12}"),
+        # A comma within a key, values without commas, a number of layers, a merge key.
+        ("search: {lr: {min: 0.1, max: 1, po,ints: 7}}", "a comma within", "write points: 7"),
+        ("search: {budget: [100ba 200ba]}", "no commas", "write budget: [100ba, 200ba]"),
+        ("search: {batch_size: [32sp, 64sp]}", "is not a number", "write batch_size: [32, 64]"),
+        ("confirm: {<<: {top: 2, seeds: 3}, top: 4}", "merge keys", "write seeds: 3"),
+        ("  hidden_layer_sizes: (64,)", "unknown key",
+         "write model: {name: mlp, hidden: [64]} at the top level; in place of model: {"),
+        ("  confirm: {top: 2}", "unknown key", "write confirm: {top: 2} at the top level"),
+        # A mapping that is a text, a dash that is missing, shares in two numbers.
+        ("  optimizer: 'name: sgd, momentum: 0.9'", "is a text",
+         "write optimizer: {name: sgd, momentum: 0.9}"),
+        ("objective: {metrics: [accuracy, loss]}", "unknown key", "write metric: accuracy"),
         ("search: lr", "no mapping", "write search: {lr: {min: 1e-4, max: 1.0, points: 9}}"),
         ("search: {lr: {min 0.1, max = 1}}", "lacks ':'", "write min: 0.1"),
         ("search: {optimizer__lr: [0.1, 1]}", "unknown parameter", "write lr: [0.1, 1]"),
@@ -135,7 +147,7 @@ def fault_of(text, tmp_path):
          "write milestones: [0.5dur, 0.75dur]"),
         ("  schedule: {name: cosine, warmup: 0.1dur}", "has no argument 'warmup'",
          "write schedule: cosine\n  write warmup: 0.1dur under train"),
-        ("  <<: {lr: 0.3}", "merge keys are not allowed", "write lr: 0.3"),
+        ("  <<: {batch_size: 8}", "merge keys are not allowed", "write batch_size: 8"),
         ("  evaluation_strategy: epoch", "unknown key", "write evaluate: 1ep"),
         ("  dropout: 0.1", "unknown key",
          "write model: {name: mlp, hidden: [16], dropout: 0.1} at the top level"),
@@ -347,7 +359,7 @@ def test_nesterov_without_momentum_is_told(tmp_path, momentum, told):
 
 
 def test_a_number_in_place_of_a_block_is_not_moved_to_the_top_level(tmp_path):
-    text = BASE.replace("data: digits", "data: {name: digits, train: 0.8}")
+    text = BASE.replace("data: digits", "data: {name: digits, train: 8}")
     assert fault_of(text, tmp_path).hint.startswith("leave 'train' out")
 
 
@@ -606,3 +618,71 @@ def test_a_word_for_a_truth_value_is_a_text_to_code_and_noted(tmp_path):
     spec = validate(read_document(BASE + loss, "x.yaml"), tmp_path, BASE + loss)
     (note,) = [each for each in spec.notes if "reduce" in each]
     assert note.endswith("write reduce: false for a truth value")
+
+
+@pytest.mark.parametrize(
+    ("inner", "written"),
+    [
+        ("layers: 2", "write hidden: [64, 64]"),
+        ("layers: 2, units: 32", "write hidden: [32, 32]"),
+        ("units: 32", "write hidden: [32]"),
+        ("train: {budget: 2ep, lr: 0.1}", "write train: {budget: 2ep, lr: 0.1} at the top level"),
+    ],
+)
+def test_keys_in_a_model_that_are_none_of_its_arguments(tmp_path, inner, written):
+    text = f"name: x\ndata: digits\nmodel: {{name: mlp, {inner}}}\n"
+    text += "" if "train" in inner else "train: {budget: 2ep, lr: 0.1}\n"
+    assert fault_of(text, tmp_path).hint == written
+
+
+@pytest.mark.parametrize(
+    ("part", "written"),
+    [
+        ("validation: 70/30", "write validation: 0.3"),
+        ("train: 0.8", "write validation: 0.2"),
+        ("standardize: StandardScaler", "write standardize: true; for example"),
+    ],
+)
+def test_parts_of_the_data_in_other_words(tmp_path, part, written):
+    text = f"data: {{name: digits, {part}}}\nmodel: mlp\ntrain: {{budget: 2ep, lr: 0.1}}\n"
+    assert fault_of(text, tmp_path).hint == written
+
+
+def test_a_target_by_its_number_is_the_column_of_that_place(tmp_path):
+    (tmp_path / "a.csv").write_text("age,rooms,price\n1,2,3\n")
+    text = "data: {name: csv, source: a.csv, target: 1}\nmodel: mlp\n"
+    text += "train: {budget: 2ep, lr: 0.1}\n"
+    assert fault_of(text, tmp_path).hint == "write target: rooms; for example"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (BASE + "search: {lr: {min: 1, max: 1e10}}\n", "lr goes up to 1e10"),
+        (
+            BASE + "search: {lr: {min: 0.1, max: 1, points: 90000}, batch_size: [8, 16]}\n",
+            "180,000 trials",
+        ),
+        (BASE + "bayes: {trials: 1000000}\n", "1,000,000 trials"),
+        (BASE.replace("[16]", "[1000000, 1000000]"), "which take 4,000 GB"),
+    ],
+)
+def test_numbers_that_nobody_means_have_a_note(tmp_path, text, told):
+    notes = validate(read_document(text, "x.yaml"), tmp_path, text).notes
+    assert any(told in each for each in notes), notes
+    assert not validate(read_document(BASE, "x.yaml"), tmp_path, BASE).notes
+
+
+@pytest.mark.parametrize(
+    ("entries", "written"),
+    [
+        ("    - constant\n    {name: step, every: 1ep}", "write - {name: step, every: 1ep}"),
+        (
+            "    - constant\n    - name: step\n    every: 1ep",
+            "write every: 1ep, with 6 blanks before it",
+        ),
+    ],
+)
+def test_entries_of_a_block_list(tmp_path, entries, written):
+    text = f"{BASE}search:\n  schedule:\n{entries}\n  batch_size: [8, 16]\n"
+    assert fault_of(text, tmp_path).hint == written

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lrsearch.errors import SpecError
-from lrsearch.spec import document
+from lrsearch.spec import malformed
 from lrsearch.spec.document import parse, read_document
 from lrsearch.spec.mending import find_error
 from lrsearch.spec.validate import validate
@@ -175,9 +175,9 @@ def test_both_parsers_read_the_same(text, monkeypatch):
         except SpecError as error:
             return error.faults
 
-    assert document._PLAIN.fullmatch(text)
+    assert malformed._PLAIN.fullmatch(text)
     found = read()
-    monkeypatch.setattr(document, "_PLAIN", re.compile("(?!)"))
+    monkeypatch.setattr(malformed, "_PLAIN", re.compile("(?!)"))
     assert read() == found
 
 

@@ -132,3 +132,38 @@ def test_a_script_that_may_take_any_word_refuses_none(tmp_path, monkeypatch, scr
     command = f"python train.py {'a' * ('REMAINDER' in script)} --lr {{lr}} --more 1"
     assert not faults_of(tmp_path, script, command)
     assert not is_refused(tmp_path, command, monkeypatch)
+
+
+CLICK = """\
+import click
+@click.command()
+@click.option("--lr", type=float, default=0.1)
+@click.option("--batch-size", "-b", default=32)
+@click.option("--fast/--slow", default=True)
+@click.argument("folder", required=False)
+def main(lr, batch_size, fast, folder):
+    print({"loss": lr})
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "told"),
+    [
+        (CLICK, "--lr {lr} --batch_size 8", "no option --batch_size"),
+        (CLICK, "--lr {lr} -b 8 --slow here", ""),
+        (CLICK.replace("    main()", "    main(['--lr', '1'])"), "--rate {lr}", ""),
+        (CLICK.replace("click.command()", "click.command(context_settings=MINE)"), "--a {lr}", ""),
+        (CLICK.replace("@click.argument", "@shared.options\n@click.argument"), "--a {lr}", ""),
+        (CLICK.replace("click.command", "app.command"), "--a {lr}", ""),
+    ],
+)
+@pytest.mark.parametrize("module", [False, True])
+def test_options_of_click_and_of_modules(tmp_path, script, words, told, module):
+    command = "python -m train" if module else "python train.py"
+    found = faults_of(tmp_path, script, f"{command} {words}")
+    assert bool(found) == bool(told)
+    for fault in found:
+        assert told in fault.message
+        assert fault.hint == f"write command: {command} --lr {{lr}} --batch-size 8"

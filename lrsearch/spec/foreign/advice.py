@@ -16,7 +16,15 @@ from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Advice, Line, Path, merge
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.objective import objective_lines
-from lrsearch.spec.foreign.ranges import HIGH, LOW, Fixed, is_searched, number, read_foreign
+from lrsearch.spec.foreign.ranges import (
+    HIGH,
+    LOW,
+    Fixed,
+    is_finite,
+    is_searched,
+    number,
+    read_foreign,
+)
 from lrsearch.spec.foreign.translation import (
     fixed_lines,
     into,
@@ -59,7 +67,7 @@ def tell_beside(path: Path, lines: list[Line], top: Mapping[str, Any]) -> Advice
     another mapping of the document, if anything."""
     told = []
     for line in lines:
-        old = None if line.path[0] == path[0] or line.remark else _at(top, line.path)
+        old = None if line.path[:1] == path[:1] or line.remark else _at(top, line.path)
         key = line.path[-1]
         if old is not None and len(lines) == 1 and same(old, line.value):
             above = ".".join(map(str, line.path[:-1])) or "the spec"
@@ -229,6 +237,8 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], outside: bool) -> lis
         return merge(inner)
     target, form = look_up(word, section) or ("", "")
     form = _budget_unit(top) if form == "as" else form
+    if target == "data.source" and is_finite(number(value)):  # {train: 0.8}
+        target, form = "data.validation", "rest"
     if searching and not outside and not target.startswith("train."):
         argument = model_argument(word, top)
         target, form = (f"model.{argument}", "") if argument else (target, form)

@@ -21,6 +21,8 @@ def objective_lines(
     if target == "objective.at":
         at = "best" if str(value).lower() in ("best", "min", "max") else "last"
         return [into("objective", "at", at, top)]
+    if target == "objective.metric" and isinstance(value, list) and value:
+        value = value[0]
     if not _is_said(target, snake(str(path[-1])), value):
         return []
     (whole,) = find_objective(top, outside=outside, given=(target, str(path[-1]), value)) or (None,)

@@ -225,7 +225,7 @@ def fixed_lines(
     if target in _WHOLE:
         return [Line((target,), number(value) if target != "name" else value)]
     if head == "model" and rest:
-        return _model_line(rest, value, top)
+        return _model_line(rest, value, top, snake(str(path[-1])))
     return []
 
 
@@ -409,13 +409,34 @@ def model_argument(word: str, top: Mapping[str, Any]) -> str:
     return argument if entry is not None and argument in entry.parameters else ""
 
 
-def _model_line(key: str, value: Any, top: Mapping[str, Any]) -> list[Line]:
+_COUNTED = ("layers", "hidden_layers")
+"""Words for the hidden layers whose number is that of them, not the width of one."""
+
+_WIDTH = 64
+"""Units of a hidden layer that nobody has said."""
+
+_MOST_LAYERS = 20
+
+
+def _model_line(key: str, value: Any, top: Mapping[str, Any], word: str) -> list[Line]:
     model = top.get("model")
     name = model.get("name") if isinstance(model, Mapping) else model
     entry = catalogue.MODELS.get(str(name))
     if entry is None or key not in entry.parameters:
         return []
-    if entry.parameters[key].kind == "ints":
+    if key == "hidden" and type(value) is int:  # {layers: 2, units: 128}
+        said = {snake(str(each)): part for each, part in as_mapping(model).items()}
+        meant = {each: part for each, part in said.items() if type(part) is int}
+        widths = [
+            part
+            for each, part in meant.items()
+            if names.MODEL_WORDS.get(each) == key and each not in _COUNTED
+        ]
+        counts = [part for each, part in meant.items() if each in _COUNTED]
+        counts += [value] if word in _COUNTED else []
+        widths += [value] if word not in _COUNTED else []
+        value = [widths[0] if widths else _WIDTH] * min(counts[0] if counts else 1, _MOST_LAYERS)
+    elif entry.parameters[key].kind == "ints":
         value = [value] if type(value) is int else value
     if key == "activation":
         word = names.plain(value)

@@ -41,7 +41,8 @@ no value."""
 @dataclass(frozen=True)
 class Standing:
     """A point after the race. `mean` is over its `seeds` fresh seeds, None where one of them has no
-    value; `interval` that of 95 % of its mean over fresh seeds and splits, None of a single one.
+    value; `interval` that of 95 % of its mean over fresh seeds and splits, None of a single one, or
+    of several that are all the same.
     `better` is the probability of being better than the control, None of the control and of a
     single seed. `shrinkage` is by how much the search's value was too good: positive where the mean
     is worse, whatever the goal."""
@@ -237,10 +238,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _interval(
     values: Sequence[float | None], ends: tuple[float, float]
 ) -> tuple[float, float] | None:
-    """The interval of 95 % of the mean, by Student's t; None of a single value, or where one is
-    missing."""
+    """The interval of 95 % of the mean, by Student's t; None where one value is missing, and of
+    one, or of several that are all the same: these say nothing of others."""
     known = [value for value in values if value is not None]
-    if len(known) < 2 or len(known) < len(values):
+    if len({*known}) < 2 or len(known) < len(values):
         return None
     mean = statistics.fmean(known)
     reach = student(len(known) - 1, MISS) * statistics.stdev(known) / math.sqrt(len(known))

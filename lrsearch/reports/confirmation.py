@@ -205,14 +205,13 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
         ("point", "", "fresh", "95 %", "better", "search", "too good by", "seeds")
     ]
     for each in found.finalists:
-        ends = None if found.seedless else each.interval
         better = None if found.seedless else each.better
         rows.append(
             (
                 "" if each.point is None else str(each.point),
                 ", ".join(_roles(answer, each)),
                 each.outcome or number(each.mean),
-                "" if ends is None else tell_interval(ends, decimals),
+                "" if each.interval is None else tell_interval(each.interval, decimals),
                 "" if better is None else _brief(better),
                 number(each.searched),
                 number(each.shrinkage),
@@ -237,7 +236,7 @@ def title_of(found: Confirmation) -> str:
     """The title of the table of finalists."""
     splits = "" if found.fixed else ", each with a split of its own"
     against = ""
-    if found.control is not None:
+    if found.control is not None and any(each.better is not None for each in found.finalists):
         against = "better: the probability of being better than the control"
         tied = [each.better for each in found.finalists if each.tied and each.better is not None]
         odd = found.control.tied and any(max(share, 1 - share) > LIKELY for share in tied)

@@ -112,11 +112,15 @@ def test_one_left_ends_the_race():
     assert verdict.standings[0].better > 0.999 and verdict.standings[1].better is None
 
 
-def test_a_metric_that_never_varies_ties_all_with_no_width():
+def test_a_metric_that_never_varies_ties_all_and_makes_nothing_certain():
     scores, order = race([[0.7] * 5] * 3, ACCURACY)
     verdict = judge(scores, order, ACCURACY, 3)
     assert verdict.steady and verdict.seedless and verdict.tied == (2, 3)
-    assert [each.interval for each in verdict.standings] == [(0.7, 0.7)] * 3
+    assert [each.interval for each in verdict.standings] == [None] * 3
+    # Nor do the seeds of one point that all came to the end of the metric, beside others.
+    scores, order = race([[1.0] * 5, [0.9, 0.91, 0.92, 0.93, 0.94]], ACCURACY)
+    first, second = judge(scores, order, ACCURACY).standings
+    assert first.interval is None and second.interval is not None
     assert [each.better for each in verdict.standings] == [0.5, 0.5, None]
 
 

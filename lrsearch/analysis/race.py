@@ -251,7 +251,8 @@ def _interval(
 def _better(
     scores: Scores, order: Sequence[int], pair: tuple[int, int | None], sign: float
 ) -> float | None:
-    """The probability that the mean of the first of a `pair` is better than that of the second."""
+    """The probability that the first of a `pair` has the better mean, None where no seed makes a
+    difference."""
     point, control = pair
     if control is None or point == control:
         return None
@@ -264,6 +265,8 @@ def _better(
     rows = [row for row, each in zip(rows, sound(rows), strict=True) if each]
     variance = max(statistics.variance(gaps), 2 * two_way(rows)[0])
     mean = statistics.fmean(gaps)
+    if variance == 0 and len({*own}) == 1:  # There is no noise to go by.
+        return None
     if variance == 0:
         return 0.5 if mean == 0 else float(mean > 0)
     return student_share(mean * math.sqrt(len(gaps) / variance), len(gaps) - 1)

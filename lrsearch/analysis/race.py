@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lrsearch.analysis.points import clip, find_ends
-from lrsearch.analysis.tied import sound, student, two_way
+from lrsearch.analysis.tied import noise_of, sound, student, two_way
 from lrsearch.trial import Objective
 
 LEAST = 3
@@ -32,6 +32,10 @@ end has the rest."""
 MISS = 0.03
 """The error by Student's t of the interval of a mean. Values over splits are skewed, and the winner
 is the luckiest of several: set on two measured tables such that 95 % hold."""
+
+OWN = 1 / 20
+"""The share of the error at which two points are told apart by their own noise: that of few seeds
+may be little by chance."""
 
 Scores = Mapping[int, Mapping[int, float | None]]
 """The objective by point and by the place of the seed, 0 the first; None where a training came to
@@ -201,26 +205,39 @@ def _keep(
     values: Mapping[int, Sequence[float]], ranked: Sequence[int], sign: float, level: float
 ) -> list[int]:
     """The first of the `ranked` points and those that cannot be told from it, by the noise of all
-    that are kept: the residuals of a two-way table of points and seeds. Worse points, which are
+    that are kept: the residuals of a two-way table of points and seeds; or, where the others are
+    clearly noisier, by that of the two (`noise_of`), at an error of `OWN`. Worse points, which are
     noisier, go first; one that blew up for a seed is compared by its median, and its noise is
     nobody else's."""
     kept = list(ranked)
     while len(kept) > 1:
-        first, last = values[kept[0]], values[kept[-1]]
-        whole = sound([values[point] for point in kept])
-        worth = statistics.fmean(last) if whole[-1] else statistics.median(last)
-        gap = sign * (worth - statistics.fmean(first))
-        variance, freedom = two_way(
-            [values[point] for point, each in zip(kept, whole, strict=True) if each]
-        )
-        # The last bits of a mean are no difference.
-        reach = 1e-12 * abs(statistics.fmean(first))
-        if freedom:
-            reach += student(freedom, level) * math.sqrt(2 * variance / len(first))
-        if gap <= reach:
+        first, whole = values[kept[0]], sound([values[point] for point in kept])
+        noise = two_way([values[point] for point, each in zip(kept, whole, strict=True) if each])
+        for point, each in zip(kept[:0:-1], whole[:0:-1], strict=True):
+            own = values[point]
+            worth = statistics.fmean(own) if each else statistics.median(own)
+            reach = _reach((first, own) if each and whole[0] else None, noise, level, len(first))
+            # The last bits of a mean are no difference.
+            bits = 1e-12 * abs(statistics.fmean(first))
+            if sign * (worth - statistics.fmean(first)) > reach + bits:
+                kept.remove(point)
+                break
+        else:
             break
-        kept.pop()
     return kept
+
+
+def _reach(
+    pair: Sequence[Sequence[float]] | None, noise: tuple[float, int], level: float, seeds: int
+) -> float:
+    """The distance that the means of two points may have by the noise of all, or of the `pair`."""
+    if not noise[1]:
+        return 0.0
+    tests = [(noise, level)] + ([] if pair is None else [(noise_of(pair, noise), OWN * level)])
+    return min(
+        student(freedom, error) * math.sqrt(2 * variance / seeds)
+        for (variance, freedom), error in tests
+    )
 
 
 def _first(scores: Mapping[int, float | None], count: int) -> list[float] | None:

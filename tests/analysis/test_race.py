@@ -124,6 +124,18 @@ def test_a_metric_that_never_varies_ties_all_and_makes_nothing_certain():
     assert [each.better for each in verdict.standings] == [None] * 3
 
 
+def test_a_noisy_point_hides_no_other_that_is_clearly_worse():
+    """The last one is eight times as noisy, and its mean the worst of the three."""
+    noise = [0.3, -1.1, 0.9, -0.4, 0.2]
+    table = [
+        noise,
+        [7.5 + each for each in (0.6, -1.2, 1.3, -0.1, -0.3)],
+        [8 + 8 * each for each in (1.2, -1.4, 0.3, -0.9, 0.8)],
+    ]
+    scores, order = race(table, LOSS)
+    assert judge(scores, order, LOSS).tied == (3,)
+
+
 def test_a_training_that_ignores_its_seed_is_noticed():
     scores, order = race([[0.7] * 5, [0.8] * 5], ACCURACY)
     verdict = judge(scores, order, ACCURACY, 1)

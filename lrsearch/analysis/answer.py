@@ -311,7 +311,8 @@ def _worth(
             alike = [each for each in own if each.scores.keys() == point.scores.keys()]
             noise = pool_noise(alike[:POOLED]) if len(point.scores) > 1 else None
             ends += mean_interval(point, noise) or [cast(float, point.objective)]
-        return (clip(min(ends), limits), clip(max(ends), limits)), True
+        low, high = (clip(end, limits) for end in (min(ends), max(ends)))
+        return ((low, high) if low < high else None), True  # Else the metric's end is all of it.
     interval = mean_interval(point)
     if interval is None:
         return None, False

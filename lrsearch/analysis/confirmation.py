@@ -92,7 +92,8 @@ def bound_rates(
     best of all, best first, and the others `worse`, of which those numbered in `lost` diverged. The
     intervals hold the rates of the good ones, and end halfway to the next of the worse ones that
     differ from a good one in the rate alone, and `SPLIT_SHIFT` below a higher one that is lost; the
-    best rate lies among them."""
+    best rate lies among them. Rates that do as well are those about the best mean: none beyond one
+    that failed in the search, or was worse on fresh seeds."""
     own = [point for point in good if agrees(point.params, basin.params)]
     own = [point for point in own if is_rate(point.params.get(basin.rate))]
     if not own:
@@ -105,15 +106,25 @@ def bound_rates(
     ]
     others = [float(point.params[basin.rate]) for point in alike]
     # Where the objective gets worse between two rates nobody knows: halfway.
-    low, high = min(rates), max(rates)
-    first = max((math.sqrt(each * low) for each in others if each < low), default=0.0)
-    last = min((math.sqrt(each * high) for each in others if each > high), default=math.inf)
     failing = {each.params[basin.rate] for each in alike if each.point in lost}
-    beyond = min((each for each in failing if each > high), default=math.inf)
-    last = min(last, beyond / 10**SPLIT_SHIFT)
 
-    def hold(ends: tuple[float, float]) -> tuple[float, float]:
+    def hold(ends: tuple[float, float], held: Sequence[float]) -> tuple[float, float]:
+        low, high = min(held), max(held)
+        first = max((math.sqrt(each * low) for each in others if each < low), default=0.0)
+        last = min((math.sqrt(each * high) for each in others if each > high), default=math.inf)
+        beyond = min((each for each in failing if each > high), default=math.inf)
+        last = min(last, beyond / 10**SPLIT_SHIFT)
         return min(max(ends[0], first), low), max(min(ends[1], last), high)
+
+    bad = {at for at, value in basin.readings if value is None}.union(others)
+    floor = max((each for each in bad if each < rates[0]), default=0.0)
+    roof = min((each for each in bad if each > rates[0]), default=math.inf)
+    about = [each for each in rates if floor < each < roof]
+
+    def hold_good(ends: tuple[float, float]) -> tuple[float, float]:
+        first = ends[0] if ends[0] > floor else math.sqrt(floor * min(about))
+        last = ends[1] if ends[1] < roof else math.sqrt(roof * max(about))
+        return hold((first, last), about)
 
     def share(place: int) -> float:
         """The share of the likely best rates on an end of those measured."""
@@ -123,10 +134,10 @@ def bound_rates(
         # What is the best there may have better ones beyond, where nobody looked.
         return max(basin.at_ends[place], EVEN * math.isclose(rates[0], end))
 
-    safe, best_lr = hold(basin.safe_lr), hold(basin.best_lr)
+    safe, best_lr = hold_good(basin.safe_lr), hold(basin.best_lr, rates)
     best = basin.best if safe[0] <= basin.best <= safe[1] else rates[0]
     value, *reach = basin.at(best)
-    known = [] if basin.diverges_at is None else [basin.diverges_at]
+    lowest = [] if basin.diverges_at is None else [basin.diverges_at]
     return replace(
         basin,
         readings=tuple((at, None if at in failing else each) for at, each in basin.readings),
@@ -135,9 +146,9 @@ def bound_rates(
         interval=(min(reach), max(reach)),
         best_lr=best_lr,
         at_ends=(share(0), share(-1)),
-        within_error=hold(basin.within_error),
-        within_percent=hold(basin.within_percent),
-        diverges_at=min([*known, *(each for each in failing if each > best)], default=None),
+        within_error=hold_good(basin.within_error),
+        within_percent=hold_good(basin.within_percent),
+        diverges_at=min([*lowest, *(each for each in failing if each > best)], default=None),
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lrsearch.analysis.points import clip, find_ends
-from lrsearch.analysis.tied import sound, student, two_way
+from lrsearch.analysis.tied import noise_of, sound, student, two_way
 from lrsearch.trial import Objective
 
 LEAST = 3
@@ -33,6 +33,10 @@ MISS = 0.03
 """The error by Student's t of the interval of a mean. Values over splits are skewed, and the winner
 is the luckiest of several: set on two measured tables such that 95 % hold."""
 
+OWN = 1 / 20
+"""The share of the error at which two points are told apart by their own noise: that of few seeds
+may be little by chance."""
+
 Scores = Mapping[int, Mapping[int, float | None]]
 """The objective by point and by the place of the seed, 0 the first; None where a training came to
 no value."""
@@ -41,7 +45,8 @@ no value."""
 @dataclass(frozen=True)
 class Standing:
     """A point after the race. `mean` is over its `seeds` fresh seeds, None where one of them has no
-    value; `interval` that of 95 % of its mean over fresh seeds and splits, None of a single one.
+    value; `interval` that of 95 % of its mean over fresh seeds and splits, None of a single one, or
+    of several that are all the same.
     `better` is the probability of being better than the control, None of the control and of a
     single seed. `shrinkage` is by how much the search's value was too good: positive where the mean
     is worse, whatever the goal."""
@@ -200,26 +205,39 @@ def _keep(
     values: Mapping[int, Sequence[float]], ranked: Sequence[int], sign: float, level: float
 ) -> list[int]:
     """The first of the `ranked` points and those that cannot be told from it, by the noise of all
-    that are kept: the residuals of a two-way table of points and seeds. Worse points, which are
+    that are kept: the residuals of a two-way table of points and seeds; or, where the others are
+    clearly noisier, by that of the two (`noise_of`), at an error of `OWN`. Worse points, which are
     noisier, go first; one that blew up for a seed is compared by its median, and its noise is
     nobody else's."""
     kept = list(ranked)
     while len(kept) > 1:
-        first, last = values[kept[0]], values[kept[-1]]
-        whole = sound([values[point] for point in kept])
-        worth = statistics.fmean(last) if whole[-1] else statistics.median(last)
-        gap = sign * (worth - statistics.fmean(first))
-        variance, freedom = two_way(
-            [values[point] for point, each in zip(kept, whole, strict=True) if each]
-        )
-        # The last bits of a mean are no difference.
-        reach = 1e-12 * abs(statistics.fmean(first))
-        if freedom:
-            reach += student(freedom, level) * math.sqrt(2 * variance / len(first))
-        if gap <= reach:
+        first, whole = values[kept[0]], sound([values[point] for point in kept])
+        noise = two_way([values[point] for point, each in zip(kept, whole, strict=True) if each])
+        for point, each in zip(kept[:0:-1], whole[:0:-1], strict=True):
+            own = values[point]
+            worth = statistics.fmean(own) if each else statistics.median(own)
+            reach = _reach((first, own) if each and whole[0] else None, noise, level, len(first))
+            # The last bits of a mean are no difference.
+            bits = 1e-12 * abs(statistics.fmean(first))
+            if sign * (worth - statistics.fmean(first)) > reach + bits:
+                kept.remove(point)
+                break
+        else:
             break
-        kept.pop()
     return kept
+
+
+def _reach(
+    pair: Sequence[Sequence[float]] | None, noise: tuple[float, int], level: float, seeds: int
+) -> float:
+    """The distance that the means of two points may have by the noise of all, or of the `pair`."""
+    if not noise[1]:
+        return 0.0
+    tests = [(noise, level)] + ([] if pair is None else [(noise_of(pair, noise), OWN * level)])
+    return min(
+        student(freedom, error) * math.sqrt(2 * variance / seeds)
+        for (variance, freedom), error in tests
+    )
 
 
 def _first(scores: Mapping[int, float | None], count: int) -> list[float] | None:
@@ -237,10 +255,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _interval(
     values: Sequence[float | None], ends: tuple[float, float]
 ) -> tuple[float, float] | None:
-    """The interval of 95 % of the mean, by Student's t; None of a single value, or where one is
-    missing."""
+    """The interval of 95 % of the mean, by Student's t; None where one value is missing, and of
+    one, or of several that are all the same: these say nothing of others."""
     known = [value for value in values if value is not None]
-    if len(known) < 2 or len(known) < len(values):
+    if len({*known}) < 2 or len(known) < len(values):
         return None
     mean = statistics.fmean(known)
     reach = student(len(known) - 1, MISS) * statistics.stdev(known) / math.sqrt(len(known))
@@ -250,7 +268,8 @@ def _interval(
 def _better(
     scores: Scores, order: Sequence[int], pair: tuple[int, int | None], sign: float
 ) -> float | None:
-    """The probability that the mean of the first of a `pair` is better than that of the second."""
+    """The probability that the first of a `pair` has the better mean, None where no seed makes a
+    difference."""
     point, control = pair
     if control is None or point == control:
         return None
@@ -263,6 +282,8 @@ def _better(
     rows = [row for row, each in zip(rows, sound(rows), strict=True) if each]
     variance = max(statistics.variance(gaps), 2 * two_way(rows)[0])
     mean = statistics.fmean(gaps)
+    if variance == 0 and len({*own}) == 1:  # There is no noise to go by.
+        return None
     if variance == 0:
         return 0.5 if mean == 0 else float(mean > 0)
     return student_share(mean * math.sqrt(len(gaps) / variance), len(gaps) - 1)

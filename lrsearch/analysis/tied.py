@@ -203,12 +203,14 @@ def mean_interval(
     point: PointSummary, noise: tuple[float, int] | None = None
 ) -> tuple[float, float] | None:
     """The interval of 95 % of a point's mean over its seeds and folds, by its own spread, or a
-    variance of one trial with its degrees of freedom. None of a single trial, and of values beyond
-    what is reckoned with."""
+    variance of one trial with its degrees of freedom. None of a single trial, of
+    trials that all came to one value, and of values beyond what is reckoned with."""
     if point.objective is None or point.spread is None or abs(point.objective) >= LARGEST:
         return None
     count = len(point.scores)
     variance, freedom = noise or (point.spread**2, count - 1)
+    if not variance:  # That they made no difference makes nothing certain.
+        return None
     reach = student(freedom) * math.sqrt(square_error(variance, count, point.folds))
     return point.objective - reach, point.objective + reach
 

@@ -80,19 +80,19 @@ def tell_trainings(answer: Answer) -> str:
 
 
 def tell_ties(answer: Answer) -> str:
-    """The count of the points that are tied with the recommended one."""
+    """The count of the points that are tied for the best, without the recommended one."""
     others = count(len(answer.tied), "other")
     if _differ(answer):
-        return f"tied with {others}"
+        return f"tied for the best with {others}"
     return f"{others} {'has' if len(answer.tied) == 1 else 'have'} the same value"
 
 
 def name_ties(answer: Answer) -> str:
-    """The points that are tied with the recommended one, by their numbers."""
+    """The points that are tied for the best, without the recommended one, by their numbers."""
     numbers = enumerate_numbers(answer.tied)
     points = f"point{'s' * (len(answer.tied) > 1)} {numbers}"
     if _differ(answer):
-        return f"tied with {points}"
+        return f"tied for the best with {points}"
     return f"{points} {'has' if len(answer.tied) == 1 else 'have'} the same value"
 
 
@@ -125,11 +125,9 @@ def evidence(answer: Answer, *, alone: bool = True) -> str:
 def tell_likely(answer: Answer, basis: str) -> str:
     """The interval of the answer's value, and by which measurements: `0.94 to 0.97 by its curve`,
     else by the `basis`; "" where nothing is certain."""
-    if answer.interval is None or answer.seedless:
+    if answer.interval is None:
         return ""
     low, high = answer.interval
-    if low >= high:  # Seeds that made no difference make nothing certain.
-        return ""
     basis = "its curve" if answer.curved and not answer.confirmed else basis
     outside = "" if low <= answer.value <= high else ", what was measured being luck"
     return f"{tell_interval(answer.interval, answer.decimals)} by {basis}{outside}"
@@ -167,8 +165,8 @@ def tell_rates(answer: Answer) -> list[str]:
 
 
 def _tell_outside(answer: Answer, basin: Basin) -> Iterator[str]:
-    """Say of the points that are tied and whose rates are not among those that do as well what each
-    of the two means."""
+    """Say of the points that are tied and whose rates are not among those that do as well what that
+    means."""
     low, high = basin.safe_lr
     ends = (format_value(low), format_value(high))
     own = (point for point in answer.points if point.point in answer.tied)
@@ -177,7 +175,7 @@ def _tell_outside(answer: Answer, basin: Basin) -> Iterator[str]:
     many = sum(not low <= rate <= high and format_value(rate) not in ends for rate in known)
     if many and _differ(answer):
         points = count(many, "tied point") + (" lies" if many == 1 else " lie")
-        yield f"{points} outside these: not shown to be worse, nor to do as well"
+        yield f"{points} outside these: not shown to be worse"
 
 
 def _is_own(answer: Answer, edge: Edge) -> bool:

@@ -60,7 +60,7 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
         if (control := found.control) is not None:
             called = last_parts(list(columns(answer.points)))
             which = format_params(control.params, called=called)
-            yield "control", _describe_control(own, control, decimals, found, which)
+            yield "control", _describe_control(own, control, decimals, which)
     lost = [each for each in found.finalists if each.outcome]
     if lost:
         named = "; ".join(f"{_name(each)} {each.outcome}" for each in lost)
@@ -119,16 +119,14 @@ def _describe_shrinkage(own: Finalist, decimals: int | None) -> str:
     return f"the search had measured {searched}, {gap} worse than fresh seeds do"
 
 
-def _describe_control(
-    own: Finalist, control: Finalist, decimals: int | None, found: Confirmation, which: str
-) -> str:
+def _describe_control(own: Finalist, control: Finalist, decimals: int | None, which: str) -> str:
     number = "" if control.point is None else f"point {control.point}, "
     if control is own:
         return f"it is the recommended point itself ({which})"
     if control.mean is None:
         return f"{control.outcome or 'not measured'} ({number}{which})"
     told = f"{format_fixed(control.mean, decimals)} ({number}{which})"
-    if own.better is None or found.seedless:  # One value each: there is no noise to go by.
+    if own.better is None:
         return told
     told += f", worse with probability {_probability(own.better)}"
     if control.tied and own.better > LIKELY:
@@ -206,15 +204,13 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
         ("point", "", "fresh", "95 %", "better", "search", "too good by", "seeds")
     ]
     for each in found.finalists:
-        ends = None if found.seedless else each.interval
-        better = None if found.seedless else each.better
         rows.append(
             (
                 "" if each.point is None else str(each.point),
                 ", ".join(_roles(answer, each)),
                 each.outcome or number(each.mean),
-                "" if ends is None else tell_interval(ends, decimals),
-                "" if better is None else _brief(better),
+                "" if each.interval is None else tell_interval(each.interval, decimals),
+                "" if each.better is None else _brief(each.better),
                 number(each.searched),
                 number(each.shrinkage),
                 str(each.seeds) if several else "",
@@ -238,11 +234,11 @@ def title_of(found: Confirmation) -> str:
     """The title of the table of finalists."""
     splits = "" if found.fixed else ", each with a split of its own"
     against = ""
-    if found.control is not None:
+    if found.control is not None and any(each.better is not None for each in found.finalists):
         against = "better: the probability of being better than the control"
         tied = [each.better for each in found.finalists if each.tied and each.better is not None]
         odd = found.control.tied and any(max(share, 1 - share) > LIKELY for share in tied)
-        if odd and not found.seedless:
+        if odd:
             against += "; tied: not clearly worse than the best, which may be so by luck"
         against = f" ({against})"
     seeds = {each.seeds for each in found.finalists}

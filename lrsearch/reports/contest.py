@@ -70,10 +70,8 @@ def _facts(view: RunView, confirmed: bool) -> Iterator[tuple[str, str]]:
     else:
         decimals = answer.decimals
         value = f"{format_fixed(answer.value, decimals)} ({tell_trainings(answer)})"
-        if answer.interval is not None and not answer.seedless:
-            low, high = answer.interval
-            if low < high:  # Seeds that made no difference make nothing certain.
-                value += f", likely {tell_interval(answer.interval, decimals)}"
+        if answer.interval is not None:
+            value += f", likely {tell_interval(answer.interval, decimals)}"
         yield "value", value
         yield "with", format_params(answer.recommended.params, called=view.called)
         basin = answer.basin or (answer.basins[0] if answer.basins else None)

@@ -156,6 +156,17 @@ def test_what_fresh_seeds_say_of_a_curve_s_rates():
     assert confirm(points, fresh, seedless=True).basin == before
 
 
+@pytest.mark.parametrize("parted", ["failed in the search", "worse on fresh seeds"])
+def test_rates_that_do_as_well_never_reach_past_one_that_does_not(parted):
+    """Two good finalists say nothing of the rates between them where one is known to be bad."""
+    fails = parted == "failed in the search"
+    rows = [*BOWL[:6], (BOWL[6][0], None if fails else BOWL[6][1]), *BOWL[7:]]
+    points = sorted(summarize(points_of(rows), LOSS), key=lambda point: point.point)
+    fresh = {3: [1.0, 1.1, 1.3], 9: [1.2, 1.05, 1.2]} | ({} if fails else {7: [4.0, 4.1, 4.2]})
+    low, high = confirm(points, fresh).basin.safe_lr
+    assert low <= points[2].params["lr"] <= high < points[6].params["lr"]
+
+
 def test_a_confirmed_best_beyond_a_rate_that_failed_has_it_named():
     rows = [*BOWL[:6], (BOWL[6][0], None), *BOWL[7:11], *((at, None) for at, _ in BOWL[11:])]
     points = sorted(summarize(points_of(rows), LOSS), key=lambda point: point.point)

@@ -112,12 +112,28 @@ def test_one_left_ends_the_race():
     assert verdict.standings[0].better > 0.999 and verdict.standings[1].better is None
 
 
-def test_a_metric_that_never_varies_ties_all_with_no_width():
+def test_a_metric_that_never_varies_ties_all_and_makes_nothing_certain():
     scores, order = race([[0.7] * 5] * 3, ACCURACY)
     verdict = judge(scores, order, ACCURACY, 3)
     assert verdict.steady and verdict.seedless and verdict.tied == (2, 3)
-    assert [each.interval for each in verdict.standings] == [(0.7, 0.7)] * 3
-    assert [each.better for each in verdict.standings] == [0.5, 0.5, None]
+    assert [each.interval for each in verdict.standings] == [None] * 3
+    # Nor do the seeds of one point that all came to the end of the metric, beside others.
+    scores, order = race([[1.0] * 5, [0.9, 0.91, 0.92, 0.93, 0.94]], ACCURACY)
+    first, second = judge(scores, order, ACCURACY).standings
+    assert first.interval is None and second.interval is not None
+    assert [each.better for each in verdict.standings] == [None] * 3
+
+
+def test_a_noisy_point_hides_no_other_that_is_clearly_worse():
+    """The last one is eight times as noisy, and its mean the worst of the three."""
+    noise = [0.3, -1.1, 0.9, -0.4, 0.2]
+    table = [
+        noise,
+        [7.5 + each for each in (0.6, -1.2, 1.3, -0.1, -0.3)],
+        [8 + 8 * each for each in (1.2, -1.4, 0.3, -0.9, 0.8)],
+    ]
+    scores, order = race(table, LOSS)
+    assert judge(scores, order, LOSS).tied == (3,)
 
 
 def test_a_training_that_ignores_its_seed_is_noticed():

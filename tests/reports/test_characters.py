@@ -450,7 +450,7 @@ def test_a_tied_point_outside_the_rates_that_do_as_well_is_told_of(mean, outside
     )
     answer = rates_view(confirmation=Confirmation((own, tied), 5, over=True)).answer
     assert {*answer.tied, answer.recommended.point} == {best.point, other.point}
-    told = "1 tied point lies outside these: not shown to be worse, nor to do as well"
+    told = "1 tied point lies outside these: not shown to be worse"
     assert (told in evidence(answer)) == outside
 
 

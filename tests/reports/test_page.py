@@ -431,15 +431,12 @@ def test_on_a_plain_the_page_claims_no_better_rates(forty):
     assert text.count("perhaps none of these") == 2 and "perhaps none of these" not in forty
 
 
-def test_an_interval_of_no_width_is_not_called_likely():
+def test_without_an_interval_nothing_is_called_likely():
     view, making = confirmed()
     own = '<p class="likely">'
     assert own in write_page(view, making) and "likely" in str(dict(_facts(view, True)))
     assert " (3 fresh seeds)" in dict(_facts(view, True))["value"]
-    flat = [
-        dataclasses.replace(each, interval=(each.mean, each.mean)) if each.mean else each
-        for each in view.confirmation.finalists
-    ]
+    flat = [dataclasses.replace(each, interval=None) for each in view.confirmation.finalists]
     again = dataclasses.replace(view.confirmation, finalists=tuple(flat))
     view = dataclasses.replace(view, confirmation=again)
     assert own not in write_page(view, making) and "likely" not in evidence(view.answer)
@@ -508,7 +505,7 @@ def test_pages_of_every_kind_of_run(kind):
         empty = [n for n, *own in zip(names, *cells, strict=True) if not any(own)]
         assert len(empty) <= (kind in ("lost", "diverged")), empty
     # How sure the answer is, and with whom it is tied, is told once.
-    assert max(map(text.count, ("not confirmed", "tied with", "the best has one seed"))) <= 1
+    assert max(map(text.count, ("not confirmed", "tied for", "the best has one seed"))) <= 1
     ids = page.values("id")
     assert len(set(ids)) == len(ids) and {"answer", "measured"} <= set(ids)
     links = {link[1:] for link in page.values("href")}

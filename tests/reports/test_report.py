@@ -287,7 +287,7 @@ def test_view_adds_up_and_comments():
     assert name_ties(more) == "points 2 and 3 have the same value"
     # Folds are trainings, too: a tie of theirs is no equal value.
     folded = [dataclasses.replace(each, trials=(1, 2)) for each in more.points]
-    assert tell_ties(dataclasses.replace(more, points=folded)) == "tied with 2 others"
+    assert tell_ties(dataclasses.replace(more, points=folded)) == "tied for the best with 2 others"
     assert "one seed" in seeds
     records[1] = record(2, 2, {"lr": 0.1}, 0.8)
     view = build_view("r", "runs/r", ACCURACY, [*records, worse], Context(searched=ranges))
@@ -309,7 +309,7 @@ def test_view_adds_up_and_comments():
 
 def test_several_seeds_replace_the_note_on_one():
     view = big_view()
-    assert not view.warnings and "; tied with points " in evidence(view.answer)
+    assert not view.warnings and "; tied for the best with points " in evidence(view.answer)
 
 
 # -- tables
@@ -698,7 +698,7 @@ def test_markdown_is_one_table_whatever_the_text():
     assert "\\[red\\](64x784)\\[/red\\] cannot be multiplied \\|" in text
     assert "Best accuracy 0.9170 (2 seeds, deviation 0.0071) with lr=0.00158" in text
     assert "\n- evidence: not confirmed" in text and "\n- cost: 24 trials" in text
-    assert "; tied with points " in text
+    assert "; tied for the best with points " in text
 
 
 def test_columns_of_words_stand_on_the_left_in_markdown():

@@ -119,7 +119,7 @@ def test_a_plan_of_a_search_names_the_rounds_after_it(here):
         ("accuracy>=95", 'write --until "accuracy>=0.95"'),
         ("accuracy >= 98 %", '--until "accuracy >=0.98"'),
         ("accuracy>1", "nothing meets it"),
-        ("accuracy=0.9", "write >= or <="),
+        ("accuracy=0.9", 'write --until "accuracy>=0.9", or <='),
         ("accuracy", "a requirement is a metric"),
     ],
 )
@@ -182,7 +182,7 @@ def test_patience_stands_in_the_answer_with_what_goes_on(here):
         ("stop.patience=-3", "a whole number from 1"),
         ("stop=7", "'stop={patience: 7}'"),
         ("stop.patients=7", "write --set stop.patience=7; allowed: patience"),
-        ("bayes.patience=7", "stop.patience=7"),
+        ("bayes.patience=7", "'stop={patience: 7}'"),
     ],
 )
 def test_settings_that_make_no_sense_are_answered_with_what_to_write(here, setting, told):

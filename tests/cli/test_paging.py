@@ -108,7 +108,7 @@ def test_a_searched_model_stands_beside_its_rate(tmp_path, monkeypatch):
     assert head[1] == f"#   model: {whole}"
     lrsearch("report", "wide.yaml", "--html", "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
-    pasted = re.search(r"model:\n  name: mlp\n.*?\ntrain:\n  lr: ", text, re.DOTALL)
+    pasted = re.search(r"model:\n  name: mlp\n.*?\ntrain:\n  budget: ", text, re.DOTALL)
     assert pasted and yaml.safe_load(pasted[0] + "1")["model"]["hidden"] == [7, 5]
 
 

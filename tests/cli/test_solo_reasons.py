@@ -44,7 +44,7 @@ NETS = '''
 
     class Shape(Net):
         def middle(self, x):
-            return x + x[x > 0].sum()  # picks
+            return x + (x > 0).nonzero().sum()  # picks
 
     class Layer(Net):
         def middle(self, x):

@@ -127,4 +127,4 @@ def test_a_rule_has_to_know_how_long_a_whole_training_is(kind, tmp_path, monkeyp
     assert "write prune: {name: quarter, budget: 90}" in said
     Path("outside.yaml").write_text(spec.replace("budget: 9", "budget: 9ep"))
     done = CliRunner().invoke(app, ["check", "outside.yaml"])
-    assert done.exit_code == 2 and "write budget: 90; for example" in done.output
+    assert done.exit_code == 2 and "write budget: 9\n" in done.output

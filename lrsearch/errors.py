@@ -258,7 +258,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     slips = [each for each in by_lower if is_slip(word, each)]
     slips = [each for each in slips if sorted(each) == sorted(word)] or slips
     found = difflib.get_close_matches(word, slips, n=1, cutoff=0)
-    found = found or difflib.get_close_matches(word, by_lower, n=1, cutoff=0.6)
+    bare = {each.lstrip("-"): each for each in by_lower}  # No two options are alike by hyphens.
+    alike = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.6)
+    found = found or [bare[each] for each in alike]
     begun = [each for each in by_lower if len(word) > 2 and each.startswith(word)]
     found = found or (begun if len(begun) == 1 else [])
     return by_lower[found[0]] if found else None

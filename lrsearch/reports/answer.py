@@ -196,8 +196,8 @@ def choice(answer: Answer) -> str:
     assert value is not None
     own = answer.recommended.point
     if value == answer.value:
-        same = f"point {highest.point} has the same value"
-        return f"{same}: point {own} is recommended since {answer.why}"
+        # The evidence says which these are.
+        return f"of the points of this value {own} is recommended, since {answer.why}"
     better = f"was measured better ({format_fixed(value, decimals)})"
     told = f"cannot be told from point {own}, which is recommended since {answer.why}"
     return f"point {highest.point} {better}, but {told}"

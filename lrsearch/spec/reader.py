@@ -396,6 +396,8 @@ class Reader:
             value = example_of(key, as_mapping(top.get("data")), self.folder)
         elif parameter.kind == "bool":
             value = not parameter.default  # Nobody writes what holds anyway.
+        elif value is None and parameter.choices:
+            value = parameter.choices[0]
         elif path == ("prune", "budget") and {"command", "loop"} & top.keys():
             value = 90  # Where rungs have to know it.
         elif value is REQUIRED:

@@ -25,9 +25,9 @@ from lrsearch.tuner.racing import (
     Race,
     describe_race,
     ended_trials,
+    find_confirmation,
     make_race,
     plan,
-    read_confirmation,
     text_of,
 )
 from lrsearch.tuner.saving import Saving
@@ -185,9 +185,10 @@ class _Confirming:
         if not has_test(self.spec):
             return True
         points = summarize(self.searched.records(), self.session.objective)
-        confirmation = read_confirmation(self.race, points)
+        # As a report has it: by fewer seeds than before another point may be the best.
+        confirmation = find_confirmation(self.spec, self.searched, points)
         answer = find_answer(points, self.session.objective, confirmation=confirmation)
-        if answer is None or not answer.confirmed:
+        if confirmation is None or answer is None or not answer.confirmed:
             return True
         number = answer.recommended.point
         entry = next(each for each in self.searched.entries.values() if each.number == number)

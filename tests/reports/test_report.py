@@ -1183,7 +1183,7 @@ def test_a_point_of_the_same_value_is_not_called_better():
         recommended=own, highest=other, steady=False, value=0.9, decimals=4,
         confirmation=None, confirmed=False, why="its schedule is the simplest",
     )  # fmt: skip
-    same = "point 4 has the same value: point 10 is recommended since its schedule is the simplest"
+    same = "of the points of this value 10 is recommended, since its schedule is the simplest"
     assert choice(answer) == same
     answer.value = 0.8
     assert choice(answer).startswith("point 4 was measured better (0.9")

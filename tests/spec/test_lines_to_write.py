@@ -285,6 +285,10 @@ def test_what_is_searched_of_a_warmup_asks_no_training_that_is_none(tmp_path):
         ("{name: csv, source: a.csv, target: y, drop: 'b, c'}", "write drop: [b, c]"),
         ("{name: csv, source: a.csv, target: y, drop: '[b, c]'}", "write drop: [b, c]"),
         ("{name: csv, source: a.csv, target: y, drop: b (m)}", "write drop: [b (m)]"),
+        (
+            "{name: csv, source: a.csv, target: y, missing: ffill}",
+            "write missing: drop; for example",
+        ),
     ],
 )
 def test_a_line_for_data_is_one_that_they_take(tmp_path, data, written):

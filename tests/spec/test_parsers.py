@@ -167,3 +167,9 @@ def test_options_of_click_and_of_modules(tmp_path, script, words, told, module):
     for fault in found:
         assert told in fault.message
         assert fault.hint == f"write command: {command} --lr {{lr}} --batch-size 8"
+
+
+def test_no_option_is_alike_by_its_hyphens(tmp_path):
+    script = CLICK.replace("--lr", "--learning-rate")
+    (fault,) = faults_of(tmp_path, script, "python train.py --lr {lr}")
+    assert fault.hint == "write command: python train.py --learning-rate {lr}"

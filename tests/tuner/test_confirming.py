@@ -276,6 +276,16 @@ def test_nobody_looks_at_the_test_part_for_another_point(here: Path) -> None:
     assert "the test part was looked at before, and is not looked at again" in dry
 
 
+@pytest.mark.parametrize("less", [("--seeds", "2"), ("--top", "1", "--seeds", "2")])
+def test_a_smaller_confirmation_names_no_other_point(
+    here: Path, confirmed: dict[str, Any], less: tuple[str, ...]
+) -> None:
+    err = lrsearch("confirm", "mine.yaml", *TRAIN, *less)[1]
+    assert "is not looked at again" not in err
+    again = found("report", "mine.yaml")["answer"]
+    assert again["recommended"] == confirmed["answer"]["recommended"]
+
+
 def test_what_comes_after_a_confirmation_is_not_confirmed(here: Path) -> None:
     write(here, **COMMAND, search={"lr": [1.0, 2.0, 3.0]})
     script(here, "lr + seed * 7 % 10 / 10")

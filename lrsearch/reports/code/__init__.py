@@ -80,8 +80,9 @@ def _left_of_data(setting: Setting) -> Iterator[str]:
         yield "targets: less their mean, over their deviation, both of the training part"
     if data.get("standardize"):
         yield "standardize: inputs less their mean, over their deviation, of the training part"
-    if data.get("transforms"):
-        yield f"transforms: {format_value(data['transforms'])}"
+    for name in ("drop", "missing", "transforms"):
+        if data.get(name):
+            yield f"{name}: {format_value(data[name])}"
 
 
 def _title(optimizer: Mapping[str, Any]) -> str:

@@ -180,7 +180,7 @@ class _Session:
                         yield from self._look()
                     told, self.apart = self.apart, {}
                     yield from self._tell(tuple(told.values()))
-                    if self.cohort.rungs:
+                    if told and self.cohort.rungs:
                         yield from train_apart(self.cohort, told, self.device, self._tell)
                     yield from self._end_late()
                 elif self.parked and not (self.fresh or self.ready or self.stopped):

@@ -8,14 +8,15 @@ import functools
 import inspect
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrsearch.train.lanes.plain import axis_of, fill_in, level_of_lanes, whole_of
+from lrsearch.train.lanes.masks import COMPARING, Same, compare, is_mask, origin_of
+from lrsearch.train.lanes.plain import fill_in
 from lrsearch.train.tape import NotRecordable
 
 _OWN: Any = Tensor
@@ -27,8 +28,10 @@ class Chosen:
     function makes a number of them that is none. `origin` tells the mask."""
 
     def __init__(self, rows: Tensor, mask: Tensor, origin: object) -> None:
-        self.rows, self.mask, self.origin, self.used = rows, mask, origin, False
+        self.rows, self.mask, self.origin = rows, mask, origin
 
+    # A Tensor to those that ask, in place of which it stands.
+    __class__ = property(lambda self: Tensor)
     dtype = property(lambda self: self.rows.dtype)
     device = property(lambda self: self.rows.device)
     ndim = property(lambda self: self.rows.ndim)
@@ -37,8 +40,8 @@ class Chosen:
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """The shape, whose first entry is a tensor: what is divided by it needs no number."""
-        return (self.mask.sum(), *self.rows.shape[1:])
+        """The shape, whose first entry is a tensor's: what is divided by it needs no number."""
+        return (Count(self.mask.sum()), *self.rows.shape[1:])
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or one of its entries."""
@@ -48,22 +51,13 @@ class Chosen:
         """The number of dimensions."""
         return self.rows.dim()
 
-    def numel(self) -> Tensor:
-        """The number of entries, a tensor."""
-        return self.mask.sum() * math.prod(self.rows.shape[1:])
+    def numel(self) -> Count:
+        """The number of entries."""
+        return Count(self.mask.sum() * math.prod(self.rows.shape[1:]))
 
     def is_floating_point(self) -> bool:
         """Whether the entries are floating-point numbers."""
         return self.rows.is_floating_point()
-
-    def __len__(self) -> int:
-        return int(_refuse("len()"))
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([_refuse("a loop")])
-
-    def __bool__(self) -> bool:
-        return bool(_refuse("if"))
 
     def __getattr__(self, name: str) -> Any:
         method: Any = getattr(Tensor, name, None)
@@ -87,10 +81,46 @@ class Chosen:
         """Other rows that the same mask chooses."""
         return Chosen(rows, self.mask, self.origin)
 
+    def beside(self, value: Any) -> Any:
+        """A value that is put together with the rows. Where none is chosen, their mean is no
+        number, which no gradient may show."""
+        if isinstance(value, Chosen):
+            return value.rows
+        value = value.value if isinstance(value, Count) else value
+        if not isinstance(value, Tensor) or value.dtype is torch.bool:
+            return value
+        return torch.where(self.mask.any(), value, 1)
+
     def filled(self, value: Any) -> Tensor:
         """The rows, a value in those that are not chosen."""
         mask = self.mask.reshape(-1, *[1] * (self.rows.dim() - 1))
         return torch.where(mask, self.rows, value)
+
+
+class Count:
+    """The number of what is chosen, as Python's are: with a tensor it is of the tensor's type. With
+    numbers it stays an integer, or the type of what it becomes would be another than a float's."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if kwargs or not any(isinstance(each, Tensor) for each in args):
+            return _refuse("the number")
+        return func(*(each.value if isinstance(each, Count) else each for each in args))
+
+    def calculate(self, func: Callable[..., Any], other: Any, mirrored: bool = False) -> Any:
+        """Add or such to another number or tensor."""
+        of_tensor = isinstance(other, Tensor)
+        whole = type(other) in (int, Count) and func in (operator.add, operator.sub, operator.mul)
+        if not of_tensor and not whole:
+            return _refuse("the number")
+        held = other.value if isinstance(other, Count) else other
+        out = func(held, self.value) if mirrored else func(self.value, held)
+        return out if of_tensor else Count(out)
 
 
 def _refuse(name: str) -> Any:
@@ -100,49 +130,12 @@ def _refuse(name: str) -> Any:
     )
 
 
+def _refusing(name: str) -> Any:
+    """A method that refuses."""
+    return lambda *_: _refuse(name)
+
+
 # choosing, and putting back
-
-
-def origin_of(mask: Tensor) -> object:
-    """A mask's origin, to be held against others': two made by one comparison of the same are
-    one."""
-    made = getattr(mask, "_made_by", None)
-    now = whole_of(mask)._version
-    return made[1] if made is not None and made[0] == now else (_Same(mask), now)
-
-
-class _Same:
-    """An object that equals itself alone. It is kept, so that no other gets its place."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-
-def compare(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A function whose result may be a mask, which then knows what it was made by."""
-    out = func(*args, **kwargs)
-    if isinstance(out, Tensor) and axis_of(out) is not None and not kwargs:
-        parts = [origin_of(each) if isinstance(each, Tensor) else (each,) for each in args]
-        name = func.__name__.strip("_")
-        out._made_by = (whole_of(out)._version, (name, *parts))  # type: ignore[attr-defined]
-    return out
-
-
-def is_mask(value: Any) -> bool:
-    """Whether an index is a mask of the lanes'."""
-    return (
-        isinstance(value, Tensor)
-        and value.dtype is torch.bool
-        and value.dim() > 0
-        and level_of_lanes() is not None
-        and axis_of(value) is not None
-    )
 
 
 def choose(tensor: Tensor, mask: Tensor) -> Chosen:
@@ -150,16 +143,19 @@ def choose(tensor: Tensor, mask: Tensor) -> Chosen:
     dims = mask.dim()
     if tensor.shape[:dims] != mask.shape:
         raise IndexError(f"a mask {[*mask.shape]} does not fit what it chooses of")
-    flat, rows = mask.flatten(), tensor.flatten(0, dims - 1)
+    return settle(tensor.flatten(0, dims - 1), mask.flatten(), (origin_of(mask), dims))
+
+
+def settle(rows: Tensor, mask: Tensor, origin: object) -> Chosen:
+    """The rows that a mask chooses; the others are filled with one of them."""
     kept = rows.detach()
     # In lanes argmax of bool has no rule on each device; the first of the largest is not promised,
     # and any that is chosen will do.
-    first = kept[flat.to(torch.uint8).argmax()]
-    some = torch.where(flat.any(), first, 0.5 if rows.is_floating_point() else 0)
+    first = kept[mask.to(torch.uint8).argmax()]
+    some = torch.where(mask.any(), first, 0.5 if rows.is_floating_point() else 0)
     shape = (-1, *[1] * (rows.dim() - 1))
     # What is not chosen gets no gradient, whatever a function makes of it.
-    origin = (origin_of(mask), dims)
-    return Chosen(torch.where(flat.reshape(shape), rows, some.to(rows.dtype)), flat, origin)
+    return Chosen(torch.where(mask.reshape(shape), rows, some.to(rows.dtype)), mask, origin)
 
 
 def pick(tensor: Any, given: Any) -> Any:
@@ -191,7 +187,7 @@ def _pick_rows(tensor: Chosen, first: Any, rest: Sequence[Any]) -> Any:
     if isinstance(first, Chosen) and first.dtype is torch.bool and first.dim() == 1 and not rest:
         kept = _rows_of((tensor, first))[1].filled(False)
         mask = tensor.mask & kept
-        return Chosen(tensor.rows, mask, _Same(mask))
+        return settle(tensor.rows, mask, Same(mask))
     whole = _is_whole(first) or (first is Ellipsis and len(rest) < tensor.dim())
     if not whole or not all(each is None or isinstance(each, int | slice) for each in rest):
         return _refuse("an index")
@@ -214,7 +210,7 @@ def assign(tensor: Tensor, index: Any, value: Any) -> None:
     mask = index[0] if isinstance(index, tuple) and index else index
     parts = index[1:] if isinstance(index, tuple) else ()
     if not is_mask(mask) or tensor.shape[: mask.dim()] != mask.shape:
-        if isinstance(value, Chosen):
+        if any(isinstance(each, Chosen) for each in (tensor, value, mask, *parts)):
             _refuse("an assignment")
         tensor[index] = value
         return
@@ -257,16 +253,18 @@ def _rows_of(args: Sequence[Any]) -> list[Chosen]:
 
 def call(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A function of what a mask chooses."""
-    for each in (*args, *kwargs.values()):
-        if isinstance(each, Chosen):
-            each.used = True
     name = getattr(func, "__name__", str(func))
     if func in (_OWN.__getitem__, _OWN.__setitem__):
         return pick(*args) if func is _OWN.__getitem__ else assign(*args)
     rule = _rules().get(func)
     if rule is None:
         return _refuse(f"{name}()" if not name.startswith("__") else name.strip("_"))
-    return rule(func, *args, **kwargs)
+    if "input" in kwargs and not args:
+        args = (kwargs.pop("input"),)
+    try:
+        return rule(func, *args, **kwargs)
+    except TypeError:  # Of arguments that a rule doesn't have.
+        return _refuse(f"{name}() with such arguments")
 
 
 def _each(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -278,7 +276,8 @@ def _each(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         apart = dims != first.dim() if isinstance(each, Chosen) else dims >= first.dim()
         if dims and apart and (dims != first.dim() or each.shape[0] != 1):
             return _refuse(f"{func.__name__} with a tensor of another shape")
-    return first.like(func(*map(_bare, args), **{key: _bare(kwargs[key]) for key in kwargs}))
+    given = {key: first.beside(kwargs[key]) for key in kwargs}
+    return first.like(func(*map(first.beside, args), **given))
 
 
 def _bare(value: Any) -> Any:
@@ -316,16 +315,9 @@ def _gather(func: Callable[..., Any], chosen: Any, dim: int, index: Any) -> Any:
     return _each(lambda rows, index: func(rows, dim, index), chosen, index)
 
 
-def _look_up(func: Callable[..., Any], weight: Tensor, indices: Any, *args: Any, **kw: Any) -> Any:
-    """An embedding."""
-    if not isinstance(indices, Chosen):
-        return _refuse(func.__name__)
-    return indices.like(func(weight, indices.rows, *args, **kw))
-
-
 def _embed(func: Callable[..., Any], indices: Any, *args: Any, **kwargs: Any) -> Any:
-    """F.embedding, or another function of integers."""
-    if not isinstance(indices, Chosen):
+    """F.embedding, or another function of integers. How often each is there is another number."""
+    if not isinstance(indices, Chosen) or any(args[4:]) or kwargs.get("scale_grad_by_freq"):
         return _refuse(func.__name__)
     return indices.like(func(indices.rows, *args, **kwargs))
 
@@ -335,14 +327,10 @@ def _along(func: Callable[..., Any], chosen: Any, *args: Any, **kwargs: Any) -> 
     if not isinstance(chosen, Chosen):
         return _refuse(func.__name__)
     name = func.__name__
-    if name in ("normalize", "norm"):
-        kwargs = {**dict(zip(("p", "dim"), args, strict=False)), **kwargs}
-        dim = kwargs.get("dim", 1 if name == "normalize" else None)
-        args = ()
-    else:
-        kwargs = {**dict(zip(("dim",), args, strict=False)), **kwargs}
-        args, dim = args[1:], kwargs.get("dim")
-    if isinstance(dim, Chosen | Tensor) and name in ("max", "min"):
+    place = 1 if name in ("normalize", "norm") else 0  # Behind the norm's number.
+    given = kwargs.get("dim", 1 if name == "normalize" else None)
+    dim = args[place] if len(args) > place else given
+    if isinstance(dim, Tensor) and name in ("max", "min"):
         return _each(func, chosen, dim)
     dims = dim if isinstance(dim, tuple | list) else () if dim is None else (dim,)
     if any(type(each) is not int for each in dims):
@@ -353,9 +341,23 @@ def _along(func: Callable[..., Any], chosen: Any, *args: Any, **kwargs: Any) -> 
         if isinstance(out, Tensor):
             return chosen.like(out)
         return type(out)([chosen.like(each) for each in out])
-    if args or name not in _SUMS or kwargs.keys() - {"dim", "dtype"} or len(places) > 1:
+    more = args[1:] or (place and args) or kwargs.keys() - {"dim", "dtype"}
+    if more or name not in _SUMS or len(places) > 1:
         return _refuse(f"{name}()")
-    return _SUMS[name](chosen, 0 if places else None, kwargs.get("dtype"))
+    return _reduce(name, chosen, 0 if places else None, kwargs.get("dtype"))
+
+
+def _reduce(name: str, chosen: Chosen, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """A sum and such, in float32 where the numbers are of 16 bits, as torch sums."""
+    low = chosen.dtype in (torch.float16, torch.bfloat16)
+    wide = chosen.like(chosen.rows.float()) if low else chosen
+    out: Tensor = _SUMS[name](wide, dim, dtype)
+    return out.to(dtype or chosen.dtype) if low and out.is_floating_point() else out
+
+
+def _count(chosen: Chosen, dim: int | None) -> Tensor:
+    count: Count = chosen.numel() if dim is None else chosen.size(0)
+    return count.value
 
 
 def _sum(chosen: Chosen, dim: int | None, dtype: torch.dtype | None = None) -> Tensor:
@@ -363,8 +365,7 @@ def _sum(chosen: Chosen, dim: int | None, dtype: torch.dtype | None = None) -> T
 
 
 def _mean(chosen: Chosen, dim: int | None, dtype: torch.dtype | None = None) -> Tensor:
-    count = chosen.mask.sum() if dim == 0 else chosen.numel()
-    return _sum(chosen, dim, dtype) / count.to(dtype or chosen.dtype)
+    return _sum(chosen, dim, dtype) / _count(chosen, dim).to(dtype or chosen.dtype)
 
 
 def _norm(chosen: Chosen, dim: int | None, dtype: torch.dtype | None = None) -> Tensor:
@@ -387,8 +388,8 @@ def _extreme(largest: bool, chosen: Chosen, dim: int | None, dtype: Any = None) 
 
 def _variance(root: bool, chosen: Chosen, dim: int | None, dtype: Any = None) -> Tensor:
     mean = _mean(chosen, dim)
-    apart = chosen.like(chosen.rows - mean)
-    count = chosen.mask.sum() if dim == 0 else chosen.numel()
+    apart = chosen.like(chosen.rows - chosen.beside(mean))
+    count = _count(chosen, dim)
     out = _sum(apart.like(apart.rows.square()), dim) / (count - 1).clamp(min=0).to(chosen.dtype)
     if not root:
         return out
@@ -425,27 +426,27 @@ def _lose(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if given.get("size_average") is not None or given.get("reduce") is not None:
         return _refuse(f"{func.__name__}() with size_average or reduce")
     kind = given.pop("reduction", "mean")
-    if kind == "batchmean":
-        return _refuse(f"{func.__name__}() with reduction='batchmean'")
-    # Of classes those that are not chosen are ignored: weights and smoothing are torch's affair.
-    target: Any = given.get("target")
-    classes = func in (F.cross_entropy, F.nll_loss) and isinstance(target, Chosen)
-    if classes and not target.dtype.is_floating_point:
-        (rows, _) = _rows_of((given["input"], target))
-        if rows is not given["input"] or rows.dim() != target.dim() + 1:
-            return _refuse(func.__name__)
-        given["target"] = target.filled(given.get("ignore_index", -100))
-        out = func(**{key: _bare(value) for key, value in given.items()}, reduction=kind)
-        return rows.like(out) if kind == "none" else out
-    if func is F.nll_loss or (func is F.cross_entropy and not isinstance(target, Chosen)):
-        return _refuse(func.__name__)
-    if func is F.cross_entropy:
-        first = _rows_of((given["input"], target))[0]
-        out = func(**{key: _bare(value) for key, value in given.items()}, reduction="none")
-        found = first.like(out)
-    else:
+    classes, target = func in (F.cross_entropy, F.nll_loss), given.get("target")
+    weighted = given.get("weight") is not None and func in (F.mse_loss, F.l1_loss, F.huber_loss)
+    if kind == "batchmean" or (weighted and kind == "mean"):
+        return _refuse(f"{func.__name__}() with weights or reduction='batchmean'")
+    if not classes:
         found = _each(func, **given, reduction="none")
-    return found if kind == "none" else _SUMS[kind](found, None)
+        return found if kind == "none" else _reduce(kind, found)
+    rows: Any = given["input"]
+    if not isinstance(rows, Chosen) or not isinstance(target, Chosen):
+        return _refuse(func.__name__)
+    of_places = not target.is_floating_point()
+    _rows_of((rows, target))
+    if rows.dim() != target.dim() + of_places:
+        return _refuse(func.__name__)
+    bare = {key: _bare(value) for key, value in given.items()}
+    if of_places and kind != "none":
+        # Those that are not chosen are ignored: weights and smoothing are torch's affair.
+        bare["target"] = target.filled(given.get("ignore_index", -100))
+        return func(**bare, reduction=kind)
+    found = rows.like(func(**bare, reduction="none"))
+    return found if kind == "none" else _reduce(kind, found)
 
 
 def _cast(func: Callable[..., Any], chosen: Any, *args: Any, **kwargs: Any) -> Any:
@@ -487,7 +488,7 @@ def _join(func: Callable[..., Any], parts: Sequence[Any], dim: int = 0) -> Any:
     if func is torch.stack:
         return _refuse("stack()")
     mask = torch.cat([each.mask for each in chosen])
-    return Chosen(torch.cat([each.rows for each in chosen]), mask, _Same(mask))
+    return Chosen(torch.cat([each.rows for each in chosen]), mask, Same(mask))
 
 
 _POINTWISE = (
@@ -523,10 +524,12 @@ def _rules() -> Mapping[Any, Callable[..., Any]]:
     for names, rule in named.items():
         for name in names.split():
             for owner in (torch, F, Tensor):
-                if callable(func := getattr(owner, name, None)):
+                # Those of torch that losses call have other arguments.
+                if callable(func := getattr(owner, name, None)) and (rule, owner) != (_lose, torch):
                     found[func] = rule
-    found |= {torch.embedding: _look_up, operator.matmul: _row, _OWN.__matmul__: _row}
-    found |= dict.fromkeys((getattr(operator, name) for name in _OPERATORS), _each)
+    found |= {operator.matmul: _row, _OWN.__matmul__: _row}
+    operators = (*_OPERATORS, *(f"__i{name}__" for name in _TWO))
+    found |= dict.fromkeys((getattr(operator, name) for name in operators), _each)
     for name in (*_OPERATORS, *_MIRRORED):
         if hasattr(Tensor, name):
             found[getattr(Tensor, name)] = _each
@@ -541,9 +544,19 @@ _OPERATORS = (
 _MIRRORED = tuple(f"__r{name}__" for name in _TWO)
 
 
+_REFUSED: Mapping[str, str] = {
+    "iter": "a loop",
+    "bool": "if",
+    "len": "len()",
+    **dict.fromkeys(("int", "float", "complex", "index"), "a number"),
+    **dict.fromkeys(("pos", "lshift", "rshift", "divmod", "round"), "an operator"),
+}
+
+
 def _give_operators() -> None:
-    """Give what is chosen the operators of Python's."""
-    for name in _OPERATORS:
+    """Give what is chosen, and its number, the operators of Python's. Those in place change the
+    rows in place, which all see that were made of them as views."""
+    for name in (*_OPERATORS, *(f"__i{name}__" for name in _TWO)):
         func = getattr(operator, name)
         setattr(Chosen, name, lambda self, *other, func=func: call(func, self, *other))
     for name in _TWO:
@@ -552,27 +565,19 @@ def _give_operators() -> None:
         def mirrored(self: Chosen, other: Any, func: Any = func) -> Any:
             return call(func, other, self)
 
-        def changed(self: Chosen, other: Any, func: Any = func) -> Any:
-            if self.used:
-                _refuse("a change in place")
-            self.rows = call(func, self, other).rows
-            self.used = False
-            return self
-
         setattr(Chosen, f"__r{name}__", mirrored)
-        setattr(Chosen, f"__i{name}__", changed)
+        setattr(Count, f"__{name}__", functools.partialmethod(Count.calculate, func))
+        turned = functools.partialmethod(Count.calculate, func, mirrored=True)
+        setattr(Count, f"__r{name}__", turned)
+    for name, told in _REFUSED.items():
+        setattr(Chosen, f"__{name}__", _refusing(told))
+    for name in (*(f"__{name}__" for name in _REFUSED), *_OPERATORS[len(_TWO) :]):
+        setattr(Count, name, _refusing("the number"))
     Chosen.__matmul__ = lambda self, other: call(operator.matmul, self, other)  # type: ignore
     Chosen.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 _give_operators()
-_COMPARING = ("eq", "ne", "gt", "ge", "lt", "le", "and", "or", "xor", "invert")
-COMPARING = (
-    *(getattr(Tensor, f"__{name}__") for name in _COMPARING),
-    *(getattr(owner, name) for name in _COMPARING[:6] for owner in (torch, Tensor)),
-    *(torch.isnan, Tensor.isnan, torch.isfinite, Tensor.isfinite),
-)
-"""Functions by which masks are made."""
 
 
 def holds_chosen(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

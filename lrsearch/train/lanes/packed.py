@@ -10,11 +10,49 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrsearch.train.lanes.chosen import Chosen, choose, origin_of
+from lrsearch.train.lanes.chosen import Chosen, Count, choose, settle
 from lrsearch.train.lanes.draws import Noise
+from lrsearch.train.lanes.masks import origin_of
 from lrsearch.train.lanes.plain import axis_of, level_of_lanes
 from lrsearch.train.lanes.recurrent import recur
-from lrsearch.train.tape import NotRecordable, unrecorded
+from lrsearch.train.tape import NotRecordable
+
+
+class _Sizes:
+    """The batch sizes of packed sequences, which depend on the lengths. A recurrent layer looks at
+    the first alone, and padding holds their number against the length that is given."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, within: Tensor, lengths: Tensor) -> None:
+        self.within, self.lengths = within, lengths
+
+    def __getitem__(self, place: Any) -> int:
+        return int(self.within.shape[1]) if place == 0 else int(_refuse())
+
+    def __getattr__(self, name: str) -> Any:
+        return _refuse()
+
+    __len__ = __iter__ = __bool__ = lambda self: _refuse()
+
+    @classmethod
+    def __torch_function__(cls, *_: Any) -> Any:
+        return _refuse()
+
+    def size(self, dim: int = 0) -> Count:
+        """The longest sequence's length."""
+        return _Longest(self.lengths[0])
+
+
+def _refuse() -> Any:
+    raise NotRecordable("it reads the batch sizes of packed sequences, which depend on values")
+
+
+class _Longest(Count):
+    """The longest length, which `pad` holds against the one that is given."""
+
+    def __gt__(self, other: object) -> bool:
+        return False
 
 
 def pack(input: Tensor, lengths: Tensor, batch_first: bool) -> Any:
@@ -28,11 +66,7 @@ def pack(input: Tensor, lengths: Tensor, batch_first: bool) -> Any:
     within = torch.arange(len(x), device=x.device).unsqueeze(1) < lengths
     data = choose(torch.where(sound, x, math.nan) if x.is_floating_point() else x, within)
     data.origin = (origin_of(lengths), len(x))
-    with unrecorded():
-        # A recurrent layer looks at the first of these, for the states that it begins with.
-        sizes: Any = torch.full((1,), x.shape[1], device="cpu")
-    sizes.told = (within, lengths)
-    return data, sizes
+    return data, _Sizes(within, lengths)
 
 
 def recur_packed(
@@ -55,14 +89,14 @@ def recur_packed(
         )
     x = data.rows.unflatten(0, within.shape)
     out, *ends = recur(noise, func, cell, x, hx, params, *given, False, within=within)
-    return data.like(out.flatten(0, 1)), *ends
+    return settle(out.flatten(0, 1), data.mask, data.origin), *ends
 
 
 def pad(data: Any, sizes: Any, batch_first: bool, value: float, length: int) -> Any:
     """torch._VF._pad_packed_sequence, to a length that is given: the longest one depends on
     values."""
     within, lengths = _tell(data, sizes)
-    if length < len(within):
+    if isinstance(length, Count) or length < len(within):
         raise NotRecordable(
             "it pads packed sequences to the longest of a batch, which depends on values; with "
             f"pad_packed_sequence(..., total_length={len(within)}) it trains in lanes"
@@ -75,7 +109,6 @@ def pad(data: Any, sizes: Any, batch_first: bool, value: float, length: int) -> 
 
 def _tell(data: Any, sizes: Any) -> tuple[Tensor, Tensor]:
     """The places [time, batch] that are of a sequence, as a mask, and the lengths."""
-    told: tuple[Tensor, Tensor] | None = getattr(sizes, "told", None)
-    if not isinstance(data, Chosen) or told is None:
+    if not isinstance(data, Chosen) or not isinstance(sizes, _Sizes):
         raise NotRecordable("it makes a PackedSequence by itself, of what is no packed one's")
-    return told
+    return sizes.within, sizes.lengths

@@ -29,6 +29,7 @@ from lrsearch.train.lanes.linear import (
     move,
     transforms_itself,
 )
+from lrsearch.train.lanes.masks import COMPARING
 from lrsearch.train.lanes.packed import pack, pad, recur_packed
 from lrsearch.train.lanes.plain import PLAIN, axis_of, level_of_lanes, own_rules, whole_of
 from lrsearch.train.lanes.recurrent import CELLS, LAYERS, recur, step
@@ -181,7 +182,7 @@ class Rules(TorchFunctionMode):
                 return self.packed[func](*args)
             with self:
                 return call(func, *args, **(kwargs or {}))
-        if func in self.rules:
+        if func in self.rules and not (kwargs and func in COMPARING):
             return self.rules[func](*args, **(kwargs or {}))
         if kwargs and isinstance(kwargs.get("out"), Tensor) and not isinstance(func, FunctionType):
             return _write(func, *args, **kwargs)

@@ -107,8 +107,53 @@ def none_there(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
     return nothing.sum() + F.linear(nothing[:, :4], w, b).log().sum() + h.mean()
 
 
+def seen(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """A change of a part is one of the whole, and of the whole one of its parts."""
+    c, kept = h[y > 0], h.detach()[y > 0]
+    part, same, whole = c[:, 0], kept.detach(), kept[:, 1]
+    part += 1
+    c *= b
+    same -= 2
+    return c.square().mean() + (part * whole).mean()
+
+
+def told(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """It says that it is a tensor, and how many of it there are."""
+    c = h[y > 0]
+    sound = isinstance(c, Tensor) and torch.is_tensor(c)
+    each = (2 * c.shape[0] - 1) * c.sum() / c.size(0) + c.sum() / (c.numel() * c.shape[0])
+    return each + 3 / (c.square().sum() + c.shape[0]) if sound else h.sum()
+
+
+def named(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """Arguments by place and by name."""
+    c = h[y > 0]
+    row = F.normalize(c, 2.0, 1, 3.0).sum(1, True) + c.norm(2, 1, True) + c.max(1, True)[0]
+    row = row + torch.softmax(c, 1, torch.float64)[:, :1] + torch.mean(input=c, dim=1).unsqueeze(1)
+    return row.square().mean() + c.var(1, False).sum() + F.linear(input=c, weight=w.mT).sum()
+
+
+def empty(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """What is not chosen, or chosen of what is, brings no number that is none."""
+    mask = (y == 1) & (h[:, 0] > 9)
+    c, positive = F.linear(h[mask][:, :4], w), h[y > 0] * (h[y > 0] > 0)
+    none = ((c - c.mean(0)) / c.std(0) / c.numel()).sum() + (positive[:, 0] - b[0]).sum()
+    share = F.cross_entropy(h[y > 0], y[y > 0], reduction="none")
+    column = positive[:, 0]
+    return (
+        none
+        + column[column > 0].log().mean()
+        + (b[1] / column[column > 0]).sum()
+        + (b[2] / share).mean()
+    )
+
+
 SOUND: dict[str, Own] = {
-    each.__name__: each for each in (missing, put, sums, changed, picked, losses, pairs, none_there)
+    each.__name__: each
+    for each in (
+        *(missing, put, sums, changed, picked, losses, pairs, none_there),
+        *(seen, told, named, empty),
+    )
 }
 
 
@@ -146,18 +191,17 @@ def test_what_is_made_of_what_a_mask_chooses(name: str) -> None:
     assert not tape.host
 
 
-def aliased(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
-    c = h[y > 0]
-    seen = c[:, 0]
-    c += 1
-    return seen.mean()
-
-
 def two_masks(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
     mask = y > 1
     c = h[mask]
     mask &= y > 2
     return (c - h[mask]).mean()
+
+
+def at_places(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    h = h.clone()
+    h[torch.arange(12, device=h.device)[y > 0]] = 0.0
+    return h.mean()
 
 
 def assigned(h: Tensor, y: Tensor, w: Tensor, b: Tensor) -> Tensor:
@@ -178,7 +222,20 @@ REFUSED: dict[str, tuple[Own, str]] = {
     "shares of all": (lambda h, y, w, b: h[y > 0].softmax(0)[:, 0].max(), "it uses softmax() of"),
     "two masks": (lambda h, y, w, b: (h[y > 0] - h[y > 1]).sum(), "what two masks choose"),
     "a mask that has changed": (two_masks, "what two masks choose"),
-    "a change seen elsewhere": (aliased, "it uses a change in place of"),
+    "a share": (lambda h, y, w, b: h.sum() * (h[y > 0].shape[0] / 12), "it uses the number of"),
+    "a root": (lambda h, y, w, b: h.sum() / math.sqrt(h[y > 0].size(0)), "it uses the number of"),
+    "a float": (lambda h, y, w, b: h.sum() * float(h[y > 8, 0]), "it uses a number of"),
+    "weights": (
+        lambda h, y, w, b: F.mse_loss(h[y > 0], b, weight=h[y > 0].exp()),
+        "it uses mse_loss() with weights",
+    ),
+    "how often": (
+        lambda h, y, w, b: F.embedding(y[y > 0], w, scale_grad_by_freq=True).sum(),
+        "it uses embedding of",
+    ),
+    "places": (at_places, "it uses an assignment of"),
+    "unlike ones": (lambda h, y, w, b: F.cross_entropy(h, y[y >= 0]), "it uses cross_entropy of"),
+    "other arguments": (lambda h, y, w, b: h[y > 0].squeeze((1,)).sum(), "with such arguments of"),
 }
 
 
@@ -291,3 +348,34 @@ def test_lengths_at_which_a_trial_alone_raises_lose_their_lane() -> None:
         found = vmap(run)(x, lengths)
     torch.testing.assert_close(found[0], run(x[0], lengths[0].cpu()))
     assert found[1:].isnan().any(-1).any(-1).all()
+
+
+def test_16_bits_are_summed_in_32() -> None:
+    """A mean of more than such a number counts, of numbers whose sum it does not hold."""
+    x = 100 + torch.randn(2, 3000, device=DEVICE).half()
+    mask = torch.ones(2, 3000, dtype=torch.bool, device=DEVICE)
+    for own in (torch.mean, torch.std):
+        with Rules(Noise(())):
+            found = vmap(lambda x, mask, own=own: own(x[mask]))(x, mask)
+        torch.testing.assert_close(found, torch.stack([own(each) for each in x]))
+
+
+def test_comparisons_are_written_into_what_is_given() -> None:
+    def run(x: Tensor) -> Tensor:
+        mask = x > 1
+        return x[torch.gt(x, 0, out=mask)].sum()
+
+    x = torch.randn(3, 8, device=DEVICE)
+    with Rules(Noise(())):
+        torch.testing.assert_close(vmap(run)(x), torch.stack([run(each) for each in x]))
+
+
+@pytest.mark.parametrize("read", [len, sum, lambda sizes: sizes.sum(), lambda sizes: sizes[-1]])
+def test_batch_sizes_of_packed_sequences_are_told_to_nobody(read: Callable[..., object]) -> None:
+    def run(x: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, torch.tensor([3, 2]), batch_first=True)
+        return x.sum() * read(packed.batch_sizes)
+
+    x = torch.randn(3, 2, 4, 5, device=DEVICE)
+    with Rules(Noise(())), pytest.raises(NotRecordable, match="it reads the batch sizes of packed"):
+        vmap(run)(x)

@@ -427,9 +427,10 @@ def test_what_is_not_carried_over_is_said(tmp_path, target):
 def test_what_the_rate_rests_on_besides_is_said(tmp_path, target):
     more = {"loss": "my_losses.focal", "optimizer": "{name: muon, momentum: 0.9}"}
     setting = make_setting(tmp_path, clip_norm=0.7, **more)
-    data = {"standardize": True, "transforms": [{"name": "mixup", "alpha": 0.2}]}
+    data = {"standardize": True, "transforms": [{"name": "mixup", "alpha": 0.2}], "missing": "mean"}
     text = write_code(target, dataclasses.replace(setting, data=data))
     head = text.split("\n\n")[0]
+    assert "missing: gaps filled" in head
     assert "standardize: inputs" in head and "transforms: [mixup 0.2]" in head
     assert "loss: {class_path: my_losses.focal, init_args: {}}" in head
     assert "0.7" in text and "ns_steps: 5" in text  # The clipping, the optimizer's arguments.

@@ -78,6 +78,12 @@ def _left_of_data(setting: Setting) -> Iterator[str]:
     data = setting.data
     if setting.task == "regression" and not isinstance(setting.train.get("loss"), Mapping):
         yield "targets: less their mean, over their deviation, both of the training part"
+    if data.get("missing"):
+        way = {
+            "mean": "gaps filled with the mean of the training part",
+            "drop": "no rows with gaps",
+        }
+        yield f"missing: {way[data['missing']]}"
     if data.get("standardize"):
         yield "standardize: inputs less their mean, over their deviation, of the training part"
     if data.get("transforms"):

@@ -23,9 +23,7 @@ from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError, suggest
 from lrsearch.train.batches.batch import Batch, call, shape_of, split
 from lrsearch.train.batches.resident import find_view, load_raw, view_portion
-from lrsearch.train.device import (
-    is_out_of_memory,
-)
+from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.engines.training import Training
 from lrsearch.train.models.build import Classes, build_model, find_classes
 from lrsearch.train.models.criterion import (
@@ -52,6 +50,10 @@ from lrsearch.trial import Config, Workplace
 # models
 
 
+class _Unmade(ModelError):
+    """A model that there is no memory to make."""
+
+
 def check_models(
     configs: Iterable[Config], raw: Raw, workplace: Workplace, metric: str | None
 ) -> tuple[int, list[str]]:
@@ -63,6 +65,7 @@ def check_models(
     seen: set[str] = set()
     configs = list(configs)
     raising = 0
+    unmade: list[_Unmade] = []
     for config in configs:
         train = config["train"]
         own = train["optimizer"] if "class_path" in train["optimizer"] else None
@@ -76,11 +79,16 @@ def check_models(
             parameters, told, raised = _check_model(config["model"], train, raw, workplace, metric)
             notes |= dict.fromkeys(told)
             raising += raised
+        except _Unmade as error:
+            unmade.append(error)  # Smaller models of the run may fit.
+            continue
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            parameters = 0  # Smaller models of the run may fit; this one's trials say so.
+            continue  # Its trials say so, where they are as short of memory.
         count = parameters if count is None else count
+    if unmade and len(unmade) == len(seen):
+        raise ModelError(unmade[0].message, where=unmade[0].where, hint=unmade[0].hint)
     # A batch of one sample is none to batch norm.
     if raising == len(seen) or all(each["train"]["batch_size"] == 1 for each in configs):
         refuse_raising(configs, raw, workplace)
@@ -187,7 +195,13 @@ def _check_model(
     pair = next(split(batch, 2))
     x = map_tree(torch.from_numpy, splitting.take(raw, np.arange(2)).x)
     shape = shape_of(x)
-    model = build_model(config, shape, raw.outputs, workplace, x, fits=criterion.task in SUMS)
+    try:
+        model = build_model(config, shape, raw.outputs, workplace, x, fits=criterion.task in SUMS)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        message = f"there is no memory to make the model: {tell_raised(error)}"
+        raise _Unmade(message, where=name, hint="write a smaller one") from error
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)

@@ -161,7 +161,7 @@ def test_a_probe_that_hangs_costs_the_lanes_and_no_trial(
     )
     changes: dict[str, object] = {
         # As few steps as lanes are tried for: alone they are to be done in time on a busy machine.
-        "train": {"budget": "300ba", "batch_size": 32, "evaluate": "300ba"},
+        "train": {"budget": "500ba", "batch_size": 32, "evaluate": "500ba"},
         "search": {"lr": [0.01, 0.02, 0.03, 0.04]},
         "timeout": "6s",
     }

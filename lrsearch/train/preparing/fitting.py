@@ -43,15 +43,9 @@ from lrsearch.train.models.outputs import (
 from lrsearch.train.optimizers.groups import check_groups
 from lrsearch.train.preparing.gradients import check_gradients, refuse_certain
 from lrsearch.train.preparing.pairing import tell_pairs
-from lrsearch.train.preparing.raising import refuse_raising
+from lrsearch.train.preparing.raising import Unmade, refuse_raising, telling_memory
 from lrsearch.train.users.beside import find_missing
 from lrsearch.trial import Config, Workplace
-
-# models
-
-
-class _Unmade(ModelError):
-    """A model that there is no memory to make."""
 
 
 def check_models(
@@ -65,7 +59,7 @@ def check_models(
     seen: set[str] = set()
     configs = list(configs)
     raising = 0
-    unmade: list[_Unmade] = []
+    unmade: list[Unmade] = []
     for config in configs:
         train = config["train"]
         own = train["optimizer"] if "class_path" in train["optimizer"] else None
@@ -79,13 +73,12 @@ def check_models(
             parameters, told, raised = _check_model(config["model"], train, raw, workplace, metric)
             notes |= dict.fromkeys(told)
             raising += raised
-        except _Unmade as error:
-            unmade.append(error)  # Smaller models of the run may fit.
-            continue
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            continue  # Its trials say so, where they are as short of memory.
+            # Smaller models of the run may fit; this one's trials say so.
+            unmade += [error] if isinstance(error, Unmade) else []
+            continue
         count = parameters if count is None else count
     if unmade and len(unmade) == len(seen):
         raise ModelError(unmade[0].message, where=unmade[0].where, hint=unmade[0].hint)
@@ -195,13 +188,8 @@ def _check_model(
     pair = next(split(batch, 2))
     x = map_tree(torch.from_numpy, splitting.take(raw, np.arange(2)).x)
     shape = shape_of(x)
-    try:
+    with telling_memory(name):
         model = build_model(config, shape, raw.outputs, workplace, x, fits=criterion.task in SUMS)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        message = f"there is no memory to make the model: {tell_raised(error)}"
-        raise _Unmade(message, where=name, hint="write a smaller one") from error
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)

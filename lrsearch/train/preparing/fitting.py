@@ -76,9 +76,8 @@ def check_models(
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            # Smaller models of the run may fit; this one's trials say so.
             unmade += [error] if isinstance(error, Unmade) else []
-            continue
+            continue  # Smaller models of the run may fit; this one's trials say so.
         count = parameters if count is None else count
     if unmade and len(unmade) == len(seen):
         raise ModelError(unmade[0].message, where=unmade[0].where, hint=unmade[0].hint)

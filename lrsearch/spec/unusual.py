@@ -67,8 +67,8 @@ def unusual_rates(train: Mapping[str, Any], space: Space) -> list[str]:
         highest = max(_ends(rate), default=0.0)
         if highest > HIGHEST_RATE and known and name not in ("", "prodigy"):
             notes[
-                f"lr reaches {highest:g}: trainings at rates above {HIGHEST_RATE:g} hardly ever "
-                "learn"
+                f"lr reaches {write(highest)}: trainings at rates above {HIGHEST_RATE:g} hardly "
+                "ever learn"
             ] = None
         if name.startswith("schedule_free_") and falling:
             notes[

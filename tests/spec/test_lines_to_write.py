@@ -659,7 +659,7 @@ def test_a_target_by_its_number_is_the_column_of_that_place(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (BASE + "search: {lr: {min: 1, max: 1e10}}\n", "lr reaches 1e+10: "),
+        (BASE + "search: {lr: {min: 1, max: 1e10}}\n", "lr reaches 1e10: "),
         (BASE.replace("[16]", "[1000000, 1000000]"), "which take 4,000 GB"),
     ],
 )

@@ -45,6 +45,7 @@ def check(
     from lrsearch.reports.text import fill, one_line
     from lrsearch.spec.statics import unlooked
     from lrsearch.spec.summary import describe
+    from lrsearch.spec.unusual import unusual_trials
 
     facts: Facts | None = None
     try:
@@ -63,7 +64,8 @@ def check(
         _print_faults(error)
         raise typer.Exit(error.exit_code) from None
     left = [] if deep else unlooked(spec)
-    notes = [*spec.notes, *(facts.notes if facts is not None else ())]
+    notes = [*spec.notes, *unusual_trials(spec, "grid", "random", "bayes")]
+    notes += facts.notes if facts is not None else ()
     notes += describe_missing(spec, allowed, allow_command)
     described = describe(spec, facts.task if facts is not None else None)
     if json:

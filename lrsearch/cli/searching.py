@@ -312,13 +312,16 @@ def _run(asked: _Search, command: Sequence[str]) -> History | None:
     """Search, or confirm; None where it was only said what would be trained. Exits with 130 after
     an interruption."""
     from lrsearch.reports.live import Progress
+    from lrsearch.spec.unusual import unusual_trials
     from lrsearch.store import fresh as set_aside
     from lrsearch.tuner.events import Left
 
     given, spec = asked.given, asked.spec
     again = [*command, "--fresh"] if given.fresh else command
     progress = Progress(quiet=given.quiet)
-    for note in () if _was_told(asked) else spec.notes:
+    meant = given.yes or given.time_ or given.until
+    many = () if meant else unusual_trials(spec, asked.strategy)
+    for note in () if _was_told(asked) else (*spec.notes, *many):
         progress.note(f"note: {note}")
     with Interruptible() as interruptible, ExitStack() as closing, progress:
         try:

@@ -119,7 +119,7 @@ class _Script:
         made = [each for each in calls if last_name(each.func) == "ArgumentParser"]
         commands = [each for each in calls if last_name(each.func) in ("command", "group")]
         if not made and [ast.unparse(each.func) for each in commands] == ["click.command"]:
-            return self._read_click(commands[0], calls)
+            return self._read_click(commands[0])
         parsing = [each for each in calls if last_name(each.func) == "parse_args"]
         if len(made) != 1 or len(parsing) != 1 or not self._is_parsed(parsing[0]):
             return None
@@ -135,15 +135,17 @@ class _Script:
         adding = [each for each in calls if last_name(each.func) == "add_argument"]
         return options if all(self._add(options, each) for each in adding) else None
 
-    def _read_click(self, command: ast.Call, calls: Sequence[ast.Call]) -> _Options | None:
+    def _read_click(self, command: ast.Call) -> _Options | None:
         """The options of click's one command, None where the source does not show them all."""
         function = self.above[command]
         plain = not command.args and {each.arg for each in command.keywords} <= {"name", "help"}
         if not isinstance(function, ast.FunctionDef) or not plain:
             return None
-        begun = [each for each in calls if last_name(each.func) == function.name]
-        read = any(isinstance(each, ast.Attribute) and each.attr == "argv" for each in self.above)
-        if read or len(begun) != 1 or begun[0].args or begun[0].keywords:
+        named = [each for each in self.above if last_name(each) == function.name]
+        begun = self.above[named[0]] if len(named) == 1 else None  # Once: nothing alters it.
+        if not isinstance(begun, ast.Call) or begun.func is not named[0] or self._reads_words():
+            return None
+        if begun.args or begun.keywords:
             return None
         options = _Options(names={"--help": None})
         for each in function.decorator_list:
@@ -163,12 +165,20 @@ class _Script:
         targets = outer.targets if isinstance(outer, ast.Assign) else []
         return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
 
+    def _reads_words(self) -> bool:
+        """Whether the script gets at the words that it was started with by itself."""
+        read = (
+            getattr(each, "attr", "") or (isinstance(each, ast.alias) and each.name)
+            for each in self.above
+        )
+        return any(each in ("argv", "orig_argv") for each in read)
+
     def _is_plain(self, parsers: set[str | None]) -> bool:
         """Whether parsers of these names, and the words that they read, are used in plain ways."""
+        if self._reads_words():
+            return False
         for each in self.above:
             outer = self.above[each]
-            if isinstance(each, ast.Attribute) and each.attr in ("argv", "orig_argv"):
-                return False
             if isinstance(each, ast.ClassDef) and any(
                 last_name(base) == "ArgumentParser" for base in each.bases
             ):

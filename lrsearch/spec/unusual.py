@@ -24,21 +24,27 @@ MOST_WEIGHTS = 10**10
 """The most weights of a layer: 40 GB, and as much again for its gradient."""
 
 
-def unusual_sizes(spec: Spec) -> list[str]:
-    """A sentence for each number that is far more than anybody waits for, or has the memory for."""
+def unusual_trials(spec: Spec, *strategies: str) -> list[str]:
+    """A sentence for each of these strategies that has more trials than anybody waits for."""
     grid = grid_size(spec.space) * spec.trials_per_point
     found = []
-    if grid > MOST_TRIALS:
+    if grid > MOST_TRIALS and "grid" in strategies:
         found.append(
             f"a grid of {grid:,} trials is more than anybody waits for: lrsearch bayes trains "
             f"{spec.bayes.trials} of them, or write fewer points"
         )
     for name, settings in (("random", spec.random), ("bayes", spec.bayes)):
-        if settings.trials > MOST_TRIALS:
+        if settings.trials > MOST_TRIALS and name in strategies:
             found.append(
                 f"{name}: {settings.trials:,} trials are more than anybody waits for; the default "
                 "is trials: 40"
             )
+    return found
+
+
+def unusual_layers(spec: Spec) -> list[str]:
+    """A sentence on a layer that hardly any machine has the memory for."""
+    found = []
     widths = spec.model.get("hidden", ()) if isinstance(spec.model, Mapping) else ()
     layers = [a * b for a, b in itertools.pairwise(widths) if type(a) is type(b) is int]
     if layers and max(layers) > MOST_WEIGHTS:
@@ -54,11 +60,14 @@ def unusual_rates(train: Mapping[str, Any], space: Space) -> list[str]:
     ranges = dict(space.dimensions)
     lr = ranges.get("lr", train.get("lr"))
     falling = list(dict.fromkeys(_falling(train, ranges)))
+    # What code of the user's makes of a rate nobody knows.
+    known = all(map(_named, space.chosen("schedule", train.get("schedule"))))
     notes: dict[str, None] = {}
     for name, rate in _optimizers(train, ranges, lr):
-        if (highest := max(_ends(rate), default=0.0)) > HIGHEST_RATE:
+        highest = max(_ends(rate), default=0.0)
+        if highest > HIGHEST_RATE and known and name not in ("", "prodigy"):
             notes[
-                f"lr goes up to {write(highest)}: trainings at rates above {HIGHEST_RATE:g} hardly "
+                f"lr reaches {write(highest)}: trainings at rates above {HIGHEST_RATE:g} hardly "
                 "ever learn"
             ] = None
         if name.startswith("schedule_free_") and falling:

@@ -54,7 +54,7 @@ from lrsearch.spec.pruning import note_prune, read_prune
 from lrsearch.spec.reader import PLAIN, TOP_LEVEL, Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
-from lrsearch.spec.unusual import unusual_rates, unusual_sizes
+from lrsearch.spec.unusual import unusual_layers, unusual_rates
 from lrsearch.spec.values import NOTHING, read_pairs, show
 
 _GOES_ELSEWHERE = {
@@ -223,7 +223,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         check_models(reader, spec)
         check_images(reader, spec)
         if not reader.faults:
-            notes = (*spec.notes, *note_budgets(spec), *note_flat(spec), *unusual_sizes(spec))
+            notes = (*spec.notes, *note_budgets(spec), *note_flat(spec), *unusual_layers(spec))
             spec = replace(spec, notes=notes)
     return spec
 

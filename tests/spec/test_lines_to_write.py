@@ -6,6 +6,7 @@ import pytest
 
 from lrsearch.errors import SpecError
 from lrsearch.spec.document import parse, read_document
+from lrsearch.spec.unusual import unusual_trials
 from lrsearch.spec.validate import validate
 
 BASE = """\
@@ -662,12 +663,7 @@ def test_a_target_by_its_number_is_the_column_of_that_place(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (BASE + "search: {lr: {min: 1, max: 1e10}}\n", "lr goes up to 1e10"),
-        (
-            BASE + "search: {lr: {min: 0.1, max: 1, points: 90000}, batch_size: [8, 16]}\n",
-            "180,000 trials",
-        ),
-        (BASE + "bayes: {trials: 1000000}\n", "1,000,000 trials"),
+        (BASE + "search: {lr: {min: 1, max: 1e10}}\n", "lr reaches 1e10: "),
         (BASE.replace("[16]", "[1000000, 1000000]"), "which take 4,000 GB"),
     ],
 )
@@ -675,6 +671,31 @@ def test_numbers_that_nobody_means_have_a_note(tmp_path, text, told):
     notes = validate(read_document(text, "x.yaml"), tmp_path, text).notes
     assert any(told in each for each in notes), notes
     assert not validate(read_document(BASE, "x.yaml"), tmp_path, BASE).notes
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "optimizer: prodigy",  # It has a note of its own.
+        "optimizer: {class_path: torch.optim.LBFGS}",
+        "schedule: {class_path: ours.warmed}",
+    ],
+)
+def test_rates_on_a_scale_of_their_own_have_no_note_on_high_ones(tmp_path, part):
+    text = BASE.replace("lr: 0.1", f"lr: 1e4\n  {part}")
+    notes = validate(read_document(text, "x.yaml"), tmp_path, text).notes
+    assert text != BASE and not any("hardly ever" in each for each in notes)
+
+
+def test_more_trials_than_anybody_waits_for_are_told_of_the_strategy_alone(tmp_path):
+    text = BASE + "search: {lr: {min: 0.1, max: 1, points: 90000}, batch_size: [8, 16]}\n"
+    text += "bayes: {trials: 1000000}\n"
+    spec = validate(read_document(text, "x.yaml"), tmp_path, text)
+    assert not any("trials" in each for each in spec.notes)
+    told = {each: unusual_trials(spec, each) for each in ("grid", "random", "bayes")}
+    assert told["random"] == []
+    assert "180,000 trials" in told["grid"][0] and "1,000,000 trials" in told["bayes"][0]
+    assert unusual_trials(spec, *told) == told["grid"] + told["bayes"]
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,9 @@ if __name__ == "__main__":
         (CLICK.replace("click.command()", "click.command(context_settings=MINE)"), "--a {lr}", ""),
         (CLICK.replace("@click.argument", "@shared.options\n@click.argument"), "--a {lr}", ""),
         (CLICK.replace("click.command", "app.command"), "--a {lr}", ""),
+        (CLICK.replace("if __name", "main = click.option('--a')(main)\nif __name"), "--a {lr}", ""),
+        (CLICK.replace("if __name", "main.params += OURS\nif __name"), "--a {lr}", ""),
+        (CLICK.replace("import click", "import click\nfrom sys import argv"), "--a {lr}", ""),
     ],
 )
 @pytest.mark.parametrize("module", [False, True])

@@ -78,9 +78,15 @@ def _left_of_data(setting: Setting) -> Iterator[str]:
     data = setting.data
     if setting.task == "regression" and not isinstance(setting.train.get("loss"), Mapping):
         yield "targets: less their mean, over their deviation, both of the training part"
+    if data.get("missing"):
+        way = {
+            "mean": "gaps filled with the mean of the training part",
+            "drop": "no rows with gaps",
+        }
+        yield f"missing: {way[data['missing']]}"
     if data.get("standardize"):
         yield "standardize: inputs less their mean, over their deviation, of the training part"
-    for name in ("drop", "missing", "transforms"):
+    for name in ("drop", "transforms"):
         if data.get(name):
             yield f"{name}: {format_value(data[name])}"
 

@@ -23,9 +23,7 @@ from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError, suggest
 from lrsearch.train.batches.batch import Batch, call, shape_of, split
 from lrsearch.train.batches.resident import find_view, load_raw, view_portion
-from lrsearch.train.device import (
-    is_out_of_memory,
-)
+from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.engines.training import Training
 from lrsearch.train.models.build import Classes, build_model, find_classes
 from lrsearch.train.models.criterion import (
@@ -45,11 +43,9 @@ from lrsearch.train.models.outputs import (
 from lrsearch.train.optimizers.groups import check_groups
 from lrsearch.train.preparing.gradients import check_gradients, refuse_certain
 from lrsearch.train.preparing.pairing import tell_pairs
-from lrsearch.train.preparing.raising import refuse_raising
+from lrsearch.train.preparing.raising import Unmade, refuse_raising, telling_memory
 from lrsearch.train.users.beside import find_missing
 from lrsearch.trial import Config, Workplace
-
-# models
 
 
 def check_models(
@@ -63,6 +59,7 @@ def check_models(
     seen: set[str] = set()
     configs = list(configs)
     raising = 0
+    unmade: list[Unmade] = []
     for config in configs:
         train = config["train"]
         own = train["optimizer"] if "class_path" in train["optimizer"] else None
@@ -79,8 +76,11 @@ def check_models(
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            parameters = 0  # Smaller models of the run may fit; this one's trials say so.
+            unmade += [error] if isinstance(error, Unmade) else []
+            continue  # Smaller models of the run may fit; this one's trials say so.
         count = parameters if count is None else count
+    if unmade and len(unmade) == len(seen):
+        raise ModelError(unmade[0].message, where=unmade[0].where, hint=unmade[0].hint)
     # A batch of one sample is none to batch norm.
     if raising == len(seen) or all(each["train"]["batch_size"] == 1 for each in configs):
         refuse_raising(configs, raw, workplace)
@@ -187,7 +187,8 @@ def _check_model(
     pair = next(split(batch, 2))
     x = map_tree(torch.from_numpy, splitting.take(raw, np.arange(2)).x)
     shape = shape_of(x)
-    model = build_model(config, shape, raw.outputs, workplace, x, fits=criterion.task in SUMS)
+    with telling_memory(name):
+        model = build_model(config, shape, raw.outputs, workplace, x, fits=criterion.task in SUMS)
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)

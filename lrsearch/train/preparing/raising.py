@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -34,6 +35,22 @@ RATE = 1e-8
 """The rate of an optimizer of the user's, whose steps leave the weights where they are."""
 
 _CUDA = re.compile(r"Torch not compiled with CUDA|NVIDIA driver|CUDA GPUs are available")
+
+
+class Unmade(ModelError):
+    """A model that there is no memory to make."""
+
+
+@contextlib.contextmanager
+def telling_memory(name: str) -> Iterator[None]:
+    """Raises Unmade where memory runs out as a model of this name is made."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        message = f"there is no memory to make the model: {tell_raised(error)}"
+        raise Unmade(message, where=name, hint="write a smaller one") from error
 
 
 def refuse_raising(configs: Sequence[Config], raw: Raw, workplace: Workplace) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from test_own_code import code, own_config, write_nets
-from test_train import MLP, facts
+from test_train import MLP, config, facts
 
 from lrsearch.errors import ModelError
 from lrsearch.train.preparing import raising
@@ -215,3 +215,12 @@ def test_it_is_told_as_a_cpu_tells_it(nets, monkeypatch):
 def test_what_some_trainings_raise_is_left_to_their_trials(nets, configs):
     """Those of another model, or of another batch size; or none, but for two samples alone."""
     assert facts(*configs, place=nets).parameters
+
+
+def test_a_model_that_there_is_no_memory_to_make_is_refused_where_no_other_is_made():
+    huge = config({**MLP, "hidden": [10**6, 10**6]})
+    small = config({**MLP, "hidden": [8]})
+    with pytest.raises(ModelError, match=r"there is no memory to make .*4000000000000"):
+        facts(huge)
+    found = facts(huge, small)
+    assert found.parameters == facts(small).parameters > 0

@@ -17,7 +17,7 @@ from lrsearch.space import automatic
 from lrsearch.spec.model import ConfirmSettings, Spec, settle_data
 from lrsearch.store import Run
 from lrsearch.train.jobs import find_jobs
-from lrsearch.trial import CONFIRM, Facts, Plan, Workplace
+from lrsearch.trial import CONFIRM, Facts, Outcome, Plan, Workplace
 from lrsearch.tuner import outlook
 from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
@@ -175,6 +175,8 @@ class _Search:
             self.watcher.note(sentence)
         unfinished = self.proposer.unfinished()
         self.total = len(unfinished.waiting) + coming
+        if first:
+            self._describe_trained()
         self.watcher.begin(self.total, self.objective, self.executor.capacity)
         self._look_ahead()
         outlook.draw(self.session)
@@ -265,6 +267,15 @@ class _Search:
         if self.proposer.retry_failed:
             follows = " and none has ended well: training again"
         self.watcher.note(f"{what} failed before{follows}")
+
+    def _describe_trained(self) -> None:
+        """Say how many trials there are already: those of this session are counted from one."""
+        kept = (Outcome.COMPLETED, Outcome.PRUNED)
+        trained = sum(each.outcome in kept for each in self.run.history.results.values())
+        if trained and self.total:
+            what = "1 trial of the run was" if trained == 1 else f"{trained} trials of the run were"
+            left = "1 is" if self.total == 1 else f"{self.total} are"
+            self.watcher.note(f"{what} trained before, {left} to be trained now")
 
     def _describe_pruned(self) -> None:
         """Say what becomes of trials that an earlier session stopped."""

@@ -480,8 +480,11 @@ def test_failed_trials_are_kept_until_retried(tmp_path: Path) -> None:
     changes["search"] = {"lr": [0.01, 0.1, 1.0]}
     failed = search(tmp_path, changes=changes)
     assert failed.outcomes() == {"completed": 1, "failed": 2}
+    told = "1 trial of the run was trained before, 2 are to be trained now"
+    assert told in failed.log.notes
     log.rmdir()
     again = search(tmp_path, changes=changes)
+    assert not any("trained before" in note for note in again.log.notes)
     assert again.ending.trained == 0
     assert "2 trials failed before: --retry-failed trains what failed again" in again.log.notes
     retried = search(tmp_path, changes=changes, retry_failed=True)

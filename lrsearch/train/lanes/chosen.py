@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrsearch.train.lanes.masks import COMPARING, Same, compare, is_mask, origin_of
+from lrsearch.train.lanes.masks import COMPARING, compare, is_mask, origin_of
 from lrsearch.train.lanes.plain import fill_in
 from lrsearch.train.tape import NotRecordable
 
@@ -187,7 +187,7 @@ def _pick_rows(tensor: Chosen, first: Any, rest: Sequence[Any]) -> Any:
     if isinstance(first, Chosen) and first.dtype is torch.bool and first.dim() == 1 and not rest:
         kept = _rows_of((tensor, first))[1].filled(False)
         mask = tensor.mask & kept
-        return settle(tensor.rows, mask, Same(mask))
+        return settle(tensor.rows, mask, object())
     whole = _is_whole(first) or (first is Ellipsis and len(rest) < tensor.dim())
     if not whole or not all(each is None or isinstance(each, int | slice) for each in rest):
         return _refuse("an index")
@@ -488,7 +488,7 @@ def _join(func: Callable[..., Any], parts: Sequence[Any], dim: int = 0) -> Any:
     if func is torch.stack:
         return _refuse("stack()")
     mask = torch.cat([each.mask for each in chosen])
-    return Chosen(torch.cat([each.rows for each in chosen]), mask, Same(mask))
+    return Chosen(torch.cat([each.rows for each in chosen]), mask, object())
 
 
 _POINTWISE = (

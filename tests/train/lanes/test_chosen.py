@@ -221,6 +221,10 @@ REFUSED: dict[str, tuple[Own, str]] = {
     "a biased one": (lambda h, y, w, b: h[y > 0].std(False), "it uses std() of"),
     "shares of all": (lambda h, y, w, b: h[y > 0].softmax(0)[:, 0].max(), "it uses softmax() of"),
     "two masks": (lambda h, y, w, b: (h[y > 0] - h[y > 1]).sum(), "what two masks choose"),
+    "masks of two tensors": (
+        lambda h, y, w, b: (h[y > 0] - h[-y > 0]).sum(),
+        "what two masks choose",
+    ),
     "a mask that has changed": (two_masks, "what two masks choose"),
     "a share": (lambda h, y, w, b: h.sum() * (h[y > 0].shape[0] / 12), "it uses the number of"),
     "a root": (lambda h, y, w, b: h.sum() / math.sqrt(h[y > 0].size(0)), "it uses the number of"),
